@@ -1,0 +1,159 @@
+"""Array namespaces, devices and dtypes: the only file that knows array-api-compat.
+
+NumPy 2 follows the array API standard itself, so array-api-compat is imported only when another kind of array comes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pmtools.typing import Array
+
+
+def is_torch(value: object) -> bool:
+    """Whether `value` is a PyTorch tensor; PyTorch is not imported for the question."""
+    return any(base.__module__.partition(".")[0] == "torch" and base.__name__ == "Tensor" for base in type(value).__mro__)
+
+
+def is_pil(value: object) -> bool:
+    """Whether `value` is a PIL image."""
+    from PIL import Image
+
+    return isinstance(value, Image.Image)
+
+
+def is_array(value: object) -> bool:
+    """Whether `value` is an array of some array API namespace (NumPy's scalars are not)."""
+    if isinstance(value, np.ndarray):
+        return True
+    if isinstance(value, np.generic):
+        return False
+    import array_api_compat
+
+    return bool(array_api_compat.is_array_api_obj(value))
+
+
+def namespace(array: Array) -> Any:
+    """The array API namespace of `array`."""
+    if isinstance(array, np.ndarray):
+        return np
+    import array_api_compat
+
+    return array_api_compat.array_namespace(array)
+
+
+def device(array: Array) -> Any:
+    """The device of `array`; None for NumPy."""
+    if isinstance(array, np.ndarray):
+        return None
+    import array_api_compat
+
+    return array_api_compat.device(array)
+
+
+def asarray(value: object, name: str) -> Array:
+    """`value` as an array of its own namespace; sequences, scalars and PIL images become NumPy arrays."""
+    if isinstance(value, np.ndarray):
+        return np.asarray(value)  # sub-classes (matrix, masked) lose their special rules
+    if is_array(value):
+        return value
+    if value is None or isinstance(value, (str, bytes, dict, set)):
+        raise TypeError(f"`{name}` must be an array, got {type(value).__name__}")
+    try:
+        array = np.asarray(value)
+    except ValueError as error:  # ragged nested sequences
+        raise TypeError(f"`{name}` must be an array, got a {type(value).__name__} NumPy cannot stack: {error}") from None
+    if array.dtype == object:
+        raise TypeError(f"`{name}` must be an array of numbers, got {type(value).__name__}")
+    return array
+
+
+def asarray_like(array: Array, like: Array) -> Array:
+    """`array` in the namespace and on the device of `like`, values and dtype unchanged where that kind has the dtype."""
+    if isinstance(like, np.ndarray):
+        return to_numpy(array)
+    xp = namespace(like)
+    if type(array) is not type(like) and not (is_torch(array) and is_torch(like)):
+        array = xp.asarray(np.array(to_numpy(array)))  # a copy: read-only memory must not be shared with a tensor
+    return to_device(array, device(like))
+
+
+def to_device(array: Array, where: Any) -> Array:
+    """`array` on the device `where`; None leaves it."""
+    if where is None or device(array) == where:
+        return array
+    import array_api_compat
+
+    return array_api_compat.to_device(array, where)
+
+
+def to_numpy(array: Array) -> np.ndarray[Any, Any]:
+    """`array` on the host as NumPy, detached from any graph."""
+    if isinstance(array, np.ndarray):
+        return array
+    if is_torch(array):
+        array = array.detach().cpu()
+        return np.asarray(array.double() if str(array.dtype) == "torch.bfloat16" else array)
+    try:
+        return np.asarray(array)
+    except (TypeError, ValueError, RuntimeError):
+        return np.from_dlpack(array)
+
+
+def is_bool(array: Array) -> bool:
+    """Whether `array` holds booleans."""
+    return bool(namespace(array).isdtype(array.dtype, "bool"))
+
+
+def is_integer(array: Array) -> bool:
+    """Whether `array` holds integers of any width."""
+    return bool(namespace(array).isdtype(array.dtype, "integral"))
+
+
+def is_floating(array: Array) -> bool:
+    """Whether `array` holds real floating-point numbers."""
+    return bool(namespace(array).isdtype(array.dtype, "real floating"))
+
+
+def is_real(array: Array) -> bool:
+    """Whether `array` holds booleans, integers or real floating-point numbers."""
+    return is_bool(array) or is_integer(array) or is_floating(array)
+
+
+def requires_grad(array: Array) -> bool:
+    """Whether gradients are wanted through `array` (PyTorch only)."""
+    return bool(getattr(array, "requires_grad", False))
+
+
+def wide_dtype(array: Array) -> Any:
+    """float64, or float32 on a device that has no float64 (Apple's mps)."""
+    xp = namespace(array)
+    return xp.float32 if getattr(device(array), "type", "") == "mps" else xp.float64
+
+
+def widen(array: Array) -> Array:
+    """`array` in the widest float of its device: what coordinates and statistics are computed in."""
+    return namespace(array).astype(array, wide_dtype(array), copy=False)
+
+
+def epsilon(array: Array) -> float:
+    """Rounding unit of the dtype of `array`; that of float64 for integers and booleans."""
+    return float(namespace(array).finfo(array.dtype).eps) if is_floating(array) else float(np.finfo(np.float64).eps)
+
+
+def arange(stop: int, like: Array, *, offset: float = 0.0) -> Array:
+    """0 + offset, 1 + offset, ... (`stop` of them) in the widest float, namespace and device of `like`."""
+    xp = namespace(like)
+    return xp.arange(stop, dtype=wide_dtype(like), device=device(like)) + offset
+
+
+def scalar(value: float, like: Array) -> Array:
+    """`value` as a 0-D array with the dtype, namespace and device of `like`."""
+    return namespace(like).asarray(value, dtype=like.dtype, device=device(like))
+
+
+def cast_like(array: Array, like: Array) -> Array:
+    """`array` in the float dtype of `like`; unchanged where `like` is not floating-point."""
+    return namespace(array).astype(array, like.dtype, copy=False) if is_floating(like) else array

@@ -1,0 +1,125 @@
+"""One wording for all argument errors: the argument, what is wanted, what came, the way out.
+
+Knows nothing of images or warps; every public door calls these before it computes anything.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+import operator
+from collections.abc import Collection
+from typing import Any
+
+from pmtools import _array
+from pmtools.typing import Array, SizeHW
+
+#: Largest image side times side that a size argument may ask for; beyond it the request is a slip, not an image.
+MAX_PIXELS = 2**31 - 1
+
+
+def describe(value: object) -> str:
+    """What came, for an error message: shape and dtype of an array, otherwise the type and a short repr."""
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    if shape is not None and dtype is not None:
+        return f"{type(value).__name__} of shape {tuple(shape)} and dtype {dtype}"
+    text = repr(value)
+    return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
+
+
+def whole_number(value: object, name: str, *, minimum: int = 1, maximum: int | None = None) -> int:
+    """`value` as an int; booleans and fractions are refused."""
+    span = f">= {minimum}" if maximum is None else f"from {minimum} to {maximum}"
+    if isinstance(value, bool) or not hasattr(type(value), "__index__"):
+        raise TypeError(f"`{name}` must be a whole number {span}, got {describe(value)}")
+    number = operator.index(value)  # type: ignore[arg-type]
+    if number < minimum or (maximum is not None and number > maximum):
+        raise ValueError(f"`{name}` must be a whole number {span}, got {number}")
+    return number
+
+
+def odd_number(value: object, name: str) -> int:
+    """`value` as an odd int >= 1: a window with a middle."""
+    number = whole_number(value, name)
+    if number % 2 == 0:
+        raise ValueError(f"`{name}` must be odd, so that the window has a middle, got {number}; use {number + 1}")
+    return number
+
+
+def real_number(
+    value: object,
+    name: str,
+    *,
+    minimum: float = -math.inf,
+    maximum: float = math.inf,
+    exclusive_minimum: bool = False,
+    hint: str = "",
+) -> float:
+    """`value` as a finite float inside the given bounds."""
+    low = ("(" if exclusive_minimum or minimum == -math.inf else "[") + f"{minimum:g}"
+    high = f"{maximum:g}" + (")" if maximum == math.inf else "]")
+    wish = f"`{name}` must be a finite number in {low}, {high}"
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        item = getattr(value, "item", None)
+        if isinstance(value, bool) or item is None or getattr(value, "shape", None) != ():
+            raise TypeError(f"{wish}, got {describe(value)}")
+        value = item()
+    number = float(value)  # type: ignore[arg-type]
+    below = number <= minimum if exclusive_minimum else number < minimum
+    if not math.isfinite(number) or below or number > maximum:
+        raise ValueError(f"{wish}, got {number:g}" + (f"; {hint}" if hint else ""))
+    return number
+
+
+def choice(value: object, name: str, options: Collection[str]) -> str:
+    """`value` if it is one of `options`."""
+    if not isinstance(value, str) or value not in options:
+        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, options))}, got {value!r}")
+    return value
+
+
+def size_hw(value: object, name: str) -> SizeHW:
+    """`value` as (height, width), two whole numbers >= 1."""
+    wish = f"`{name}` must be (height, width), two whole numbers >= 1"
+    try:
+        height, width = value  # type: ignore[misc]
+    except (TypeError, ValueError):
+        raise TypeError(f"{wish}, got {describe(value)}") from None
+    size = whole_number(height, f"{name}[0]"), whole_number(width, f"{name}[1]")
+    if size[0] * size[1] > MAX_PIXELS:
+        raise ValueError(f"{wish} of at most {MAX_PIXELS} pixels together, got {size[0]} x {size[1]}")
+    return size
+
+
+def weights(value: object, name: str) -> Array:
+    """`value` as an array of shape (..., h, w): real, finite, non-negative, not empty.
+
+    Lists, PIL grey-level images and NumPy subclasses become NumPy arrays; other namespaces keep their own.
+    """
+    array = _array.asarray(value, name)
+    shape = tuple(array.shape)
+    if len(shape) < 2:
+        raise ValueError(
+            f"`{name}` must be 2-D (h, w), or batched (..., h, w), got shape {shape}; reshape it to its grid first"
+        )
+    if 0 in shape:
+        raise ValueError(f"`{name}` must not be empty, got shape {shape}; give it at least one row and one column")
+    if not _array.is_real(array):
+        raise TypeError(f"`{name}` must hold real numbers or booleans, got dtype {array.dtype}")
+    if _array.is_floating(array):
+        xp = _array.namespace(array)
+        if not bool(xp.all(xp.isfinite(array))):
+            raise ValueError(f"`{name}` must be finite, got NaN or infinity somewhere; replace those cells, by 0 say")
+    if not _array.is_bool(array) and bool(_array.namespace(array).any(array < 0)):
+        raise ValueError(f"`{name}` must be non-negative, got a negative value; clip or shift it first")
+    return array
+
+
+def coordinates(value: object, name: str, *, last: int, columns: str) -> Array:
+    """`value` as a real array of shape (..., last), as `columns` names it."""
+    array = _array.asarray(value, name)
+    if not array.shape or array.shape[-1] != last:
+        raise ValueError(f"`{name}` must have shape (..., {last}), holding {columns}, got shape {tuple(array.shape)}")
+    if not _array.is_real(array) or _array.is_bool(array):
+        raise TypeError(f"`{name}` must hold real numbers, got dtype {array.dtype}")
+    return array

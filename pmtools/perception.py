@@ -1,0 +1,167 @@
+"""Heatmap to perception map: normalise, amplify, smooth, upsample.
+
+Works on any grid and any scale; knows nothing of images, models or warps.
+
+References
+----------
+- Perception Magnifier, [arXiv:2503.10183](https://arxiv.org/abs/2503.10183), section 3
+"""
+
+from __future__ import annotations
+
+from pmtools import _array, _checks
+from pmtools.interpolation import resample_axis
+from pmtools.typing import Array, Heatmap, SizeHW
+
+#: A map whose range is at most this many rounding units of its maximum is constant: anything less would amplify rounding.
+CONSTANT_ULPS = 8
+
+
+def perception_map(
+    heatmap: Heatmap, /, *, gain: float = 10.0, kernel_size: int = 3, size_hw: SizeHW | None = None
+) -> Array:
+    r"""What a heatmap says about where to look, between 0 and 1: the four steps of this file in order.
+
+    $P = \mathrm{mean}_{k \times k}\, \sigma\big(\alpha\, (u - \bar u) / s_u\big)$ with $u$ the min-max normalised heatmap,
+    $s_u$ its unbiased standard deviation and $\alpha$ the gain; then bilinear upsampling.
+
+    Parameters
+    ----------
+    heatmap : array of shape (..., h, w)
+        Non-negative, any scale, any real dtype. Leading axes are a batch; each item is normalised on its own.
+    gain : float, optional
+        Contrast, >= 0. The paper uses 10 (its POPE script 15); 0 gives the constant map.
+    kernel_size : int, optional
+        Side of the smoothing window in cells, odd. 1 leaves the map as it is.
+    size_hw : (int, int), optional
+        Upsample to this height and width. Default: stay on the grid.
+
+    Returns
+    -------
+    array of shape (..., h, w), or (..., *size_hw)
+        In [0, 1]; namespace and device of `heatmap`, its dtype where that is floating-point, otherwise float64.
+        A constant heatmap gives 0.5 everywhere.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `heatmap` is not a non-negative, finite, non-empty array of two or more axes, or an option is out of range.
+
+    References
+    ----------
+    - Perception Magnifier, [arXiv:2503.10183](https://arxiv.org/abs/2503.10183)
+
+    Examples
+    --------
+    >>> perception_map(np.array([[0.0, 0.0, 1.0]]), kernel_size=1).round(3)
+    array([[0.003, 0.003, 1.   ]])
+    """
+    heatmap = _checks.weights(heatmap, "heatmap")
+    values = amplify(normalize(heatmap), gain=gain)
+    values = smooth(values, kernel_size=kernel_size)
+    if size_hw is not None:
+        values = upsample(values, _checks.size_hw(size_hw, "size_hw"))
+    return _array.cast_like(values, heatmap)
+
+
+def normalize(heatmap: Heatmap, /) -> Array:
+    """Min-max normalisation over the last two axes: the least cell becomes 0, the greatest 1; a constant map 0.
+
+    Parameters
+    ----------
+    heatmap : array of shape (..., h, w)
+
+    Returns
+    -------
+    array of shape (..., h, w)
+        In [0, 1], in the widest float of the device.
+    """
+    xp = _array.namespace(heatmap)
+    rounding = CONSTANT_ULPS * _array.epsilon(heatmap)
+    values = _array.widen(heatmap)
+    low = xp.min(values, axis=(-2, -1), keepdims=True)
+    high = xp.max(values, axis=(-2, -1), keepdims=True)
+    constant = high - low <= rounding * high
+    scale = xp.where(constant, xp.ones_like(high), high - low)
+    return xp.where(constant, xp.zeros_like(values), (values - low) / scale)
+
+
+def amplify(values: Array, /, *, gain: float = 10.0) -> Array:
+    """Standardise over the last two axes, multiply by the gain, squash with the logistic function.
+
+    Parameters
+    ----------
+    values : array of shape (..., h, w)
+        Normalised heatmap.
+    gain : float, optional
+        >= 0.
+
+    Returns
+    -------
+    array of shape (..., h, w)
+        In [0, 1]; 0.5 where the map equals its mean.
+    """
+    gain = _checks.real_number(gain, "gain", minimum=0.0)
+    xp = _array.namespace(values)
+    cells = values.shape[-2] * values.shape[-1]
+    centred = values - xp.mean(values, axis=(-2, -1), keepdims=True)
+    variance = xp.sum(centred * centred, axis=(-2, -1), keepdims=True) / max(cells - 1, 1)  # unbiased, as the paper's
+    flat = variance <= 0
+    deviation = xp.sqrt(xp.where(flat, xp.ones_like(variance), variance))
+    scores = gain * centred / deviation
+    return 1.0 / (1.0 + xp.exp(-xp.clip(scores, -700.0, 700.0)))  # exp overflows float64 at 709
+
+
+def smooth(values: Array, /, *, kernel_size: int = 3) -> Array:
+    """Mean over a square window, edges replicated.
+
+    Parameters
+    ----------
+    values : array of shape (..., h, w)
+    kernel_size : int, optional
+        Side of the window in cells, odd.
+
+    Returns
+    -------
+    array of shape (..., h, w)
+    """
+    radius = _checks.odd_number(kernel_size, "kernel_size") // 2
+    for axis in (-2, -1):
+        values = _running_mean(values, radius, axis)
+    return values
+
+
+def _running_mean(values: Array, radius: int, axis: int) -> Array:
+    xp = _array.namespace(values)
+    size = values.shape[axis]
+    cells = xp.arange(size, device=_array.device(values))
+    total = values
+    for step in range(1, min(radius, size - 1) + 1):
+        before = xp.take(values, xp.clip(cells - step, 0, size - 1), axis=axis)
+        after = xp.take(values, xp.clip(cells + step, 0, size - 1), axis=axis)
+        total = total + (before + after)  # in pairs: a mirrored map gives the mirrored mean to the last bit
+    beyond = radius - min(radius, size - 1)  # steps that leave the map on both sides
+    if beyond:
+        first = xp.take(values, cells[:1], axis=axis)
+        last = xp.take(values, cells[-1:], axis=axis)
+        total = total + beyond * (first + last)
+    return total / (2 * radius + 1)
+
+
+def upsample(values: Array, size_hw: SizeHW, /) -> Array:
+    """Bilinear resampling of the last two axes to `size_hw`, both grids covering the same image.
+
+    Convention: cell `i` covers `[i, i + 1)`; edges replicate.
+
+    Parameters
+    ----------
+    values : array of shape (..., h, w)
+    size_hw : (int, int)
+        Height and width.
+
+    Returns
+    -------
+    array of shape (..., *size_hw)
+    """
+    height, width = size_hw
+    return resample_axis(resample_axis(values, height, axis=-2), width, axis=-1)

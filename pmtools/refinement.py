@@ -1,0 +1,121 @@
+"""Iterative refinement: attend, hide the highlight, attend again; model-free.
+
+What "attend" means is the caller's business: a function that is told which cells it may look at and returns a heatmap.
+
+References
+----------
+- Perception Magnifier, [arXiv:2503.10183](https://arxiv.org/abs/2503.10183), iterative refinement
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pmtools import _array, _checks
+from pmtools.highlight import highlight_mask
+from pmtools.typing import Array, Heatmap
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """What refinement found.
+
+    Attributes
+    ----------
+    aggregate : array of shape (..., h, w)
+        Per cell, the mean over the passes in which the cell was visible.
+    maps : list of arrays of shape (..., h, w)
+        One heatmap per pass, the first with everything visible.
+    masks : list of bool arrays of shape (..., h, w)
+        The cells each pass counts for: those visible in it. In a batch, False throughout an item that had stopped before.
+    """
+
+    aggregate: Array
+    maps: list[Array]
+    masks: list[Array]
+
+
+def refine(
+    attend: Callable[[Array | None], Heatmap],
+    /,
+    *,
+    threshold: float = 0.3,
+    max_iterations: int = 8,
+) -> Refinement:
+    r"""Attend, hide what stood out, attend again, until little attention is left; then average.
+
+    A pass ends the loop when the attention on the visible cells, $\sum_i h_i$, is at most `threshold`; otherwise the high cluster
+    of its visible cells is hidden as well, and the next pass runs. The aggregate is, per cell, the mean over the passes in
+    which that cell was visible, the last pass too.
+
+    Parameters
+    ----------
+    attend : callable
+        `attend(visible)` returns a heatmap of shape (..., h, w): the layer mean of the attention, softmax scale, so that its sum over
+        the cells is the share of attention they get. `visible` is None in the first pass (everything), then a bool array of that
+        shape. Leading axes are a batch whose items stop on their own; `attend` is still called with the last mask of items that
+        have stopped, and what it returns for them is ignored.
+    threshold : float, optional
+        Attention left at which to stop, >= 0. The paper uses 0.3 (its POPE script 0.4).
+    max_iterations : int, optional
+        Greatest number of passes with hidden cells, >= 0.
+
+    Returns
+    -------
+    Refinement
+        `aggregate`, and the `maps` and `masks` of every pass.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an option is out of range, or `attend` returns something that is not a heatmap, or changes its shape.
+
+    References
+    ----------
+    - Perception Magnifier, [arXiv:2503.10183](https://arxiv.org/abs/2503.10183)
+
+    Examples
+    --------
+    >>> heat = np.array([[0.5, 0.3, 0.1]])
+    >>> found = refine(lambda visible: heat if visible is None else heat * visible, threshold=0.3)
+    >>> found.masks[-1]
+    array([[False, False,  True]])
+    >>> found.aggregate
+    array([[0.5, 0.3, 0.1]])
+    """
+    threshold = _checks.real_number(threshold, "threshold", minimum=0.0)
+    max_iterations = _checks.whole_number(max_iterations, "max_iterations", minimum=0)
+
+    first = _checks.weights(attend(None), "attend(None)")
+    xp = _array.namespace(first)
+    visible = xp.ones(tuple(first.shape), dtype=xp.bool, device=_array.device(first))
+    maps, masks = [first], [visible]
+    running = xp.ones((*first.shape[:-2], 1, 1), dtype=xp.bool, device=_array.device(first))
+    for _ in range(max_iterations):
+        heat = xp.where(visible, _array.widen(maps[-1]), 0.0)
+        highlight = highlight_mask(maps[-1], visible=visible)
+        enough = xp.sum(heat, axis=(-2, -1), keepdims=True) <= threshold
+        # a constant map has no highlight: there is nothing to hide
+        running = running & ~enough & xp.any(highlight, axis=(-2, -1), keepdims=True)
+        if not bool(xp.any(running)):
+            break
+        visible = visible & ~(highlight & running)
+        heatmap = _checks.weights(attend(visible), "attend(visible)")
+        if tuple(heatmap.shape) != tuple(first.shape):
+            raise ValueError(
+                f"`attend` must keep its shape {tuple(first.shape)}, got {tuple(heatmap.shape)}; hidden cells may hold anything >= 0"
+            )
+        maps.append(heatmap)
+        masks.append(visible & running)
+    return Refinement(_mean_where_visible(maps, masks), maps, masks)
+
+
+def _mean_where_visible(maps: list[Array], masks: list[Array]) -> Array:
+    """Per cell, the mean over the passes whose mask holds the cell; every cell is in the first."""
+    xp = _array.namespace(maps[0])
+    total, passes = _array.widen(maps[0]), 1.0
+    for heatmap, mask in zip(maps[1:], masks[1:], strict=True):
+        total = total + xp.where(mask, _array.widen(heatmap), 0.0)
+        passes = passes + _array.widen(mask)
+    return _array.cast_like(total / passes, maps[0])

@@ -1,0 +1,18 @@
+"""Names for what the functions take and return; aliases only, nothing is checked here."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+#: Any array of the array API standard: NumPy, PyTorch, CuPy, JAX, array-api-strict, ...
+Array: TypeAlias = Any
+#: Array of shape (..., h, w), non-negative, any scale.
+Heatmap: TypeAlias = Any
+#: PIL image, or array of shape (H, W), (..., H, W, C) (NumPy and alike) or (..., C, H, W) (PyTorch).
+Image: TypeAlias = Any
+#: Array of shape (..., 2): x, y in pixels from the top-left corner.
+PointsXY: TypeAlias = Any
+#: Array of shape (..., 4): x0, y0, x1, y1 in pixels from the top-left corner.
+BoxesXYXY: TypeAlias = Any
+#: (height, width) in pixels.
+SizeHW: TypeAlias = tuple[int, int]
