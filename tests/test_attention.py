@@ -1,0 +1,220 @@
+"""Captured attention against `output_attentions=True` with eager attention, for every family and kind of forward pass."""
+
+import threading
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pmtools.adapters.attention import capture_attention
+from pmtools.testing.models import FAMILIES, tiny_model, tiny_processor
+
+PROMPTS = ["Is <image> there?", "What is <image> then, and why?"]
+SIZES = [(120, 90), (70, 100)]  # (width, height)
+
+
+@cache
+def pair(family, **text):
+    return tiny_model(family, **text), tiny_model(family, attn_implementation="eager", **text)
+
+
+def processor_of(family):
+    try:
+        return tiny_processor(pair(family)[0])
+    except ImportError as reason:  # some image processors of transformers 5.17 need torchvision
+        pytest.skip(str(reason).strip().splitlines()[0])
+
+
+@cache
+def inputs_of(family):
+    rng = np.random.default_rng(0)
+    images = [[Image.fromarray(rng.integers(0, 256, (h, w, 3), dtype=np.uint8))] for w, h in SIZES]
+    return dict(processor_of(family)(images=images, text=PROMPTS, return_tensors="pt", padding=True))
+
+
+def image_columns(model, input_ids):
+    hits = [row.nonzero()[:, 0] for row in input_ids == model.config.image_token_id]
+    return torch.nn.utils.rnn.pad_sequence(hits, batch_first=True, padding_value=-1)
+
+
+def at_columns(attentions, columns):
+    rows = torch.stack([layer[:, :, -1] for layer in attentions], dim=1)  # (B, layers, heads, keys)
+    index = columns.clamp(min=0)[:, None, None].expand(-1, *rows.shape[1:3], -1)
+    return rows.gather(-1, index) * (columns >= 0)[:, None, None]
+
+
+@torch.no_grad()
+def check(family, inputs, columns, **text):
+    sdpa, eager = pair(family, **text)
+    reference = eager(**inputs, output_attentions=True)
+    want = at_columns(reference.attentions, columns)
+    for model in (sdpa, eager):
+        with capture_attention(model, columns, heads=True) as tap:
+            captured = model(**inputs)
+        assert tap.layers == tuple(range(len(reference.attentions)))
+        torch.testing.assert_close(tap.head_maps, want, atol=1e-5, rtol=0)
+        torch.testing.assert_close(tap.maps, want.amax(2), atol=1e-5, rtol=0)
+        torch.testing.assert_close(captured.logits, model(**inputs).logits, atol=0, rtol=0)
+    return want
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+class TestEveryFamily:
+    def test_prefill_of_a_padded_batch(self, family):
+        inputs = inputs_of(family)
+        assert (inputs["attention_mask"] == 0).any()
+        want = check(family, inputs, image_columns(pair(family)[0], inputs["input_ids"]))
+        assert want.std() > 1e-4  # attention is not uniform, so a shifted column would show
+
+    def test_hidden_tokens(self, family):
+        inputs = inputs_of(family)
+        columns = image_columns(pair(family)[0], inputs["input_ids"])
+        mask = inputs["attention_mask"].clone()
+        mask[0, columns[0, 1]] = mask[1, columns[1, 3]] = 0
+        positions = (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)  # those of the unmasked sequence
+        if family.startswith("qwen"):
+            positions = positions.expand(3, -1, -1)
+        want = check(family, {**inputs, "attention_mask": mask, "position_ids": positions}, columns)
+        assert want[0, ..., 1].max() == 0 == want[1, ..., 3].max()
+
+    @torch.no_grad()
+    def test_decoding_steps(self, family):
+        inputs = inputs_of(family)
+        sdpa, eager = pair(family)
+        columns = image_columns(sdpa, inputs["input_ids"])
+        seen = eager.generate(
+            **inputs, max_new_tokens=3, do_sample=False, return_dict_in_generate=True, output_attentions=True
+        )
+        for model in (sdpa, eager):
+            taps = []
+            with capture_attention(model, columns, heads=True) as tap:
+                handle = model.get_decoder().register_forward_hook(lambda *_, t=tap, to=taps: to.append(t.head_maps))
+                model.generate(**inputs, max_new_tokens=3, do_sample=False)
+                handle.remove()
+            assert len(taps) == 3
+            for maps, attentions in zip(taps, seen.attentions, strict=True):
+                torch.testing.assert_close(maps, at_columns(attentions, columns), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_key_value_groups(groups):
+    inputs = inputs_of("llava")
+    model = pair("llava")[0]
+    check("llava", inputs, image_columns(model, inputs["input_ids"]), num_key_value_heads=groups)
+
+
+def test_chosen_layers_only():
+    inputs, (model, _) = inputs_of("llava"), pair("llava")
+    columns = image_columns(model, inputs["input_ids"])
+    with (
+        torch.no_grad(),
+        capture_attention(model, columns) as every,
+        capture_attention(model, columns, layers=[3, 1]) as two,
+    ):
+        model(**inputs)
+    assert two.layers == (1, 3)
+    torch.testing.assert_close(two.maps, every.maps[:, [1, 3]])
+
+
+def test_a_static_cache_too():
+    (model, _), inputs = pair("llava"), inputs_of("llava")
+    columns = image_columns(model, inputs["input_ids"])
+    found = []
+    for kind in ("dynamic", "static"):
+        with capture_attention(model, columns) as tap:
+            model.generate(**inputs, max_new_tokens=2, do_sample=False, cache_implementation=kind)
+        found.append(tap.maps)
+    torch.testing.assert_close(*found, atol=1e-6, rtol=0)
+
+
+def test_everything_is_restored_after_an_exception():
+    (model, _), inputs = pair("llava"), inputs_of("llava")
+    columns = image_columns(model, inputs["input_ids"])
+    with pytest.raises(KeyError, match="mine"), capture_attention(model, columns) as tap:
+        assert model.get_decoder().config._attn_implementation != "sdpa"
+        raise KeyError("mine")
+    assert model.get_decoder().config._attn_implementation == "sdpa"
+    with torch.no_grad():
+        model(**inputs)
+    with pytest.raises(RuntimeError, match="run the model inside"):
+        _ = tap.maps
+
+
+def test_an_exception_inside_the_model_restores_too():
+    (model, _), inputs = pair("llava"), inputs_of("llava")
+    columns = image_columns(model, inputs["input_ids"])
+    with pytest.raises(ValueError, match="one row per sequence"), capture_attention(model, columns[:1]):
+        model(**inputs)
+    assert model.get_decoder().config._attn_implementation == "sdpa"
+
+
+def test_nothing_records_after_the_block():
+    (model, _), inputs = pair("llava"), inputs_of("llava")
+    with torch.no_grad():
+        with capture_attention(model, image_columns(model, inputs["input_ids"])) as tap:
+            model(**inputs)
+        before = tap.maps
+        model(**{**inputs, "pixel_values": -inputs["pixel_values"]})
+    assert tap.maps is not before
+    torch.testing.assert_close(tap.maps, before, atol=0, rtol=0)
+
+
+def test_threads_record_their_own():
+    (model, _), inputs = pair("llava"), inputs_of("llava")
+    columns = image_columns(model, inputs["input_ids"])
+    rows = [{name: value[i : i + 1] for name, value in inputs.items()} for i in range(2)]
+    found, barrier = {}, threading.Barrier(2)
+
+    def work(i):
+        with torch.no_grad(), capture_attention(model, columns[i : i + 1]) as tap:
+            barrier.wait()
+            for _ in range(5 + 5 * i):  # one of them leaves first
+                model(**rows[i])
+                found.setdefault(i, []).append(tap.maps)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert model.get_decoder().config._attn_implementation == "sdpa"
+    for i in range(2):
+        with torch.no_grad(), capture_attention(model, columns[i : i + 1]) as tap:
+            model(**rows[i])
+        assert len(found[i]) == 5 + 5 * i
+        for maps in found[i]:
+            torch.testing.assert_close(maps, tap.maps)
+
+
+def test_a_window_that_may_have_dropped_keys_is_refused():
+    model, _ = pair("gemma3")
+    ids = torch.full((1, 70), 40)  # the window is 64
+    columns = torch.tensor([[3, 4]])
+    with pytest.raises(ValueError, match="without the sliding-window layers"), capture_attention(model, columns):
+        model.generate(input_ids=ids, max_new_tokens=2)
+    with capture_attention(model, columns, layers=[1, 3]) as tap:  # the full-attention layers
+        model.generate(input_ids=ids, max_new_tokens=2)
+    assert tap.maps.shape == (1, 2, 2)
+
+
+class TestRefusals:
+    def test_columns(self):
+        with pytest.raises(TypeError, match=r"`columns` must be an integer tensor of shape \(B, n\)"):
+            capture_attention(pair("llava")[0], torch.zeros(1, 3)).__enter__()
+
+    def test_layers(self):
+        with pytest.raises(ValueError, match="below 4"):
+            capture_attention(pair("llava")[0], torch.zeros(1, 3, dtype=torch.long), layers=[4]).__enter__()
+
+    def test_a_model_without_the_registry(self):
+        with pytest.raises(ValueError, match="registry"):
+            capture_attention(torch.nn.Linear(2, 2), torch.zeros(1, 3, dtype=torch.long)).__enter__()
+
+    def test_heads_not_kept(self):
+        with (
+            pytest.raises(ValueError, match="heads=True"),
+            capture_attention(pair("llava")[0], torch.zeros(1, 3, dtype=torch.long)) as tap,
+        ):
+            _ = tap.head_maps
