@@ -14,7 +14,9 @@ from pmtools.typing import Array
 
 def is_torch(value: object) -> bool:
     """Whether `value` is a PyTorch tensor; PyTorch is not imported for the question."""
-    return any(base.__module__.partition(".")[0] == "torch" and base.__name__ == "Tensor" for base in type(value).__mro__)
+    return any(
+        base.__module__.partition(".")[0] == "torch" and base.__name__ == "Tensor" for base in type(value).__mro__
+    )
 
 
 def is_pil(value: object) -> bool:
@@ -64,7 +66,9 @@ def asarray(value: object, name: str) -> Array:
     try:
         array = np.asarray(value)
     except ValueError as error:  # ragged nested sequences
-        raise TypeError(f"`{name}` must be an array, got a {type(value).__name__} NumPy cannot stack: {error}") from None
+        raise TypeError(
+            f"`{name}` must be an array, got a {type(value).__name__} NumPy cannot stack: {error}"
+        ) from None
     if array.dtype == object:
         raise TypeError(f"`{name}` must be an array of numbers, got {type(value).__name__}")
     return array
@@ -120,6 +124,11 @@ def is_floating(array: Array) -> bool:
 def is_real(array: Array) -> bool:
     """Whether `array` holds booleans, integers or real floating-point numbers."""
     return is_bool(array) or is_integer(array) or is_floating(array)
+
+
+def is_signed(array: Array) -> bool:
+    """Whether `array` can hold negative numbers."""
+    return not namespace(array).isdtype(array.dtype, ("bool", "unsigned integer"))
 
 
 def requires_grad(array: Array) -> bool:

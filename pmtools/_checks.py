@@ -9,8 +9,6 @@ import math
 import numbers
 import operator
 from collections.abc import Collection
-from typing import Any
-
 from pmtools import _array
 from pmtools.typing import Array, SizeHW
 
@@ -82,10 +80,12 @@ def size_hw(value: object, name: str) -> SizeHW:
     """`value` as (height, width), two whole numbers >= 1."""
     wish = f"`{name}` must be (height, width), two whole numbers >= 1"
     try:
-        height, width = value  # type: ignore[misc]
-    except (TypeError, ValueError):
-        raise TypeError(f"{wish}, got {describe(value)}") from None
-    size = whole_number(height, f"{name}[0]"), whole_number(width, f"{name}[1]")
+        sides: tuple[object, ...] = tuple(value)  # type: ignore[arg-type]
+    except TypeError:
+        sides = ()
+    if len(sides) != 2 or isinstance(value, str):
+        raise TypeError(f"{wish}, got {describe(value)}")
+    size = whole_number(sides[0], f"{name}[0]"), whole_number(sides[1], f"{name}[1]")
     if size[0] * size[1] > MAX_PIXELS:
         raise ValueError(f"{wish} of at most {MAX_PIXELS} pixels together, got {size[0]} x {size[1]}")
     return size
@@ -110,7 +110,7 @@ def weights(value: object, name: str) -> Array:
         xp = _array.namespace(array)
         if not bool(xp.all(xp.isfinite(array))):
             raise ValueError(f"`{name}` must be finite, got NaN or infinity somewhere; replace those cells, by 0 say")
-    if not _array.is_bool(array) and bool(_array.namespace(array).any(array < 0)):
+    if _array.is_signed(array) and bool(_array.namespace(array).any(array < 0)):
         raise ValueError(f"`{name}` must be non-negative, got a negative value; clip or shift it first")
     return array
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pmtools import _array
 from pmtools.typing import Array
 
+
 def interpolate(x: Array, knots_x: Array, knots_y: Array, /) -> Array:
     r"""Piecewise linear map through knots, extended beyond them with the slope of the outermost pieces.
 
@@ -36,6 +37,7 @@ def interpolate(x: Array, knots_x: Array, knots_y: Array, /) -> Array:
     x1, y1 = _gather(knots_x, piece + 1), _gather(knots_y, piece + 1)
     return y0 + (x - x0) * ((y1 - y0) / (x1 - x0))
 
+
 def _count_knots_up_to(x: Array, knots: Array) -> Array:
     """How many knots are <= x, row by row: `searchsorted` from the right, with leading axes."""
     xp = _array.namespace(x)
@@ -46,10 +48,12 @@ def _count_knots_up_to(x: Array, knots: Array) -> Array:
     rows = [_count_knots_up_to(x[i, ...], knots[i, ...]) for i in range(x.shape[0])]
     return xp.stack(rows)
 
+
 def _gather(values: Array, index: Array) -> Array:
     """`values[..., index]` row by row."""
     xp = _array.namespace(values)
     return xp.take(values, index, axis=0) if values.ndim == 1 else xp.take_along_axis(values, index, axis=-1)
+
 
 def linear_taps(centres: Array, size: int) -> tuple[Array, Array, Array]:
     """The two samples around each position, and the weight of the second.
@@ -76,6 +80,7 @@ def linear_taps(centres: Array, size: int) -> tuple[Array, Array, Array]:
     first = xp.astype(below, xp.int64)
     second = xp.where(weight > 0, first + 1, first)
     return first, second, weight
+
 
 def resample_axis(values: Array, size: int, /, *, axis: int) -> Array:
     """`values` linearly resampled to `size` samples along one axis, both grids covering the same span.

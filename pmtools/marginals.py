@@ -134,7 +134,12 @@ _reduce = marginal  # `marginal_cdf` has an argument of that name
 
 
 def cdf(
-    mass: Array, /, *, floor: float = DEFAULT_FLOOR, max_magnification: float | None = None, rounding: float | None = None
+    mass: Array,
+    /,
+    *,
+    floor: float = DEFAULT_FLOOR,
+    max_magnification: float | None = None,
+    rounding: float | None = None,
 ) -> Array:
     """Cumulative floored and capped mass at the cell edges, from 0 to 1.
 

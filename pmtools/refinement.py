@@ -45,17 +45,17 @@ def refine(
 ) -> Refinement:
     r"""Attend, hide what stood out, attend again, until little attention is left; then average.
 
-    A pass ends the loop when the attention on the visible cells, $\sum_i h_i$, is at most `threshold`; otherwise the high cluster
-    of its visible cells is hidden as well, and the next pass runs. The aggregate is, per cell, the mean over the passes in
-    which that cell was visible, the last pass too.
+    A pass ends the loop when the attention on the visible cells, $\sum_i h_i$, is at most `threshold`; otherwise the high
+    cluster of its visible cells is hidden as well, and the next pass runs. The aggregate is, per cell, the mean over the
+    passes in which that cell was visible, the last pass too.
 
     Parameters
     ----------
     attend : callable
-        `attend(visible)` returns a heatmap of shape (..., h, w): the layer mean of the attention, softmax scale, so that its sum over
-        the cells is the share of attention they get. `visible` is None in the first pass (everything), then a bool array of that
-        shape. Leading axes are a batch whose items stop on their own; `attend` is still called with the last mask of items that
-        have stopped, and what it returns for them is ignored.
+        `attend(visible)` returns a heatmap of shape (..., h, w): the layer mean of the attention, softmax scale, so that its
+        sum over the cells is the share of attention they get. `visible` is None in the first pass (everything), then a bool
+        array of that shape. Leading axes are a batch whose items stop on their own; `attend` is still called with the last
+        mask of items that have stopped, and what it returns for them is ignored.
     threshold : float, optional
         Attention left at which to stop, >= 0. The paper uses 0.3 (its POPE script 0.4).
     max_iterations : int, optional
@@ -104,7 +104,8 @@ def refine(
         heatmap = _checks.weights(attend(visible), "attend(visible)")
         if tuple(heatmap.shape) != tuple(first.shape):
             raise ValueError(
-                f"`attend` must keep its shape {tuple(first.shape)}, got {tuple(heatmap.shape)}; hidden cells may hold anything >= 0"
+                f"`attend` must keep its shape {tuple(first.shape)}, got {tuple(heatmap.shape)}; "
+                "hidden cells may hold anything >= 0"
             )
         maps.append(heatmap)
         masks.append(visible & running)

@@ -1,0 +1,183 @@
+"""Image kinds and layouts: anything in, pixels of shape (n, H, W, C) for the resampler, the same kind out.
+
+NumPy and alike put channels last, PyTorch first, PIL has modes. What a PIL mode means is kept: palettes, alpha, bilevel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pmtools import _array, _checks
+from pmtools.typing import Array, Image, SizeHW
+
+
+class Pixels(NamedTuple):
+    """An image opened for resampling.
+
+    Attributes
+    ----------
+    values : array of shape (n, H, W, C)
+        A view of the image where possible.
+    batch_shape : tuple of int
+        Its leading axes, whose product is n; () for a single image.
+    pack : callable
+        Turns values of shape (n, H', W', C) into the kind of image that came.
+    """
+
+    values: Array
+    batch_shape: tuple[int, ...]
+    pack: Callable[[Array], Any]
+
+
+def unpack(image: Image, *, channel_axis: int | None = None, name: str = "image") -> Pixels:
+    """Open an image of any kind.
+
+    Parameters
+    ----------
+    image : PIL image or array
+        (H, W); channels last (..., H, W, C) for NumPy and alike; channels first (..., C, H, W) for PyTorch.
+    channel_axis : int, optional
+        Which axis holds the channels, where it is not the ecosystem's own.
+    name : str, optional
+        What to call it in errors.
+
+    Returns
+    -------
+    Pixels
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is not an image, is empty, or `channel_axis` does not fit.
+    """
+    if _array.is_pil(image):
+        if channel_axis is not None:
+            raise ValueError("`channel_axis` is for arrays; a PIL image knows its channels, so leave it out")
+        return _unpack_pil(image)
+    if not _array.is_array(image):
+        raise TypeError(
+            f"`{name}` must be a PIL image or an array, got {type(image).__name__}; "
+            "numpy.asarray(...) makes an array, pmtools.io.read_image(path) reads a file"
+        )
+    array = _array.asarray(image, name)
+    if not _array.is_real(array):
+        raise TypeError(f"`{name}` must hold real numbers or booleans, got dtype {array.dtype}")
+    return _unpack_array(array, channel_axis, name)
+
+
+def _unpack_array(array: Array, channel_axis: int | None, name: str) -> Pixels:
+    xp = _array.namespace(array)
+    shape = tuple(array.shape)
+    if len(shape) < 2:
+        raise ValueError(f"`{name}` must have at least two axes (H, W), got shape {shape}")
+    if 0 in shape:
+        raise ValueError(f"`{name}` must not be empty, got shape {shape}")
+    if channel_axis is None:
+        if len(shape) == 2:
+            return Pixels(array[None, :, :, None], (), lambda values: values[0, :, :, 0])
+        channel_axis = -3 if _array.is_torch(array) else -1
+    axis = _checks.whole_number(channel_axis, "channel_axis", minimum=-len(shape), maximum=len(shape) - 1) % len(shape)
+    if len(shape) == 2:
+        raise ValueError(f"`channel_axis` {channel_axis} leaves no (H, W) in `{name}` of shape {shape}; leave it out")
+    others = [i for i in range(len(shape)) if i != axis]
+    order = (*others, axis)  # (..., H, W, C)
+    batch_shape = tuple(shape[i] for i in others[:-2])
+    moved = xp.permute_dims(array, order)
+    back = tuple(order.index(i) for i in range(len(shape)))
+
+    def pack(values: Array) -> Array:
+        return xp.permute_dims(xp.reshape(values, (*batch_shape, *values.shape[1:])), back)
+
+    return Pixels(xp.reshape(moved, (-1, *moved.shape[-3:])), batch_shape, pack)
+
+
+def image_hw(image: Image, *, channel_axis: int | None = None) -> SizeHW:
+    """Height and width of an image of any kind."""
+    if _array.is_pil(image):
+        return image.height, image.width
+    values = unpack(image, channel_axis=channel_axis).values
+    return int(values.shape[1]), int(values.shape[2])
+
+
+# --------------------------------------------------------------------------------------------------------- PIL
+
+
+def _unpack_pil(image: Any) -> Pixels:
+    if 0 in image.size:
+        raise ValueError(f"`image` must not be empty, got a PIL image of size {image.size}")
+    if image.mode == "P" and image.palette is not None and _is_opaque_rgb(image):
+        return _wrap_pil(image, image.convert("RGB"), lambda result: _to_palette(result, image))
+    if image.mode in ("P", "PA"):  # a palette with alpha has no way back from colours
+        return unpack_labels(image)
+    if image.mode == "HSV":  # hue is an angle: 359 and 1 do not average to 180
+        return _wrap_pil(image, image.convert("RGB"), lambda result: result.convert("HSV"))
+    return _wrap_pil(image, image, lambda result: result)
+
+
+def unpack_labels(image: Image, *, channel_axis: int | None = None, name: str = "mask") -> Pixels:
+    """Open an image whose numbers are labels, palette indices say: like `unpack`, but nothing is converted."""
+    if not _array.is_pil(image):
+        return unpack(image, channel_axis=channel_axis, name=name)
+    array = np.asarray(image)
+    array = array[..., None] if array.ndim == 2 else array
+    return Pixels(array[None], (), lambda values: _from_array(values[0], image.mode, image))
+
+
+def _wrap_pil(original: Any, image: Any, convert_back: Callable[[Any], Any]) -> Pixels:
+    array = np.asarray(image)
+    array = array[..., None] if array.ndim == 2 else array
+    has_alpha = image.mode in ("LA", "RGBA") and array[..., -1].min() < 255
+    values = _premultiply(array) if has_alpha else array.astype(array.dtype.newbyteorder("="), copy=False)
+
+    def pack(result: Array) -> Any:
+        pixels = _unpremultiply(result[0]) if has_alpha else result[0]
+        return convert_back(_from_array(pixels, image.mode, original))
+
+    return Pixels(values[None], (), pack)
+
+
+def _from_array(array: Any, mode: str, original: Any) -> Any:
+    """A PIL image of `mode` from (H, W, bands), with the palette and the metadata of `original`."""
+    from PIL import Image
+
+    size = (array.shape[1], array.shape[0])
+    if mode == "1":
+        image = Image.fromarray(np.ascontiguousarray(array[..., 0].astype(np.uint8) * 255)).convert(
+            "1", dither=Image.Dither.NONE
+        )
+    else:
+        stored = {"I;16B": ">u2", "I;16": "<u2", "I;16L": "<u2"}.get(mode, array.dtype)
+        image = Image.frombytes(mode, size, np.ascontiguousarray(array, dtype=stored).tobytes())
+    if mode in ("P", "PA") and original.palette is not None:
+        image.putpalette(original.palette)
+    image.info = dict(original.info)
+    return image
+
+
+def _is_opaque_rgb(image: Any) -> bool:
+    return image.palette.mode == "RGB" and "transparency" not in image.info
+
+
+def _to_palette(image: Any, original: Any) -> Any:
+    """The nearest colours of the original palette."""
+    from PIL import Image
+
+    result = image.quantize(palette=original, dither=Image.Dither.NONE)
+    result.info = dict(original.info)
+    return result
+
+
+def _premultiply(array: Any) -> Any:
+    """Colours weighted by alpha, so that what is transparent does not bleed into what is not."""
+    values = array.astype(np.float32)
+    values[..., :-1] *= values[..., -1:] / np.float32(255)
+    return values
+
+
+def _unpremultiply(values: Any) -> Any:
+    alpha = values[..., -1:]
+    colours = values[..., :-1] * np.float32(255) / np.maximum(alpha, np.float32(1e-3))
+    return np.rint(np.clip(np.concatenate([colours, alpha], axis=-1), 0, 255)).astype(np.uint8)

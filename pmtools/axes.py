@@ -1,0 +1,145 @@
+"""One axis of a warp: a chain of increasing piecewise linear maps from source pixels to target pixels.
+
+A warp is two of these. Chaining keeps every map as it was given, so composition and inversion are exact: nothing is fitted,
+merged or resampled.
+
+Convention: continuous pixel-edge coordinates; pixel `i` covers `[i, i + 1)` and its centre is `i + 0.5`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from pmtools import _array
+from pmtools.interpolation import interpolate
+from pmtools.typing import Array
+
+
+class Piece(NamedTuple):
+    """An increasing piecewise linear map through the knots (before, after), extended beyond them.
+
+    Both have shape (k,), or (n, k) for a batch, in the widest float of their device.
+    """
+
+    before: Array
+    after: Array
+
+
+@dataclass(frozen=True, eq=False)
+class AxisMap:
+    """An increasing map between two axes of `source_size` and `target_size` pixels.
+
+    Attributes
+    ----------
+    pieces : tuple of Piece
+        Applied one after the other, source to target.
+    source_size, target_size : int
+        Pixels.
+    window : Array of shape (2,) or (n, 2)
+        The part of the source axis that is there to be seen: what a crop on the way has cut off stays off.
+    """
+
+    pieces: tuple[Piece, ...]
+    source_size: int
+    target_size: int
+    window: Array
+
+    @property
+    def batch_size(self) -> int | None:
+        """Number of maps in a batch; None for a single one."""
+        sizes = [piece.after.shape[0] for piece in self.pieces if piece.after.ndim == 2]
+        return int(sizes[0]) if sizes else None
+
+    @property
+    def like(self) -> Array:
+        """An array whose namespace and device are those of the map."""
+        return self.pieces[0].after
+
+    def forward(self, x: Array) -> Array:
+        """Target positions of the source positions `x`, of shape (q,), or (n, q) for a batch of maps."""
+        for piece in self.pieces:
+            x = interpolate(x, piece.before, piece.after)
+        return x
+
+    def backward(self, x: Array) -> Array:
+        """Source positions of the target positions `x`, of shape (q,), or (n, q) for a batch of maps."""
+        for piece in reversed(self.pieces):
+            x = interpolate(x, piece.after, piece.before)
+        return x
+
+    def inverse(self) -> AxisMap:
+        """The same map read from target to source."""
+        pieces = tuple(Piece(piece.after, piece.before) for piece in reversed(self.pieces))
+        window = _intersect(self.forward(self.window), self.target_size)
+        return AxisMap(pieces, self.target_size, self.source_size, window)
+
+    def then(self, other: AxisMap) -> AxisMap:
+        """This map followed by `other`, whose source is this one's target."""
+        xp = _array.namespace(self.like)
+        other = other.moved_like(self.like)
+        n = self.batch_size or other.batch_size
+        first, second = self.expanded(n), other.expanded(n)
+        seen = first.backward(second.window)
+        low = xp.maximum(first.window[..., :1], seen[..., :1])
+        high = xp.minimum(first.window[..., 1:], seen[..., 1:])
+        window = xp.concat([low, xp.maximum(low, high)], axis=-1)
+        return AxisMap((*first.pieces, *second.pieces), self.source_size, other.target_size, window)
+
+    def expanded(self, n: int | None) -> AxisMap:
+        """A batch of `n` equal maps; itself where it is a batch already, or `n` is None."""
+        if n is None or self.batch_size is not None:
+            return self
+        xp = _array.namespace(self.like)
+
+        def repeat(array: Array) -> Array:
+            return xp.broadcast_to(array, (n, *array.shape))
+
+        pieces = tuple(Piece(repeat(piece.before), repeat(piece.after)) for piece in self.pieces)
+        return AxisMap(pieces, self.source_size, self.target_size, repeat(self.window))
+
+    def item(self, index: int) -> AxisMap:
+        """One map of a batch."""
+        pieces = tuple(Piece(piece.before[index, ...], piece.after[index, ...]) for piece in self.pieces)
+        return AxisMap(pieces, self.source_size, self.target_size, self.window[index, ...])
+
+    def moved_like(self, like: Array) -> AxisMap:
+        """The map in the namespace and on the device of `like`."""
+
+        def move(array: Array) -> Array:
+            return _array.widen(_array.asarray_like(array, like))
+
+        pieces = tuple(Piece(move(piece.before), move(piece.after)) for piece in self.pieces)
+        return AxisMap(pieces, self.source_size, self.target_size, move(self.window))
+
+
+def axis_map(before: Array, after: Array, source_size: int, target_size: int) -> AxisMap:
+    """A single-piece map whose whole source is visible."""
+    xp = _array.namespace(after)
+    window = xp.stack([xp.zeros_like(before[..., 0]), xp.full_like(before[..., 0], float(source_size))], axis=-1)
+    return AxisMap((Piece(before, after),), source_size, target_size, window)
+
+
+def affine_map(scale: float, offset: float, source_size: int, target_size: int) -> AxisMap:
+    """The map `x -> scale x + offset` in NumPy, `scale > 0`."""
+    import numpy as np
+
+    before = np.array([0.0, float(source_size)])
+    return axis_map(before, scale * before + offset, source_size, target_size)
+
+
+def _intersect(window: Array, size: int) -> Array:
+    return _array.namespace(window).clip(window, 0.0, float(size))
+
+
+def to_jsonable(axis: AxisMap) -> dict[str, Any]:
+    """Plain lists and numbers; `from_jsonable` gives the map back, to the last bit."""
+    return {
+        "source_size": axis.source_size,
+        "target_size": axis.target_size,
+        "window": _array.to_numpy(axis.window).tolist(),
+        "pieces": [
+            {"before": _array.to_numpy(piece.before).tolist(), "after": _array.to_numpy(piece.after).tolist()}
+            for piece in axis.pieces
+        ],
+    }

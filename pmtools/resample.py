@@ -1,0 +1,390 @@
+"""Resampling of pixels along two monotone axes: nearest, linear, box and cubic, for NumPy and for any array namespace.
+
+The two axes of a warp are independent, so an image is resampled along one and then the other. Each axis is a list of
+footprints: where an output pixel looks, and how wide. Which kernel an axis needs is decided here:
+
+- `copy`: it looks exactly at its own pixel, `gather`: exactly at some pixel; both keep every bit;
+- `linear`: no footprint is wider than a pixel, or no anti-aliasing is wanted;
+- `box`: the average over the footprint where that is wider than a pixel, linear elsewhere (it meets linear at width 1);
+- `cubic`: where the output is smaller than what it shows; the kernel is as wide as the footprint, at least a pixel.
+
+Knows nothing of maps; measurements behind the choice of kernels are in docs/log.md.
+
+References
+----------
+- R. Keys, Cubic convolution interpolation for digital image processing, IEEE TASSP 1981 (a = -1/2)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pmtools import _array
+from pmtools.axes import AxisMap
+from pmtools.interpolation import linear_taps
+from pmtools.typing import Array
+
+#: Positions closer than this, in pixels, are the same: rounding of coordinates is about 1e-12.
+TOLERANCE = 1e-9
+#: Output pixels that share one dense block of weights; small, since a block is mostly zeros.
+BLOCK = 32
+
+
+@dataclass(frozen=True)
+class Footprints:
+    """Where the output pixels of one axis look.
+
+    Attributes
+    ----------
+    centre, low, high : arrays of shape (m,)
+        Source position of the centre and of the two edges of every output pixel, cut to what is visible.
+    outside : bool array of shape (m,)
+        Output pixels whose centre shows nothing of the source.
+    first, last : int
+        The outermost visible source pixels.
+    size : int
+        Number of source pixels.
+    """
+
+    centre: Array
+    low: Array
+    high: Array
+    outside: Array
+    first: int
+    last: int
+    size: int
+
+    def __len__(self) -> int:
+        return int(self.centre.shape[0])
+
+
+def footprints(axis: AxisMap) -> list[Footprints]:
+    """The footprints of one axis; one entry per map of a batch, a single one otherwise.
+
+    Parameters
+    ----------
+    axis : AxisMap
+
+    Returns
+    -------
+    list of Footprints
+    """
+    xp = _array.namespace(axis.like)
+    axis = axis.expanded(axis.batch_size or 1) if axis.batch_size is None else axis
+    n, m = axis.batch_size or 1, axis.target_size
+    half_steps = _array.arange(2 * m + 1, axis.like) / 2.0  # edges and centres of the output pixels in turn
+    position = axis.backward(xp.broadcast_to(half_steps, (n, 2 * m + 1)))
+    visible = _array.to_numpy(axis.window)
+    result = []
+    for i in range(n):
+        low, high = float(visible[i, 0]), float(visible[i, 1])
+        cut = xp.clip(position[i, ...], low, high)
+        centre = position[i, 1::2]
+        first = min(max(int(np.floor(low + TOLERANCE)), 0), axis.source_size - 1)
+        last = min(max(int(np.ceil(high - TOLERANCE)) - 1, first), axis.source_size - 1)
+        outside = (centre < low - TOLERANCE) | (centre > high + TOLERANCE)
+        result.append(Footprints(cut[1::2], cut[:-1:2], cut[2::2], outside, first, last, axis.source_size))
+    return result
+
+
+def choose_kernel(axis: Footprints, *, antialias: bool) -> str:
+    """The kernel this axis needs: "copy", "gather", "linear", "box" or "cubic"."""
+    if _array.requires_grad(axis.centre):  # a copy would have no gradient
+        exact = False
+    else:
+        offset = _array.to_numpy(axis.centre) - 0.5
+        exact = bool(np.all(np.abs(offset - np.round(offset)) <= TOLERANCE))
+    if antialias:
+        width = _array.to_numpy(axis.high) - _array.to_numpy(axis.low)
+        if bool(np.any(width > 1 + TOLERANCE)):
+            return "cubic" if len(axis) < width.sum() - TOLERANCE else "box"
+    if not exact:
+        return "linear"
+    same = len(axis) == axis.size and bool(np.all(np.abs(offset - np.arange(axis.size)) <= TOLERANCE))
+    return "copy" if same else "gather"
+
+
+def nearest_index(axis: Footprints) -> Array:
+    """The source pixel under the centre of every output pixel, an integer array of shape (m,)."""
+    xp = _array.namespace(axis.centre)
+    index = xp.astype(xp.floor(axis.centre), xp.int64)
+    return xp.clip(index, axis.first, axis.last)
+
+
+def resample(
+    pixels: Array, rows: Footprints, columns: Footprints, /, *, antialias: bool = True, nearest: bool = False
+) -> Array:
+    """Pixels looked up at the footprints of both axes; the one door in front of all back ends.
+
+    Parameters
+    ----------
+    pixels : array of shape (n, H, W, C)
+        Any real dtype. With PyTorch the channels may be last in name only: a permuted view is fine.
+    rows, columns : Footprints
+        In the namespace and on the device of `pixels`.
+    antialias : bool, optional
+        Average where an output pixel covers more than one source pixel.
+    nearest : bool, optional
+        Take the pixel under the centre instead of interpolating: for labels.
+
+    Returns
+    -------
+    array of shape (n, len(rows), len(columns), C)
+        dtype of `pixels`; integers are rounded and clipped, booleans are True from one half on. NaN and infinity make NaN of
+        the output pixels that touch them, and of no other.
+    """
+    if nearest:
+        return _take(_take(pixels, nearest_index(rows), 1), nearest_index(columns), 2)
+    kernels = choose_kernel(rows, antialias=antialias), choose_kernel(columns, antialias=antialias)
+    if kernels == ("copy", "copy"):
+        return _array.namespace(pixels).asarray(pixels, copy=True)
+    if set(kernels) <= {"copy", "gather"}:
+        return _take(_take(pixels, nearest_index(rows), 1), nearest_index(columns), 2)
+    if _array.is_floating(pixels):
+        xp = _array.namespace(pixels)
+        unknown = ~xp.isfinite(pixels)
+        if bool(xp.any(unknown)):  # a product with a block of weights would spread them over the block
+            clean = _dispatch(xp.where(unknown, xp.zeros_like(pixels), pixels), rows, columns, kernels)
+            touched = _dispatch(xp.astype(unknown, pixels.dtype), rows, columns, kernels, clamp=False) != 0
+            return xp.where(touched, xp.full_like(clean, np.nan), clean)
+    return _dispatch(pixels, rows, columns, kernels)
+
+
+def _dispatch(
+    pixels: Array, rows: Footprints, columns: Footprints, kernels: tuple[str, str], *, clamp: bool = True
+) -> Array:
+    limits = _overshoot_limits(pixels) if clamp and "cubic" in kernels else None
+    back_end = _resample_numpy if isinstance(pixels, np.ndarray) else _resample_generic
+    return back_end(pixels, rows, columns, kernels, limits)
+
+
+def fill_outside(pixels: Array, rows: Footprints, columns: Footprints, fill: Array, /) -> Array:
+    """`pixels` of shape (n, H, W, C) with `fill`, of shape () or (C,), where nothing of the source shows."""
+    xp = _array.namespace(pixels)
+    if not (bool(xp.any(rows.outside)) or bool(xp.any(columns.outside))):
+        return pixels
+    mask = rows.outside[:, None, None] | columns.outside[None, :, None]  # (H, W, 1)
+    return xp.where(mask[None, ...], fill, pixels)
+
+
+# --------------------------------------------------------------------------------------------------- weights
+
+
+def kernel_weights(axis: Footprints, kernel: str, outputs: slice, pixels: slice) -> Array:
+    """Weights of the source pixels in `pixels` for the output pixels in `outputs`: rows that sum to 1.
+
+    Parameters
+    ----------
+    axis : Footprints
+    kernel : {"box", "cubic"}
+    outputs, pixels : slice
+        With start and stop.
+
+    Returns
+    -------
+    array of shape (number of outputs, number of pixels)
+    """
+    xp = _array.namespace(axis.centre)
+    left = _array.arange(pixels.stop - pixels.start, axis.centre, offset=float(pixels.start))[None, :]  # (1, k)
+    centre = xp.clip(axis.centre[outputs], axis.first + 0.5, axis.last + 0.5)[:, None]  # (m, 1)
+    low, high = axis.low[outputs][:, None], axis.high[outputs][:, None]
+    distance = xp.abs(left + 0.5 - centre)
+    if kernel == "cubic":
+        weights = _keys(distance / xp.clip(high - low, 1.0, None))
+    else:
+        overlap = xp.clip(xp.minimum(high, left + 1.0) - xp.maximum(low, left), 0.0, None)
+        weights = xp.where(high - low > 1.0, overlap, xp.clip(1.0 - distance, 0.0, None))
+    return weights / xp.sum(weights, axis=1, keepdims=True)
+
+
+def _keys(t: Array) -> Array:
+    """Keys' cubic kernel with a = -1/2 at distances `t >= 0`; zero from 2 on."""
+    xp = _array.namespace(t)
+    near = (1.5 * t - 2.5) * t * t + 1.0
+    far = ((-0.5 * t + 2.5) * t - 4.0) * t + 2.0
+    return xp.where(t < 1.0, near, xp.where(t < 2.0, far, xp.zeros_like(t)))
+
+
+def _blocks(axis: Footprints, kernel: str) -> list[tuple[slice, slice]]:
+    """Runs of output pixels, and the source pixels each run needs."""
+    low, high, centre = (_array.to_numpy(a) for a in (axis.low, axis.high, axis.centre))
+    reach = 2.0 * np.maximum(high - low, 1.0) if kernel == "cubic" else np.full(len(axis), 1.0)
+    start = np.clip(np.floor(np.minimum(low, centre - reach)).astype(int), axis.first, axis.last)
+    stop = np.clip(np.ceil(np.maximum(high, centre + reach)).astype(int), axis.first + 1, axis.last + 1)
+    return [
+        (slice(i, min(i + BLOCK, len(axis))), slice(int(start[i : i + BLOCK].min()), int(stop[i : i + BLOCK].max())))
+        for i in range(0, len(axis), BLOCK)
+    ]
+
+
+# ------------------------------------------------------------------------------------------- dtypes in and out
+
+
+def _compute_dtype(pixels: Array) -> Any:
+    """float32 where it holds every value exactly, otherwise float64 (float32 on devices that have no other)."""
+    xp = _array.namespace(pixels)
+    narrow = ("float16", "bfloat16", "float32", "bool", "int8", "uint8", "int16", "uint16")
+    return xp.float32 if str(pixels.dtype).rpartition(".")[2] in narrow else _array.wide_dtype(pixels)
+
+
+def _store(values: Array, like: Array, limits: tuple[Array, Array] | None) -> Array:
+    """`values` in the dtype of `like`: rounded and clipped for integers, True from 1/2 on for booleans."""
+    xp = _array.namespace(values)
+    if _array.is_bool(like):
+        return values >= 0.5
+    if limits is not None:
+        values = xp.clip(values, *limits)
+    if _array.is_integer(like):
+        low, high = _integer_range(like)
+        values = xp.clip(xp.round(values), low, high)
+    return xp.astype(values, like.dtype)
+
+
+def _integer_range(like: Array) -> tuple[float, float]:
+    """The range of an integer dtype, in floats that do not overflow it."""
+    info = _array.namespace(like).iinfo(like.dtype)
+    high = float(info.max)
+    return float(info.min), high if int(high) <= int(info.max) else float(np.nextafter(high, 0.0))
+
+
+def _overshoot_limits(pixels: Array) -> tuple[Array, Array] | None:
+    """Bounds of a cubic result: each image's own range; None for 8 and 16-bit integers, whose dtype bounds them."""
+    if _array.is_bool(pixels) or str(pixels.dtype).rpartition(".")[2] in ("uint8", "uint16"):
+        return None
+    xp = _array.namespace(pixels)
+    values = xp.astype(pixels, _compute_dtype(pixels), copy=False)
+    each = (1, 2, 3)
+    return xp.min(values, axis=each, keepdims=True), xp.max(values, axis=each, keepdims=True)
+
+
+def _take(pixels: Array, index: Array, axis: int) -> Array:
+    return _array.namespace(pixels).take(pixels, index, axis=axis)
+
+
+# --------------------------------------------------------------------------------------------------- back ends
+
+
+def _resample_numpy(
+    pixels: np.ndarray[Any, Any],
+    rows: Footprints,
+    columns: Footprints,
+    kernels: tuple[str, str],
+    limits: tuple[Array, Array] | None,
+) -> np.ndarray[Any, Any]:
+    """Chunks of output rows go through both axes while they are in the cache, so memory stays small."""
+    n, _, _, channels = pixels.shape
+    dtype = _compute_dtype(pixels)
+    out = np.empty((n, len(rows), len(columns), channels), dtype=pixels.dtype)
+    row_chunks = _row_chunks(rows, kernels[0], dtype)
+    along_columns = _column_pass(columns, kernels[1], dtype)
+    for image in range(n):
+        bounds = None if limits is None else (limits[0][image], limits[1][image])
+        for outputs, along_rows in row_chunks:
+            out[image, outputs] = _store(along_columns(along_rows(pixels[image])), pixels, bounds)
+    return out
+
+
+_Pass = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
+
+
+def _row_chunks(axis: Footprints, kernel: str, dtype: Any) -> list[tuple[slice, _Pass]]:
+    """For each chunk of output rows, the function that makes it, (H, W, C) -> (chunk, W, C)."""
+    if kernel in ("box", "cubic"):
+        return [
+            (o, _row_product(kernel_weights(axis, kernel, o, p).astype(dtype), p, dtype))
+            for o, p in _blocks(axis, kernel)
+        ]
+    first, second, weight = linear_taps(axis.centre, axis.size)
+    if kernel != "linear":
+        first = second = nearest_index(axis)
+        weight = np.zeros(len(axis))
+    first, second = (np.clip(index, axis.first, axis.last) for index in (first, second))
+    weight = weight.astype(dtype)[:, None, None]
+    chunks = [slice(i, min(i + BLOCK, len(axis))) for i in range(0, len(axis), BLOCK)]
+    return [(o, _row_lerp(first[o], second[o], weight[o], dtype)) for o in chunks]
+
+
+def _row_product(weights: np.ndarray[Any, Any], pixels: slice, dtype: Any) -> _Pass:
+    def along_rows(image: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        slab = image[pixels].astype(dtype, copy=False)
+        product: np.ndarray[Any, Any] = weights @ slab.reshape(slab.shape[0], -1)
+        return product.reshape(-1, *slab.shape[1:])
+
+    return along_rows
+
+
+def _row_lerp(first: Any, second: Any, weight: Any, dtype: Any) -> _Pass:
+    def along_rows(image: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        return _lerp(image[first].astype(dtype), image[second].astype(dtype), weight)
+
+    return along_rows
+
+
+def _column_pass(axis: Footprints, kernel: str, dtype: Any) -> _Pass:
+    """The function that resamples the columns of a chunk, (chunk, W, C) -> (chunk, len(axis), C)."""
+    if kernel == "copy":
+        return lambda chunk: chunk
+    if kernel in ("box", "cubic"):
+        blocks = [(o, p, kernel_weights(axis, kernel, o, p).astype(dtype).T) for o, p in _blocks(axis, kernel)]
+
+        def product(chunk: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+            height, width, channels = chunk.shape
+            planes = np.ascontiguousarray(chunk.transpose(0, 2, 1)).reshape(height * channels, width)
+            out = np.empty((height * channels, len(axis)), dtype=dtype)
+            for outputs, pixels, weights in blocks:
+                np.matmul(planes[:, pixels], weights, out=out[:, outputs])
+            return out.reshape(height, channels, len(axis)).transpose(0, 2, 1)
+
+        return product
+
+    first, second, weight = linear_taps(axis.centre, axis.size)
+    if kernel == "gather":
+        index = nearest_index(axis)
+        return lambda chunk: np.take(chunk, index, axis=1)
+    first, second = (np.clip(index, axis.first, axis.last) for index in (first, second))
+    weight = weight.astype(dtype)[None, :, None]
+    return lambda chunk: _lerp(np.take(chunk, first, axis=1), np.take(chunk, second, axis=1), weight)
+
+
+def _lerp(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any], weight: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """`a (1 - weight) + b weight`; the first two arguments are overwritten."""
+    a *= 1 - weight
+    b *= weight
+    a += b
+    return a
+
+
+def _resample_generic(
+    pixels: Array, rows: Footprints, columns: Footprints, kernels: tuple[str, str], limits: tuple[Array, Array] | None
+) -> Array:
+    """Any namespace, any device, differentiable: planes (n, C, H, W), rows first."""
+    xp = _array.namespace(pixels)
+    planes = xp.permute_dims(xp.astype(pixels, _compute_dtype(pixels)), (0, 3, 1, 2))
+    planes = _generic_axis(planes, rows, kernels[0], axis=2)
+    planes = _generic_axis(planes, columns, kernels[1], axis=3)
+    return _store(xp.permute_dims(planes, (0, 2, 3, 1)), pixels, limits)
+
+
+def _generic_axis(planes: Array, footprint: Footprints, kernel: str, *, axis: int) -> Array:
+    xp = _array.namespace(planes)
+    if kernel == "copy":
+        return planes
+    if kernel == "gather":
+        return xp.take(planes, nearest_index(footprint), axis=axis)
+    if kernel == "linear":
+        first, second, weight = linear_taps(footprint.centre, footprint.size)
+        first, second = (xp.clip(index, footprint.first, footprint.last) for index in (first, second))
+        weight = xp.reshape(xp.astype(weight, planes.dtype), (-1, 1) if axis == 2 else (-1,))
+        return xp.take(planes, first, axis=axis) * (1 - weight) + xp.take(planes, second, axis=axis) * weight
+    parts = []
+    for outputs, pixels in _blocks(footprint, kernel):
+        weights = xp.astype(kernel_weights(footprint, kernel, outputs, pixels), planes.dtype)
+        if axis == 2:
+            parts.append(xp.matmul(weights, planes[:, :, pixels, :]))
+        else:
+            parts.append(xp.matmul(planes[:, :, :, pixels], xp.matrix_transpose(weights)))
+    return xp.concat(parts, axis=axis)

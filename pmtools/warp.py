@@ -1,0 +1,586 @@
+"""The warp: two monotone axis maps that take points, boxes, masks and images to the magnified image and back.
+
+A separable monotone map takes axis-aligned boxes to axis-aligned boxes exactly, and its inverse is another one, so nothing
+here is fitted or searched. Frames (padding, cropping, resizing) are warps too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pmtools import _array, _checks, _images, marginals
+from pmtools.axes import AxisMap, Piece, axis_map, to_jsonable
+from pmtools.resample import fill_outside, footprints, resample
+from pmtools.typing import Array, BoxesXYXY, Image, PointsXY, SizeHW
+
+
+class LocalMagnification(NamedTuple):
+    """How many output pixels each source pixel spreads over, per axis.
+
+    Attributes
+    ----------
+    x : array of shape (..., W)
+    y : array of shape (..., H)
+    """
+
+    x: Array
+    y: Array
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Warp:
+    """An invertible, separable, monotone map between two images.
+
+    Make one with `Warp.from_map`, `pmtools.fit_warp` or the functions of `pmtools.frames`; chain them with `then`.
+
+    Convention: continuous pixel-edge coordinates, `(x, y)` from the top-left corner; pixel `i` covers `[i, i + 1)` and its
+    centre is `i + 0.5`. Points beyond the image are extrapolated with the slope of the outermost cell, never clamped.
+
+    Attributes
+    ----------
+    x, y : AxisMap
+        The map of each axis.
+    """
+
+    x: AxisMap
+    y: AxisMap
+
+    # ------------------------------------------------------------------------------------------------- making
+
+    @classmethod
+    def from_map(
+        cls,
+        weights: Array,
+        /,
+        *,
+        source_hw: SizeHW,
+        target_hw: SizeHW | None = None,
+        marginal: str = "max",
+        floor: float = marginals.DEFAULT_FLOOR,
+        max_magnification: float | None = None,
+    ) -> Warp:
+        r"""The warp in which every cell of a map gets space in proportion to its weight.
+
+        Per axis, $X(x) = M F(x)$ with $F$ the cumulative floored and capped marginal, linear within a cell. The cells are kept as
+        they are; `pmtools.fit_warp` starts from a heatmap and upsamples to pixels first.
+
+        Parameters
+        ----------
+        weights : array of shape (..., h, w)
+            Non-negative, any scale; covers the source image. Leading axes: none, or one for a batch of warps.
+        source_hw : (int, int)
+            Height and width of the source image in pixels.
+        target_hw : (int, int), optional
+            Height and width of the magnified image. Default: that of the source.
+        marginal : {"max", "sum"}, optional
+            How the map is reduced to each axis.
+        floor : float, optional
+            Share of uniform mass, in (0, 1]: at equal sizes no part shrinks more than `1 / floor` times per axis.
+        max_magnification : float, optional
+            Greatest magnification per axis relative to a plain resize, >= 1. Default: no limit.
+
+        Returns
+        -------
+        Warp
+            In the namespace and on the device of `weights`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `weights` is not a non-negative, finite, non-empty map, or an option is out of range.
+
+        References
+        ----------
+        - Perception Magnifier, [arXiv:2503.10183](https://arxiv.org/abs/2503.10183)
+
+        Examples
+        --------
+        >>> warp = Warp.from_map(np.array([[1.0, 3.0]]), source_hw=(8, 8), floor=1e-6)
+        >>> warp.points(np.array([[4.0, 4.0]])).round(4)
+        array([[2., 4.]])
+        """
+        weights = _checks.weights(weights, "weights")
+        mass_y, mass_x = (marginals.marginal(weights, axis=axis, reduce=marginal) for axis in (-2, -1))
+        return cls._from_masses(mass_y, mass_x, _array.epsilon(weights), source_hw, target_hw, floor, max_magnification)
+
+    @classmethod
+    def _from_masses(
+        cls,
+        mass_y: Array,
+        mass_x: Array,
+        rounding: float,
+        source_hw: SizeHW,
+        target_hw: SizeHW | None,
+        floor: float,
+        max_magnification: float | None,
+    ) -> Warp:
+        """The warp of two marginals; `rounding` is the rounding unit of the numbers behind them."""
+        source_hw = _checks.size_hw(source_hw, "source_hw")
+        target_hw = source_hw if target_hw is None else _checks.size_hw(target_hw, "target_hw")
+        if mass_x.ndim > 2:
+            raise ValueError(f"a warp has at most one batch axis, got a map with {mass_x.ndim - 1}; flatten them first")
+        axes = []
+        for mass, n, m in zip((mass_y, mass_x), source_hw, target_hw, strict=True):
+            edges = marginals.cdf(mass, floor=floor, max_magnification=max_magnification, rounding=rounding)
+            xp = _array.namespace(edges)
+            cells = edges.shape[-1] - 1
+            before = xp.broadcast_to(_array.arange(cells + 1, edges) * n / cells, tuple(edges.shape))
+            axes.append(axis_map(before, edges * float(m), n, m))
+        return cls(y=axes[0], x=axes[1])
+
+    # ------------------------------------------------------------------------------------------------- asking
+
+    @property
+    def source_hw(self) -> SizeHW:
+        """Height and width of the source image."""
+        return self.y.source_size, self.x.source_size
+
+    @property
+    def target_hw(self) -> SizeHW:
+        """Height and width of the magnified image."""
+        return self.y.target_size, self.x.target_size
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """() for one warp, (n,) for a batch."""
+        return () if self.x.batch_size is None else (self.x.batch_size,)
+
+    def __len__(self) -> int:
+        if not self.batch_shape:
+            raise TypeError("a single Warp has no length; only a batched one has")
+        return self.batch_shape[0]
+
+    def __getitem__(self, index: int) -> Warp:
+        n = len(self)
+        index = _checks.whole_number(index, "index", minimum=-n)
+        if index >= n:  # what a for loop stops at
+            raise IndexError(f"`index` must be below {n}, the number of warps in the batch, got {index}")
+        return Warp(x=self.x.item(index % n), y=self.y.item(index % n))
+
+    def __iter__(self) -> Iterator[Warp]:
+        return (self[i] for i in range(len(self)))
+
+    def __repr__(self) -> str:
+        batch = f", batch of {len(self)}" if self.batch_shape else ""
+        return f"Warp({_by(self.source_hw)} -> {_by(self.target_hw)}{batch})"
+
+    def local_magnification(self) -> LocalMagnification:
+        """How many output pixels each source pixel spreads over, per axis: $X(i + 1) - X(i)$.
+
+        At equal sizes the mean is 1, the least value at least `floor`, the greatest at most `max_magnification`; the
+        magnification of an area is the product of both axes.
+
+        Returns
+        -------
+        LocalMagnification
+            `x` of shape (..., W) and `y` of shape (..., H).
+        """
+
+        def spread(axis: AxisMap) -> Array:
+            edges = axis.forward(_per_item(_array.arange(axis.source_size + 1, axis.like), axis))
+            return edges[..., 1:] - edges[..., :-1]
+
+        return LocalMagnification(x=spread(self.x), y=spread(self.y))
+
+    # ------------------------------------------------------------------------------------------- coordinates
+
+    def points(self, points_xy: PointsXY, /) -> PointsXY:
+        """Where source points land on the magnified image.
+
+        Parameters
+        ----------
+        points_xy : array of shape (..., 2), or (n, ..., 2) for a batch of n warps
+            x, y in pixels. Lists become NumPy arrays.
+
+        Returns
+        -------
+        array of the same shape
+            Namespace and device of `points_xy`, its dtype where that is floating-point, otherwise float64.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `points_xy` is not a real array of that shape.
+        """
+        return _map_columns(points_xy, "points_xy", "x, y", self.x.forward, self.y.forward, self)
+
+    def inverse_points(self, points_xy: PointsXY, /) -> PointsXY:
+        """Where points of the magnified image come from; undoes `points`, in float64 to about 1e-10 px.
+
+        Parameters
+        ----------
+        points_xy : array of shape (..., 2), or (n, ..., 2) for a batch of n warps
+            x, y in pixels of the magnified image.
+
+        Returns
+        -------
+        array of the same shape
+        """
+        return _map_columns(points_xy, "points_xy", "x, y", self.x.backward, self.y.backward, self)
+
+    def boxes(self, boxes_xyxy: BoxesXYXY, /) -> BoxesXYXY:
+        """Where source boxes land on the magnified image: boxes again, exactly.
+
+        Parameters
+        ----------
+        boxes_xyxy : array of shape (..., 4), or (n, ..., 4) for a batch of n warps
+            x0, y0, x1, y1 in pixels.
+
+        Returns
+        -------
+        array of the same shape
+            Namespace and device of `boxes_xyxy`, its dtype where that is floating-point, otherwise float64.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `boxes_xyxy` is not a real array of that shape.
+        """
+        return _map_columns(boxes_xyxy, "boxes_xyxy", "x0, y0, x1, y1", self.x.forward, self.y.forward, self)
+
+    def inverse_boxes(self, boxes_xyxy: BoxesXYXY, /) -> BoxesXYXY:
+        """Where boxes found on the magnified image are on the source; undoes `boxes`.
+
+        Parameters
+        ----------
+        boxes_xyxy : array of shape (..., 4), or (n, ..., 4) for a batch of n warps
+            x0, y0, x1, y1 in pixels of the magnified image.
+
+        Returns
+        -------
+        array of the same shape
+        """
+        return _map_columns(boxes_xyxy, "boxes_xyxy", "x0, y0, x1, y1", self.x.backward, self.y.backward, self)
+
+    # -------------------------------------------------------------------------------------------------- images
+
+    def image(
+        self, image: Image, /, *, antialias: bool = True, channel_axis: int | None = None, fill: Any = 0
+    ) -> Image:
+        """The magnified image.
+
+        Output pixel `j` shows the source interval that the warp gives it. Where that is wider than a pixel it is averaged (a box;
+        a cubic as wide where the output is smaller than the source), otherwise interpolated linearly at the source position
+        of the pixel's centre; edges replicate.
+
+        Parameters
+        ----------
+        image : PIL image or array
+            (H, W); (..., H, W, C) for NumPy and alike; (..., C, H, W) for PyTorch. (H, W) is `source_hw`. A batch of n warps
+            takes n images, (n, ..., H, W, C).
+        antialias : bool, optional
+            False: linear interpolation everywhere.
+        channel_axis : int, optional
+            Which axis holds the channels, where it is not the ecosystem's own.
+        fill : number or sequence of numbers, optional
+            Value, or one per channel, of output pixels that show nothing of the source (padding).
+
+        Returns
+        -------
+        PIL image or array
+            Kind, layout, dtype, device and range of `image`. Without magnification, the same pixels to the last bit.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `image` is not an image, or its size is not `source_hw`.
+        """
+        pixels = _images.unpack(image, channel_axis=channel_axis)
+        return self._resample(pixels, image, fill, antialias=antialias, nearest=False)
+
+    def inverse_image(self, image: Image, /, *, channel_axis: int | None = None, fill: Any = 0) -> Image:
+        """The source image again, as far as the magnified one still holds it; linear, without anti-aliasing.
+
+        Parameters
+        ----------
+        image : PIL image or array
+            Of size `target_hw`; kinds and layouts as in `Warp.image`.
+        channel_axis : int, optional
+            Which axis holds the channels, where it is not the ecosystem's own.
+        fill : number or sequence of numbers, optional
+            Value of source pixels that the magnified image does not show (what was cropped).
+
+        Returns
+        -------
+        PIL image or array
+            Of size `source_hw`.
+        """
+        return self.inverse().image(image, antialias=False, channel_axis=channel_axis, fill=fill)
+
+    def mask(self, mask: Image, /, *, channel_axis: int | None = None, fill: Any = 0) -> Image:
+        """A mask or label map on the magnified image: every pixel takes the label under its centre.
+
+        Parameters
+        ----------
+        mask : PIL image or array of shape (..., H, W)
+            Any dtype; palette images keep their indices. An image with a channel axis needs `channel_axis`, unless its shape
+            can only be read as one.
+        channel_axis : int, optional
+            Which axis holds the channels.
+        fill : number, optional
+            Label of output pixels that show nothing of the source.
+
+        Returns
+        -------
+        PIL image or array of shape (..., H', W')
+        """
+        pixels = self._unpack_mask(mask, channel_axis)
+        return self._resample(pixels, mask, fill, antialias=False, nearest=True)
+
+    def inverse_mask(self, mask: Image, /, *, channel_axis: int | None = None, fill: Any = 0) -> Image:
+        """A mask or label map of the magnified image on the source: every pixel takes the label over its centre.
+
+        Parameters
+        ----------
+        mask : PIL image or array of shape (..., H', W')
+            Of size `target_hw`; kinds as in `Warp.mask`.
+        channel_axis : int, optional
+            Which axis holds the channels.
+        fill : number, optional
+            Label of source pixels that the magnified image does not show.
+
+        Returns
+        -------
+        PIL image or array of shape (..., H, W)
+        """
+        return self.inverse().mask(mask, channel_axis=channel_axis, fill=fill)
+
+    def _unpack_mask(self, mask: Image, channel_axis: int | None) -> _images.Pixels:
+        if channel_axis is not None or not _array.is_array(mask) or len(mask.shape) < 3:
+            return _images.unpack_labels(mask, channel_axis=channel_axis)
+        if tuple(mask.shape[-2:]) != self.source_hw:
+            pixels = _images.unpack_labels(mask)
+            if tuple(pixels.values.shape[1:3]) == self.source_hw:
+                return pixels
+        xp = _array.namespace(mask)
+        pixels = _images.unpack_labels(xp.expand_dims(mask, axis=-1), channel_axis=-1)
+        return pixels._replace(pack=lambda values: pixels.pack(values)[..., 0])
+
+    def _resample(self, pixels: _images.Pixels, image: Image, fill: Any, *, antialias: bool, nearest: bool) -> Any:
+        values = pixels.values
+        size = tuple(values.shape[1:3])
+        if size != self.source_hw:
+            raise ValueError(
+                f"the image must be {_by(self.source_hw)} (height x width), the source of the warp, got {_by(size)} from "
+                f"{_checks.describe(image)}; resize it, fit the warp for this size, or say which axis is `channel_axis`"
+            )
+        if self.batch_shape and pixels.batch_shape[:1] != self.batch_shape:
+            raise ValueError(
+                f"a batch of {len(self)} warps takes {len(self)} images, got batch axes {pixels.batch_shape} from "
+                f"{_checks.describe(image)}; use warp[i] for one of them"
+            )
+        xp = _array.namespace(values)
+        fill_value = _fill_value(fill, values)
+        warp = self._moved_like(values)
+        parts = []
+        pairs = list(zip(footprints(warp.y), footprints(warp.x), strict=True))
+        images_each = values.shape[0] // len(pairs)
+        for i, (rows, columns) in enumerate(pairs):
+            part = values[i * images_each : (i + 1) * images_each, ...]
+            part = resample(part, rows, columns, antialias=antialias, nearest=nearest)
+            parts.append(fill_outside(part, rows, columns, fill_value))
+        return pixels.pack(parts[0] if len(parts) == 1 else xp.concat(parts, axis=0))
+
+    # ----------------------------------------------------------------------------------------------- algebra
+
+    def inverse(self) -> Warp:
+        """The warp from the magnified image back to the source."""
+        return Warp(x=self.x.inverse(), y=self.y.inverse())
+
+    def then(self, other: Warp, /) -> Warp:
+        """This warp followed by another one; exact, and images go through both in one resampling.
+
+        Parameters
+        ----------
+        other : Warp
+            Its source is the target of this one. Single warps combine with batched ones.
+
+        Returns
+        -------
+        Warp
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `other` is no Warp, or the sizes or batches do not meet.
+        """
+        if not isinstance(other, Warp):
+            raise TypeError(f"`other` must be a Warp, got {type(other).__name__}")
+        if self.target_hw != other.source_hw:
+            raise ValueError(
+                f"`other` must start where this warp ends, at {_by(self.target_hw)}, but it starts at {_by(other.source_hw)}"
+            )
+        if self.batch_shape and other.batch_shape and self.batch_shape != other.batch_shape:
+            raise ValueError(f"`other` must be a batch of {len(self)} warps or a single one, got {len(other)}")
+        return Warp(x=self.x.then(other.x), y=self.y.then(other.y))
+
+    def _moved_like(self, like: Array) -> Warp:
+        return Warp(x=self.x.moved_like(like), y=self.y.moved_like(like))
+
+    # ----------------------------------------------------------------------------------------------- exporting
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers and lists, ready for JSON; `Warp.from_dict` gives the warp back, to the last bit.
+
+        Returns
+        -------
+        dict
+        """
+        return {"type": "pmtools.Warp", "version": 1, "x": to_jsonable(self.x), "y": to_jsonable(self.y)}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any], /) -> Warp:
+        """A warp from what `Warp.to_dict` gave, in NumPy.
+
+        Parameters
+        ----------
+        data : dict
+
+        Returns
+        -------
+        Warp
+
+        Raises
+        ------
+        ValueError
+            If `data` is not a warp, comes from a newer version, or its numbers are no monotone maps.
+        """
+        if not isinstance(data, dict) or data.get("type") != "pmtools.Warp":
+            raise ValueError('`data` must be what `Warp.to_dict` returns, a dict with "type": "pmtools.Warp"')
+        if data.get("version") != 1:
+            raise ValueError(
+                f"`data` has version {data.get('version')!r}, this pmtools reads version 1; update pmtools"
+            )
+        axes = {name: _axis_from_jsonable(data.get(name), name) for name in ("x", "y")}
+        if axes["x"].batch_size != axes["y"].batch_size:
+            raise ValueError("`data` must hold as many maps along x as along y")
+        return cls(**axes)
+
+    def to_grid_sample(self, *, align_corners: bool = False) -> Array:
+        """Sampling grid for `torch.nn.functional.grid_sample`, which then gives `Warp.image(..., antialias=False)`.
+
+        Use `padding_mode="border"`.
+
+        Parameters
+        ----------
+        align_corners : bool, optional
+            The value that will be given to `grid_sample`.
+
+        Returns
+        -------
+        array of shape (n, *target_hw, 2)
+            x, y in [-1, 1], `n` = 1 for a single warp; namespace and device of the warp, in its float64 (cast it to the
+            dtype of the image).
+        """
+
+        def normalized(axis: AxisMap) -> Array:
+            centre, n = _source_centres(axis), axis.source_size
+            return (2.0 * (centre - 0.5) / max(n - 1, 1) if align_corners else 2.0 * centre / n) - 1.0
+
+        xp = _array.namespace(self.x.like)
+        x, y = normalized(self.x), normalized(self.y)
+        shape = (x.shape[0], *self.target_hw)
+        return xp.stack([xp.broadcast_to(x[:, None, :], shape), xp.broadcast_to(y[:, :, None], shape)], axis=-1)
+
+    def to_cv2_maps(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Maps for `cv2.remap`, which with INTER_LINEAR and BORDER_REPLICATE then gives `Warp.image(..., antialias=False)`.
+
+        Returns
+        -------
+        map_x, map_y : float32 NumPy arrays of shape `target_hw`
+            Source pixel indices: OpenCV puts the centre of pixel `i` at `i`.
+
+        Raises
+        ------
+        ValueError
+            For a batch of warps; take one of them, `warp[i]`.
+        """
+        if self.batch_shape:
+            raise ValueError("cv2.remap takes one warp, this is a batch; use warp[i].to_cv2_maps()")
+        x, y = (_array.to_numpy(_source_centres(axis))[0] - 0.5 for axis in (self.x, self.y))
+        map_x, map_y = np.meshgrid(x.astype(np.float32), y.astype(np.float32))
+        return map_x, map_y
+
+
+def _by(size_hw: tuple[int, ...]) -> str:
+    return f"{size_hw[0]}x{size_hw[1]}"
+
+
+def _per_item(x: Array, axis: AxisMap) -> Array:
+    """`x` of shape (q,), or repeated to (n, q) for a batch of n maps."""
+    n = axis.batch_size
+    return x if n is None else _array.namespace(x).broadcast_to(x, (n, *x.shape))
+
+
+def _source_centres(axis: AxisMap) -> Array:
+    """Source position of the centre of every output pixel, shape (n, m)."""
+    axis = axis.expanded(axis.batch_size or 1)
+    return axis.backward(_per_item(_array.arange(axis.target_size, axis.like, offset=0.5), axis))
+
+
+def _map_columns(coordinates: Any, name: str, columns: str, map_x: Any, map_y: Any, warp: Warp) -> Array:
+    """Apply one map to the even columns (x) and the other to the odd ones (y)."""
+    last = 2 if columns == "x, y" else 4
+    array = _checks.coordinates(coordinates, name, last=last, columns=columns)
+    shape = tuple(array.shape)
+    batch = warp.batch_shape
+    if batch and (len(shape) < 2 or shape[0] != batch[0]):
+        raise ValueError(
+            f"`{name}` must have shape ({batch[0]}, ..., {last}) for a batch of {batch[0]} warps, got {shape}; "
+            "use warp[i] for one of them"
+        )
+    like = warp.x.like
+    xp = _array.namespace(like)
+    moved = _array.widen(_array.asarray_like(array, like))
+    mapped = []
+    for i in range(last):
+        values = xp.reshape(moved[..., i], (*batch, -1))
+        mapped.append(xp.reshape((map_x, map_y)[i % 2](values), shape[:-1]))
+    return _array.cast_like(_array.asarray_like(xp.stack(mapped, axis=-1), array), array)
+
+
+def _fill_value(fill: Any, like: Array) -> Array:
+    """`fill` as an array of shape () or (C,) in the dtype of the image."""
+    channels = like.shape[-1]
+    value = np.asarray(_array.to_numpy(fill) if _array.is_array(fill) else fill)
+    if value.dtype.kind not in "biuf" or value.shape not in ((), (1,), (channels,)):
+        raise ValueError(
+            f"`fill` must be a number, or one per channel, {channels} of them; got {_checks.describe(fill)}"
+        )
+    xp = _array.namespace(like)
+    return xp.asarray(value.reshape(()) if value.size == 1 else value, dtype=like.dtype, device=_array.device(like))
+
+
+def _axis_from_jsonable(data: Any, name: str) -> AxisMap:
+    """An AxisMap from `axes.to_jsonable`; everything is checked, since files come from anywhere."""
+    try:
+        pieces = tuple(
+            Piece(np.asarray(piece["before"], dtype=np.float64), np.asarray(piece["after"], dtype=np.float64))
+            for piece in data["pieces"]
+        )
+        window = np.asarray(data["window"], dtype=np.float64)
+        sizes = (
+            _checks.whole_number(data["source_size"], f"{name}.source_size"),
+            _checks.whole_number(data["target_size"], f"{name}.target_size"),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"`data` is not a complete warp: axis {name!r}: {error!r}") from None
+    leading = {array.shape[:-1] for piece in pieces for array in piece} | {window.shape[:-1]}
+    fine = (
+        bool(pieces)
+        and len(leading) == 1
+        and window.shape[-1:] == (2,)
+        and window.ndim <= 2
+        and all(p.before.shape == p.after.shape and p.before.shape[-1] >= 2 for p in pieces)
+        and all(np.isfinite(a).all() and (np.diff(a, axis=-1) > 0).all() for p in pieces for a in p)
+        and np.isfinite(window).all()
+    )
+    if not fine:
+        raise ValueError(
+            f"`data` is not a warp: axis {name!r} must hold finite, strictly increasing knots of equal shapes"
+        )
+    return AxisMap(pieces, *sizes, window)
