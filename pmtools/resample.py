@@ -231,8 +231,8 @@ def _compute_dtype(pixels: Array) -> Any:
     return xp.float32 if str(pixels.dtype).rpartition(".")[2] in narrow else _array.wide_dtype(pixels)
 
 
-def _store(values: Array, like: Array, limits: tuple[Array, Array] | None) -> Array:
-    """`values` in the dtype of `like`: rounded and clipped for integers, True from 1/2 on for booleans."""
+def store_like(values: Array, like: Array, limits: tuple[Array, Array] | None = None) -> Array:
+    """`values` in the dtype of `like`: clipped to `limits`, rounded and clipped for integers, True from 1/2 on for booleans."""
     xp = _array.namespace(values)
     if _array.is_bool(like):
         return values >= 0.5
@@ -284,7 +284,7 @@ def _resample_numpy(
     for image in range(n):
         bounds = None if limits is None else (limits[0][image], limits[1][image])
         for outputs, along_rows in row_chunks:
-            out[image, outputs] = _store(along_columns(along_rows(pixels[image])), pixels, bounds)
+            out[image, outputs] = store_like(along_columns(along_rows(pixels[image])), pixels, bounds)
     return out
 
 
@@ -366,7 +366,7 @@ def _resample_generic(
     planes = xp.permute_dims(xp.astype(pixels, _compute_dtype(pixels)), (0, 3, 1, 2))
     planes = _generic_axis(planes, rows, kernels[0], axis=2)
     planes = _generic_axis(planes, columns, kernels[1], axis=3)
-    return _store(xp.permute_dims(planes, (0, 2, 3, 1)), pixels, limits)
+    return store_like(xp.permute_dims(planes, (0, 2, 3, 1)), pixels, limits)
 
 
 def _generic_axis(planes: Array, footprint: Footprints, kernel: str, *, axis: int) -> Array:

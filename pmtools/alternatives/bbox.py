@@ -1,0 +1,74 @@
+"""Bounding box: a frame drawn around what matters.
+
+A strategy of https://arxiv.org/abs/2503.10183.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pmtools import _checks
+from pmtools.alternatives._edited import Edited, box_above, edit_colours
+from pmtools.typing import Array, Image
+
+
+def bbox(
+    image: Image,
+    perception_map: Array,
+    /,
+    *,
+    threshold: float = 0.5,
+    color: Sequence[float] | None = None,
+    width: int | None = None,
+    channel_axis: int | None = None,
+) -> Edited:
+    """Draw a box around the heaviest connected region that the map marks.
+
+    Parameters
+    ----------
+    image : PIL image or array
+    perception_map : array of shape (h, w)
+        In [0, 1].
+    threshold : float, optional
+        Pixels whose map value exceeds this belong to a region. Where none does, nothing is drawn.
+    color : sequence of numbers, optional
+        One per channel (without alpha, in a PIL image with alpha). Default: the first channel at its greatest value and the
+        others at 0, red in RGB: 255, 65535 or 1.0, as the dtype has it.
+    width : int, optional
+        Of the line, in pixels. Default: 1 % of the longer side, at least 2.
+    channel_axis : int, optional
+        Which axis holds the channels, where it is not the ecosystem's own.
+
+    Returns
+    -------
+    Edited
+        With the identity as frame.
+    """
+    threshold = _checks.real_number(threshold, "threshold", minimum=0.0, maximum=1.0)
+    line = None if width is None else _checks.whole_number(width, "width")
+    dtype = getattr(image, "dtype", None)
+    full = 1.0 if dtype is not None and ("float" in str(dtype) or "bool" in str(dtype)) else 255.0
+    full = 65535.0 if "16" in str(dtype) and "float" not in str(dtype) else full
+
+    def edit(colours: np.ndarray[Any, Any], where: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        height, image_width, channels = colours.shape
+        if not (where > threshold).any():
+            return colours
+        x0, y0, x1, y1 = box_above(where[..., 0], threshold, heaviest=True)
+        thick = max(2, round(0.01 * max(height, image_width))) if line is None else line
+        ink = np.zeros(channels, colours.dtype)
+        ink[0] = full
+        if color is not None:
+            values = np.asarray(color, dtype=colours.dtype)
+            if values.shape not in ((channels,), (channels - 1,)):
+                raise ValueError(f"`color` must be one number per channel, {channels} of them, got {color!r}")
+            ink[: values.size] = values
+        out = colours.copy()
+        out[max(y0 - thick, 0) : y1 + thick, max(x0 - thick, 0) : x1 + thick] = ink
+        out[y0:y1, x0:x1] = colours[y0:y1, x0:x1]
+        return out
+
+    return edit_colours(image, perception_map, edit, channel_axis)

@@ -1,0 +1,48 @@
+"""Magnify: the perception map as a warp, everything stays in the image.
+
+https://arxiv.org/abs/2503.10183
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pmtools import _array, _images
+from pmtools._magnify import warp_from_perception
+from pmtools.alternatives._edited import Edited
+from pmtools.typing import Array, Image, SizeHW
+
+
+def magnify(
+    image: Image,
+    perception_map: Array,
+    /,
+    *,
+    size_hw: SizeHW | None = None,
+    antialias: bool = True,
+    channel_axis: int | None = None,
+    **options: Any,
+) -> Edited:
+    """Magnify what the map marks.
+
+    Parameters
+    ----------
+    image : PIL image or array
+    perception_map : array of shape (h, w)
+        In [0, 1].
+    size_hw : (int, int), optional
+        Height and width of the result. Default: those of the image.
+    antialias, channel_axis
+        As in `pmtools.magnify`.
+    **options
+        `marginal`, `floor`, `max_magnification`, as in `pmtools.magnify`.
+
+    Returns
+    -------
+    Edited
+    """
+    pixels = _images.unpack(image, channel_axis=channel_axis).values
+    source_hw = (int(pixels.shape[1]), int(pixels.shape[2]))
+    perception_map = _array.asarray_like(_array.asarray(perception_map, "perception_map"), pixels)
+    warp = warp_from_perception(perception_map, source_hw=source_hw, target_hw=size_hw, **options)
+    return Edited(warp.image(image, antialias=antialias, channel_axis=channel_axis), warp)

@@ -1,0 +1,40 @@
+"""Mask: the background dimmed towards grey.
+
+API, https://arxiv.org/abs/2409.17143, and a strategy of https://arxiv.org/abs/2503.10183.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pmtools import _checks
+from pmtools.alternatives._edited import Edited, edit_colours
+from pmtools.typing import Array, Image
+
+
+def mask(image: Image, perception_map: Array, /, *, gray: float = 0.0, channel_axis: int | None = None) -> Edited:
+    """Dim what the map does not mark: `image * m + gray * (1 - m)`.
+
+    Parameters
+    ----------
+    image : PIL image or array
+    perception_map : array of shape (h, w)
+        In [0, 1].
+    gray : float, optional
+        What the background becomes, in units of the image's pixels.
+    channel_axis : int, optional
+        Which axis holds the channels, where it is not the ecosystem's own.
+
+    Returns
+    -------
+    Edited
+        With the identity as frame.
+    """
+    gray = _checks.real_number(gray, "gray")
+
+    def edit(colours: np.ndarray[Any, Any], where: np.ndarray[Any, Any]) -> Any:
+        return colours * where + colours.dtype.type(gray) * (1 - where)
+
+    return edit_colours(image, perception_map, edit, channel_axis)
