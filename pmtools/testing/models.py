@@ -25,7 +25,7 @@ FAMILIES = (
     "gemma3",
     "paligemma",
 )
-TILE = 56  # pixels a side of one vision input; 4 x 4 image tokens each
+TILE, TILE_TOKENS = 56, 16  # pixels a side of one vision input, and its image tokens
 PINPOINTS = [[TILE, 2 * TILE], [2 * TILE, TILE], [2 * TILE, 2 * TILE]]
 _SPECIALS = ["<unk>", "<s>", "</s>", "<pad>", "<image>", "<video>", "<start>", "<end>", "<fake>", "<global>", "<tile>"]
 _CHAT_TEMPLATE = (
@@ -136,6 +136,8 @@ def _sharpen(model: Any) -> None:
             if name.endswith(("q_proj.weight", "k_proj.weight")):
                 weight.mul_(6.0)
         for name, weight in model.named_parameters():
+            if name.endswith("mm_input_projection_weight"):  # Gemma 3 starts it at zero: blind
+                weight.normal_(std=0.1)
             if "newline" not in name and weight.ndim > 1 and ("project" in name or "merger" in name):
                 weight.mul_(4.0)  # image features as large as word embeddings
         model.get_output_embeddings().weight.mul_(20.0)
@@ -332,11 +334,12 @@ class TinyProcessor:
         pixels: dict[str, Any] = {}
         if images is not None:
             flat = _flatten(images)
-            runs = iter([self._placeholders(image) for image in flat])
             per_text = [item.count(self.image_token) for item in texts]
             if sum(per_text) != len(flat):
                 raise ValueError(f"`text` has {sum(per_text)} {self.image_token}, `images` has {len(flat)} images")
-            pixels = self._pixels(_nested(flat, per_text))
+            nested = _nested(flat, per_text)
+            pixels = self._pixels(nested)
+            runs = iter([self._placeholders(image, len(row)) for row in nested for image in row])
             texts = ["".join(_interleave(item.split(self.image_token), runs)) for item in texts]
         encoded = self.tokenizer(texts, return_tensors=return_tensors, padding=True)
         image_tokens = encoded["input_ids"] == self.image_token_id
@@ -348,25 +351,23 @@ class TinyProcessor:
         return BatchFeature({**encoded, **types, **pixels})
 
     def _pixels(self, nested: Sequence[Sequence[Any]]) -> dict[str, Any]:
-        nests = self.family in ("idefics3", "smolvlm")
-        out = self.image_processor(images=nested if nests else _flatten(nested), return_tensors="pt")
-        return {
-            name: value for name, value in out.items() if name not in ("num_patches", "num_crops", "batch_num_images")
-        }
+        out = self.image_processor(images=[list(row) for row in nested], return_tensors="pt")
+        return {name: value for name, value in out.items() if name not in ("num_patches", "num_crops")}
 
-    def _placeholders(self, image: Any) -> str:
+    def _placeholders(self, image: Any, images: int) -> str:
+        """The text that one of several images of a prompt becomes."""
         import torch
 
         with torch.no_grad():
-            features = self.model.get_image_features(**self._pixels([[image]]), return_dict=True).pooler_output
-        count = sum(item.shape[0] for item in features)
+            pixels = self._pixels([[image] * images])
+            features = self.model.get_image_features(**pixels, return_dict=True).pooler_output
+        count = sum(item.shape[0] for item in features) // images
         if self.family in ("idefics3", "smolvlm"):
-            tiles = [self.image_token * item.shape[0] for item in features]
-            parts = [f"<fake><tile>{tile}" for tile in tiles[:-1]] + [f"<fake><global>{tiles[-1]}<fake>"]
-            return "\n".join(parts)
-        if self.family in ("llava_next", "llava_onevision", "paligemma"):
-            return self.image_token * count
-        return f"<start>{self.image_token * count}<end>"
+            tile = self.image_token * TILE_TOKENS
+            tiles = [f"<fake><tile>{tile}"] * (count // TILE_TOKENS - 1)
+            return "\n".join([*tiles, f"<fake><global>{tile}<fake>"])
+        run = self.image_token * count
+        return run if self.family in ("llava_next", "llava_onevision", "paligemma") else f"<start>{run}<end>"
 
     def apply_chat_template(self, conversation: Any, *, add_generation_prompt: bool = False, **_: Any) -> str:
         """The conversation as text."""
