@@ -140,7 +140,7 @@ def _llava(config: Any, image_processor: Any) -> ImageTokenLayout:
     """One grid in raster order; processors that crop the centre get a padded square, so that nothing is lost."""
     side = config.vision_config.image_size // config.vision_config.patch_size
     class_token = config.vision_feature_select_strategy == "full"
-    square = bool(_option(image_processor, "do_center_crop") or _option(image_processor, "do_pad"))
+    square = pads_to_square(image_processor)
     return ImageTokenLayout(
         config.image_token_id, _one_grid(side, start=int(class_token), square=square), square=square
     )
@@ -154,7 +154,7 @@ def _paligemma(config: Any, image_processor: Any) -> ImageTokenLayout:
 
 def _gemma3(config: Any, image_processor: Any) -> ImageTokenLayout:
     """One pooled grid; sliding-window layers forget the image, so only the others tell where the model looks."""
-    if _option(image_processor, "do_pan_and_scan"):
+    if getattr(image_processor, "do_pan_and_scan", False):
         raise ValueError("`do_pan_and_scan` must be off for Gemma 3 here; its extra crops have no known place in the image")
     full = tuple(i for i, kind in enumerate(config.text_config.layer_types) if kind == "full_attention")
     grids = _one_grid(math.isqrt(config.mm_tokens_per_image))
@@ -304,8 +304,11 @@ def _tiles_and_whole(rows: int, columns: int, side: int) -> tuple[int, list[Toke
     return (tiles + 1) * side * side, [*grids, TokenGrid(tiles * side * side, (side, side))]
 
 
-def _option(image_processor: Any, name: str) -> Any:
-    return getattr(image_processor, name, None)
+def pads_to_square(image_processor: Any, /) -> bool:
+    """Whether images are padded to a square first: the processor crops the centre, and would lose the rest, or pads itself."""
+    if getattr(image_processor, "image_grid_pinpoints", None) or not hasattr(image_processor, "do_center_crop"):
+        return False
+    return bool(image_processor.do_center_crop or getattr(image_processor, "do_pad", False))
 
 
 #: Every family by its `config.model_type`; a row more is a family more.
@@ -382,6 +385,20 @@ class ImageTokens:
         chosen.columns, chosen.coverage, chosen.first = self.columns[rows], self.coverage[rows], self.first
         return chosen
 
+    def moved(self, kept: torch.Tensor, /) -> ImageTokens:
+        """The tokens in sequences of which only the columns `kept`, (B, T'), are left; -1 for those that are gone."""
+        width = int(max(kept.max(), self.columns.max())) + 1
+        places = kept.new_full((kept.shape[0], width), -1)
+        places.scatter_(1, kept, _counting(kept))
+        found = self.select(_counting(kept[:, :1].T)[0])
+        found.columns = places.gather(1, self.columns.clamp(min=0)).where(self.columns >= 0, -1)
+        return found
+
+    def scatter(self, flags: torch.Tensor, length: int, /) -> torch.Tensor:
+        """Flags of the tokens, (B, n), as flags of all columns, (B, length)."""
+        out = flags.new_zeros(flags.shape[0], length + 1)  # one column more for what pads `columns`
+        return out.scatter(1, self.columns.where(self.columns >= 0, length), flags)[:, :length]
+
     def heatmaps(self, mass: torch.Tensor, /) -> list[list[torch.Tensor]]:
         r"""One heatmap per image, over its content: padding cut off, border cells by area, several grids as one.
 
@@ -402,6 +419,13 @@ class ImageTokens:
         mass, coverage = _array.widen(mass), _array.widen(self.coverage.to(mass.device))
         rows = zip(self._images, mass, coverage, strict=True)
         return [[image.heatmap(row_mass, area) for image in images] for images, row_mass, area in rows]
+
+
+def _counting(like: torch.Tensor) -> torch.Tensor:
+    """0, 1, 2, ... along the last axis, in the shape of an integer tensor."""
+    import torch
+
+    return torch.arange(like.shape[-1], device=like.device).expand(like.shape)
 
 
 @dataclass(frozen=True)

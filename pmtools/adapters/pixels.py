@@ -1,0 +1,193 @@
+"""From source images to a model's pixel inputs and the frame between them: the canvas, the processor, or one fused resampling.
+
+Convention: frames are `pmtools.Warp` objects in continuous pixel-edge coordinates; `(x, y)` from the top-left corner.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pmtools import _checks, frames
+from pmtools.adapters.layouts import ImageTokenLayout
+from pmtools.typing import SizeHW
+from pmtools.warp import Warp
+
+if TYPE_CHECKING:
+    import torch
+
+
+def canvas_frame(size_hw: SizeHW, /, *, square: bool) -> Warp:
+    """From the source image to the canvas that the token grid covers: a centred square, or the image itself."""
+    return frames.pad_to_square(size_hw) if square else frames.identity(size_hw)
+
+
+def canvas_fill(image_processor: Any, /) -> tuple[int, ...]:
+    """The colour of padding: the processor's mean, which normalises to about zero, as LLaVA pads."""
+    return tuple(int(value * 255) for value in image_processor.image_mean)
+
+
+def as_pil(image: Any, /) -> Any:
+    """An RGB PIL image, upright as its EXIF tag says, from a PIL image or a uint8 array (H, W) or (H, W, 3).
+
+    Raises
+    ------
+    TypeError
+        If it is neither.
+    """
+    from PIL import Image, ImageOps
+
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim in (2, 3):
+        image = Image.fromarray(image)
+    if not isinstance(image, Image.Image):
+        raise TypeError(f"`images` must hold PIL images or uint8 arrays (H, W, 3), got {_checks.describe(image)}")
+    return ImageOps.exif_transpose(image).convert("RGB")
+
+
+def encode(
+    model: Any, image_processor: Any, layout: ImageTokenLayout, canvases: Sequence[Sequence[Any]], /
+) -> dict[str, Any]:
+    """Pixel inputs of a batch of canvases, made by the model's own image processor.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+    image_processor : transformers image processor
+    layout : ImageTokenLayout
+    canvases : sequence of sequences of PIL images
+        For each prompt its canvases.
+
+    Returns
+    -------
+    dict
+        What the model takes, on its device and in its dtype.
+    """
+    import torch
+
+    nested = [list(row) for row in canvases]
+    out = image_processor(images=nested, return_tensors="pt", **(layout.encode_options or {}))
+    taken = {*inspect.signature(model.forward).parameters, *inspect.signature(model.get_image_features).parameters}
+    pixels = {}
+    for name, value in out.items():
+        if name in taken:
+            value = torch.as_tensor(value)
+            pixels[name] = value.to(model.device, model.dtype if value.is_floating_point() else None)
+    return pixels
+
+
+def encode_fused(
+    model: Any,
+    image_processor: Any,
+    layout: ImageTokenLayout,
+    images: Sequence[Any],
+    warps: Sequence[Warp],
+    /,
+    *,
+    antialias: bool = True,
+) -> dict[str, Any]:
+    """Pixel inputs of magnified images in one resampling each, from source pixels to the model's input, on the device.
+
+    The processor's way rounds to 8 bits at the source size and again at the input size, and resamples twice; this one does
+    neither, so its pixels differ slightly.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+    image_processor : transformers image processor
+    layout : ImageTokenLayout
+    images : sequence of float tensors of shape (3, H, W)
+        Source images in 0 to 255, on the device.
+    warps : sequence of Warp
+        From each source image to its magnified image.
+    antialias : bool, optional
+        Average where pixels are pushed together.
+
+    Returns
+    -------
+    dict
+        What the model takes, on its device and in its dtype.
+
+    Raises
+    ------
+    ValueError
+        If the processor cuts the image into tiles, or the model takes more than pixels and their grid.
+    """
+    import torch
+
+    fill = canvas_fill(image_processor)
+    pixels, grids = [], []
+    for image, warp in zip(images, warps, strict=True):
+        frame = warp.then(canvas_frame(warp.target_hw, square=layout.square))
+        frame = frame.then(input_frame(image_processor, frame.target_hw))
+        pixels.append(_normalized(frame.image(image, antialias=antialias, fill=fill), image_processor))
+        grids.append(frame.target_hw)
+    if not hasattr(image_processor, "merge_size"):
+        return {"pixel_values": torch.stack(pixels).to(model.dtype)}
+    patch = image_processor.patch_size
+    patches = torch.cat([_merged_patches(item, image_processor) for item in pixels]).to(model.dtype)
+    thw = torch.tensor([[1, height // patch, width // patch] for height, width in grids], device=patches.device)
+    return {"pixel_values": patches, "image_grid_thw": thw}
+
+
+def input_frame(image_processor: Any, canvas_hw: SizeHW, /) -> Warp:
+    """From the canvas to the model's input: what the image processor does to coordinates.
+
+    Parameters
+    ----------
+    image_processor : transformers image processor
+    canvas_hw : (int, int)
+        Height and width of the canvas.
+
+    Returns
+    -------
+    Warp
+
+    Raises
+    ------
+    ValueError
+        If the processor cuts the image into tiles.
+    """
+    if any(getattr(image_processor, name, None) for name in ("image_grid_pinpoints", "crop_to_patches", "max_image_size")):
+        raise ValueError(
+            f"preprocess='fused' needs one input image per picture, but {type(image_processor).__name__} cuts it into tiles; "
+            "use preprocess='processor'"
+        )
+    size = image_processor.size
+    if hasattr(image_processor, "merge_size"):
+        from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
+
+        factor = image_processor.patch_size * image_processor.merge_size
+        return frames.resize(canvas_hw, smart_resize(*canvas_hw, factor, size["shortest_edge"], size["longest_edge"]))
+    if size.get("shortest_edge"):
+        frame = frames.resize_shortest_edge(canvas_hw, size["shortest_edge"])
+    else:
+        frame = frames.resize(canvas_hw, (size["height"], size["width"]))
+    if getattr(image_processor, "do_center_crop", False):
+        crop = image_processor.crop_size
+        frame = frame.then(frames.center_crop(frame.target_hw, (crop["height"], crop["width"])))
+    return frame
+
+
+def _normalized(image: torch.Tensor, image_processor: Any) -> torch.Tensor:
+    """Rescaled and standardised as the processor does, (3, H, W)."""
+    if image_processor.do_rescale:
+        image = image * image_processor.rescale_factor
+    if image_processor.do_normalize:
+        mean, std = (
+            image.new_tensor(value)[:, None, None] for value in (image_processor.image_mean, image_processor.image_std)
+        )
+        image = (image - mean) / std
+    return image
+
+
+def _merged_patches(image: torch.Tensor, image_processor: Any) -> torch.Tensor:
+    """Flat patches in the order of Qwen's merged squares: (patches, 3 * frames * p * p)."""
+    p, m, times = image_processor.patch_size, image_processor.merge_size, image_processor.temporal_patch_size
+    channels, height, width = image.shape
+    rows, columns = height // p // m, width // p // m
+    patches = image.reshape(channels, rows, m, p, columns, m, p).permute(1, 4, 2, 5, 0, 3, 6)  # rows cols m m C p p
+    patches = patches.reshape(-1, channels, 1, p, p).expand(-1, -1, times, -1, -1)  # a still image, `times` frames
+    return patches.reshape(patches.shape[0], -1)

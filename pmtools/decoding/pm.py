@@ -1,0 +1,575 @@
+"""Perception Magnifier: decode from the image in which what the model looks at is magnified.
+
+References
+----------
+- Perception Magnifier, [arXiv:2503.10183](https://arxiv.org/abs/2503.10183)
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pmtools import _checks, marginals
+from pmtools._magnify import fit_warp
+from pmtools.adapters.attention import AttentionTap, capture_attention, text_decoder
+from pmtools.adapters.layouts import ImageTokens, image_token_layout
+from pmtools.adapters.pixels import encode, encode_fused
+from pmtools.adapters.streams import (
+    TokenSequences,
+    cache_rows,
+    empty_cache,
+    encoded_images,
+    fork,
+    kept_features,
+    replace_rows,
+    takes_features,
+    twin_cache,
+)
+from pmtools.decoding._loop import run_loop
+from pmtools.decoding._processor import MagnifierProcessor, check_family
+from pmtools.refinement import refine
+from pmtools.typing import Heatmap
+from pmtools.warp import Warp
+
+if TYPE_CHECKING:
+    import torch
+
+REFINE = ("none", "exact", "cached")
+REFRESH = ("first", "every", "adaptive")
+PREPROCESS = ("processor", "fused")
+#: Share of a model's layers before the first one whose attention counts: 12 of 32 in the paper.
+AUTO_START = 12 / 32
+
+
+@dataclass(frozen=True, eq=False)
+class MagnifierStep:
+    """What one decoding step saw and did.
+
+    Lists have one entry per sequence (prompts, times beams or returned sequences), each a list with one entry per image.
+
+    Attributes
+    ----------
+    heatmaps : list of lists of tensors of shape (h, w)
+        Over the content of each image, after refinement; those in force where nothing was refreshed.
+    warps : list of lists of Warp
+        From each original image to its magnified image.
+    refreshed : tuple of bool
+        Whether the sequence's images were magnified anew in this step.
+    iterations : tuple of int
+        Passes with hidden tokens.
+    forwards : dict
+        Forward passes over the batch, by stream: "original", "refine", "magnified", "both"; "encode" counts images.
+    seconds : float
+        Wall time of the step; on a GPU, of queueing it.
+    """
+
+    heatmaps: list[list[torch.Tensor]]
+    warps: list[list[Warp]]
+    refreshed: tuple[bool, ...]
+    iterations: tuple[int, ...]
+    forwards: dict[str, int]
+    seconds: float
+    _magnify: Callable[[list[list[Warp]]], list[list[Any]]] = field(repr=False)
+
+    def images(self) -> list[list[Any]]:
+        """The magnified images of the step, made again from the originals."""
+        return self._magnify(self.warps)
+
+
+class PerceptionMagnifier:
+    r"""Perception Magnifier as a `custom_generate` callable of transformers' `generate`.
+
+    At each step: the last query's attention to the image tokens, max over heads, mean over the layers from `start_layer` on; refined by
+    hiding what stood out and looking again; the images magnified by it; the next token from the magnified images' logits.
+    Every argument of `generate` keeps its meaning.
+
+    Parameters
+    ----------
+    processor : transformers processor
+        The model's own: `image_processor`, `tokenizer`, and a call that makes inputs of both.
+    start_layer : int or "auto", optional
+        First layer whose attention counts, 1-based: 12 of 32 in the paper, "auto" the same share of any depth.
+    gain, kernel_size, marginal, floor, antialias
+        Of the warp: as in `pmtools.magnify`.
+    threshold, max_iterations
+        Of the refinement: as in `pmtools.refine`.
+    refine : {"exact", "cached", "none"}, optional
+        How hidden tokens are hidden. "exact": from every query, so the sequence runs again from the image on. "cached": from the
+        last query only, a pass of one token. "none": not at all.
+    refresh : {"every", "first", "adaptive"}, optional
+        When images are magnified anew: at every token (the method); once, from the first token's attention (the economy); or
+        where the warp moved by more than `tolerance` patches since, with both streams kept in one cache.
+    tolerance : float, optional
+        Patches, >= 0; for "adaptive". 0 equals "every", infinity equals "first".
+    preprocess : {"processor", "fused"}, optional
+        "processor": magnify at source size, then the model's image processor. "fused": one resampling from source pixels to the
+        model's input, on the device; pixels differ slightly.
+    streamer : transformers streamer, optional
+        `generate` does not hand its own `streamer` on to `custom_generate`; give it here.
+    heatmap : "attention", array of shape (h, w), or callable, optional
+        Instead of the model's attention: one map for every image and step, or `heatmap(image, step)` with a PIL image and the
+        number of the step from 0. The map covers the image; it is not refined.
+
+    Attributes
+    ----------
+    last : list of MagnifierStep
+        The steps of the latest call.
+    processor : MagnifierProcessor
+        Makes inputs that carry their images: use it in the place of the model's own.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an option is out of range; when called, if the inputs and images do not fit each other or the model.
+
+    References
+    ----------
+    - Perception Magnifier, [arXiv:2503.10183](https://arxiv.org/abs/2503.10183)
+
+    Examples
+    --------
+    >>> pm = PerceptionMagnifier(processor)
+    >>> inputs = pm.processor(images=image, text=prompt, return_tensors="pt")
+    >>> output = model.generate(**inputs, custom_generate=pm, max_new_tokens=64)
+    """
+
+    def __init__(
+        self,
+        processor: Any,
+        *,
+        start_layer: int | str = "auto",
+        gain: float = 10.0,
+        kernel_size: int = 3,
+        threshold: float = 0.3,
+        max_iterations: int = 8,
+        refine: str = "exact",
+        refresh: str = "every",
+        tolerance: float = 0.5,
+        preprocess: str = "processor",
+        marginal: str = "max",
+        floor: float = marginals.DEFAULT_FLOOR,
+        antialias: bool = True,
+        streamer: Any = None,
+        heatmap: Heatmap | Callable[[Any, int], Heatmap] | str = "attention",
+    ) -> None:
+        if not hasattr(processor, "image_processor") or not hasattr(processor, "tokenizer"):
+            raise TypeError(
+                f"`processor` must be the model's processor, with `image_processor` and `tokenizer`, got {_checks.describe(processor)}; "
+                "load it with AutoProcessor.from_pretrained"
+            )
+        self.processor = MagnifierProcessor(processor)
+        self.start_layer = start_layer if start_layer == "auto" else _checks.whole_number(start_layer, "start_layer")
+        self.warp_options = {
+            "gain": _checks.real_number(gain, "gain", minimum=0.0),
+            "kernel_size": _checks.odd_number(kernel_size, "kernel_size"),
+            "marginal": _checks.choice(marginal, "marginal", marginals.MARGINALS),
+            "floor": _checks.real_number(floor, "floor", minimum=0.0, maximum=1.0, exclusive_minimum=True),
+        }
+        self.threshold = _checks.real_number(threshold, "threshold", minimum=0.0)
+        self.max_iterations = _checks.whole_number(max_iterations, "max_iterations", minimum=0)
+        self.refine = _checks.choice(refine, "refine", REFINE)
+        self.refresh = _checks.choice(refresh, "refresh", REFRESH)
+        self.tolerance = float("inf") if tolerance == float("inf") else _checks.real_number(tolerance, "tolerance", minimum=0.0)
+        self.preprocess = _checks.choice(preprocess, "preprocess", PREPROCESS)
+        self.antialias, self.streamer = bool(antialias), streamer
+        self.heatmap = heatmap if callable(heatmap) or isinstance(heatmap, str) else _checks.weights(heatmap, "heatmap")
+        if isinstance(heatmap, str):
+            _checks.choice(heatmap, "heatmap", ("attention",))
+        self.last: list[MagnifierStep] = []
+
+    def __call__(
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        logits_processor: Any,
+        stopping_criteria: Any,
+        generation_config: Any,
+        images: Any = None,
+        pm_images: Any = None,
+        **model_kwargs: Any,
+    ) -> Any:
+        """What `generate(custom_generate=...)` calls; `images` and `pm_images` are this method's own arguments.
+
+        `images` is one PIL image, one per prompt, or a list of lists with the images of each prompt; `pm_images` comes with the inputs
+        that `pm.processor` makes.
+        """
+        check_family(model, self.processor)
+        copies = max(generation_config.num_beams, generation_config.num_return_sequences)
+        prompts = input_ids.shape[0] // copies
+        sources = self.processor.sources(images, pm_images, prompts)
+        run = self._new_run(model, [row for row in sources for _ in range(copies)])
+        self.last = run.steps
+        output = run_loop(
+            model,
+            run.step,
+            input_ids,
+            logits_processor=logits_processor,
+            stopping_criteria=stopping_criteria,
+            generation_config=generation_config,
+            streamer=self.streamer,
+            **model_kwargs,
+        )
+        return run.finish(output)
+
+    def _new_run(self, model: Any, images: list[list[Any]]) -> MagnifyingRun:
+        return MagnifyingRun(self, model, images)
+
+    def generate(
+        self, model: Any, images: Any, prompt: Any, /, *, streamer: Any = None, stop_strings: Any = None, **options: Any
+    ) -> Any:
+        """Answer a question about images: processor, `generate` and decoding in one call.
+
+        Parameters
+        ----------
+        model : transformers.PreTrainedModel
+        images : PIL image, or list of them or of lists
+            Of each prompt.
+        prompt : str or list of str
+            With the processor's image token; a prompt without one becomes a chat turn by the processor's template.
+        streamer : transformers streamer, optional
+            Gets the tokens as they come.
+        stop_strings : str or list of str, optional
+            Where to stop.
+        **options
+            Of `model.generate`.
+
+        Returns
+        -------
+        str, or list of str for a list of prompts
+            The answers, without the prompt.
+        """
+        from transformers import StoppingCriteriaList, StopStringCriteria
+
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        nested = self.processor.nested(images, len(prompts))
+        texts = [self.processor.as_prompt(text, len(row)) for text, row in zip(prompts, nested, strict=True)]
+        inputs = self.processor(images=nested, text=texts, return_tensors="pt", padding=True).to(model.device)
+        if stop_strings is not None:
+            stop = StopStringCriteria(self.processor.tokenizer, stop_strings)
+            options["stopping_criteria"] = StoppingCriteriaList([*options.get("stopping_criteria", []), stop])
+        own, self.streamer = self.streamer, streamer if streamer is not None else self.streamer
+        try:
+            output = model.generate(**inputs, custom_generate=self, **options)
+        finally:
+            self.streamer = own
+        ids = getattr(output, "sequences", output)[:, inputs["input_ids"].shape[1] :]
+        answers = [text.strip() for text in self.processor.tokenizer.batch_decode(ids, skip_special_tokens=True)]
+        return answers[0] if isinstance(prompt, str) and len(answers) == 1 else answers
+
+
+class MagnifyingRun:
+    """One call of `generate`: its image tokens, the state of each sequence, and the steps so far.
+
+    Rows are sequences: prompts, times beams or returned sequences.
+    """
+
+    def __init__(self, pm: PerceptionMagnifier, model: Any, images: list[list[Any]]) -> None:
+        self.pm, self.model, self.images = pm, model, images
+        self.image_processor = pm.processor.image_processor
+        self.layout = image_token_layout(model, self.image_processor)
+        self.layers = heat_layers(text_decoder(model).config.num_hidden_layers, pm.start_layer, self.layout.heat_layers)
+        self.steps: list[MagnifierStep] = []
+        self.heatmaps: list[list[torch.Tensor]] = [[] for _ in images]
+        self.warps: list[list[Warp]] = [[] for _ in images]
+        self.probes: list[list[Warp]] = [[] for _ in images]  # warps of the unrefined heatmaps of the last refresh
+
+    # ---------------------------------------------------------------------------------------------- one step
+
+    def step(self, sequences: TokenSequences, inputs: dict[str, Any], image: dict[str, Any], /) -> Any:
+        """Logits for the next token; which streams run depends on `refresh`."""
+        started, rows = time.perf_counter(), len(self.images)
+        self.forwards: Counter[str] = Counter()
+        self.refreshed, self.iterations = [False] * rows, [0] * rows
+        if not self.steps:
+            self._start(sequences, image)
+        sequences = self._with_suffix_type(sequences)
+
+        if not self.steps or self.pm.refresh == "every":
+            output = self._full_step(sequences, inputs)
+        elif self.pm.refresh == "first":  # the magnified stream is all that is left
+            output = self._counted("magnified", self.model(**inputs))
+        else:
+            output = self._twin_step(sequences, inputs["past_key_values"])
+
+        seconds = time.perf_counter() - started
+        self.steps.append(
+            MagnifierStep(
+                list(self.heatmaps),
+                list(self.warps),
+                tuple(self.refreshed),
+                tuple(self.iterations),
+                dict(self.forwards),
+                seconds,
+                self._magnified_images,
+            )
+        )
+        return output
+
+    def finish(self, output: Any) -> Any:
+        """What `generate` returns; two streams in one cache become the original one."""
+        cache = getattr(output, "past_key_values", None)
+        if cache is not None and self.pm.refresh == "adaptive":
+            output.past_key_values = cache_rows(cache, self._all_rows(output.sequences))
+        return output
+
+    def _start(self, sequences: TokenSequences, image: dict[str, Any]) -> None:
+        sizes = [[(source.height, source.width) for source in row] for row in self.images]
+        self.tokens = ImageTokens(self.layout, sequences.input_ids, sizes)
+        self.prompt_length = sequences.length
+        self.original = encoded_images(self.model, image)
+
+    def _full_step(self, sequences: TokenSequences, inputs: dict[str, Any]) -> Any:
+        """The method for all sequences, with the original stream as transformers runs it."""
+        rows = self._all_rows(sequences.input_ids)
+        # 1. heatmap: what the last query of the original stream attends to
+        output, mass = self._attended("original", self.tokens, lambda: self.model(**inputs))
+        # 2. to 4. refinement, perception map, warp
+        self._look(sequences, mass, output.past_key_values, rows)
+        # 5. the next token comes from the magnified images
+        magnified = self._magnified_stream(sequences, output.past_key_values, rows)
+        output.logits = magnified.logits
+        if self.pm.refresh == "first":
+            output.past_key_values = magnified.past_key_values
+        elif self.pm.refresh == "adaptive":
+            caches = output.past_key_values, magnified.past_key_values
+            output.past_key_values = twin_cache(*caches, on_reorder=self._reorder)
+        return output
+
+    def _twin_step(self, sequences: TokenSequences, twin: Any) -> Any:
+        """Both streams in one pass, and the method anew for the sequences whose warp has moved."""
+        rows = self._all_rows(sequences.input_ids)
+        both = sequences.rows(rows.repeat(2))
+        output, mass = self._attended("both", self.tokens.select(rows.repeat(2)), lambda: both.run(twin))
+        mass, output.logits = mass[: len(rows)], output.logits[len(rows) :]
+        moved = rows[self._has_moved(mass)]
+        if len(moved):
+            some, original = sequences.rows(moved), cache_rows(twin, moved)
+            self._look(some, mass[moved], original, moved)
+            magnified = self._magnified_stream(some, original, moved)
+            replace_rows(twin, moved + len(rows), magnified.past_key_values)
+            output.logits = output.logits.index_copy(0, moved, magnified.logits)
+        return output
+
+    # ----------------------------------------------------------------------------------- 1. heatmap, 2. refinement
+
+    def _attended(self, stream: str, tokens: ImageTokens, forward: Callable[[], Any]) -> tuple[Any, torch.Tensor]:
+        """A forward pass and what its last query attends to on each image: (rows, n), layer mean, padding left out."""
+        with capture_attention(self.model, tokens.columns, layers=self.layers) as tap:
+            output = self._counted(stream, forward())
+        return output, self._layer_mean(tap) * tokens.coverage
+
+    def _layer_mean(self, tap: AttentionTap) -> torch.Tensor:
+        return tap.maps.mean(1)
+
+    def _look(self, sequences: TokenSequences, mass: torch.Tensor, cache: Any, rows: torch.Tensor) -> None:
+        """Steps 2 to 4 for some rows: new heatmaps and warps."""
+        tokens = self.tokens.select(rows)
+        if isinstance(self.pm.heatmap, str):
+            heatmaps = tokens.heatmaps(self._refined(sequences, tokens, mass, cache, rows))
+        else:
+            heatmaps = self._given_heatmaps(rows)
+        probes = self._warps(self._probe_heatmaps(mass, rows), rows) if self.pm.refresh == "adaptive" else self.probes
+        for i, (row, warps) in enumerate(zip(rows.tolist(), self._warps(heatmaps, rows), strict=True)):
+            self.heatmaps[row], self.warps[row], self.refreshed[row] = heatmaps[i], warps, True
+            self.probes[row] = probes[i]
+
+    def _refined(
+        self, sequences: TokenSequences, tokens: ImageTokens, mass: torch.Tensor, cache: Any, rows: torch.Tensor
+    ) -> torch.Tensor:
+        """Attend, hide the highlight, attend again: the mean per token over the passes that saw it, (rows, n)."""
+        if self.pm.refine == "none":
+            return mass
+        visible = tokens.coverage > 0
+        image = self._original_images(rows) if self.pm.refine == "exact" else {}
+
+        def attend(shown: torch.Tensor | None) -> torch.Tensor:
+            if shown is None:
+                return mass[:, None]  # (rows, 1, n)
+            hidden = visible & ~shown[:, 0]
+            return self._hidden_pass(sequences, tokens, hidden, cache, image)[:, None]
+
+        options = {} if bool(visible.all()) else {"visible": visible[:, None]}
+        found = refine(
+            attend, **options, threshold=self.pm.threshold, max_iterations=self.pm.max_iterations
+        )
+        for mask in found.masks[1:]:
+            for row, ran in zip(rows.tolist(), mask.any(-1)[:, 0].tolist(), strict=True):
+                self.iterations[row] += ran
+        return found.aggregate[:, 0]
+
+    def _hidden_pass(
+        self, sequences: TokenSequences, tokens: ImageTokens, hidden: torch.Tensor, cache: Any, image: dict[str, Any]
+    ) -> torch.Tensor:
+        """What the last query attends to with some image tokens hidden, (rows, n)."""
+        hidden = tokens.scatter(hidden, sequences.length)
+        if self.pm.refine == "cached":  # from the last query only: the rest is remembered as it was
+            masked = sequences.hiding(hidden)
+            return self._attended("refine", tokens, lambda: masked.run(fork(cache, sequences.length - 1)))[1]
+        start = self._prefix(cache)
+        if not (self.layout.prefix_reuse and takes_features(self.model)):
+            masked = sequences.hiding(hidden)
+            return self._attended("refine", tokens, lambda: masked.run(start, image=image))[1]
+        # a token that nobody may look at may as well be absent: the same numbers from a shorter sequence
+        shorter, kept = sequences.without(hidden)
+        is_image = sequences.input_ids == self.layout.image_token_id
+        stays = is_image.new_zeros(is_image.shape).scatter(1, kept, True)
+        features = kept_features(image, stays[is_image].nonzero()[:, 0])
+        return self._attended("refine", tokens.moved(kept), lambda: shorter.run(start, image=features))[1]
+
+    # --------------------------------------------------------------------- 3. perception map, 4. magnified images
+
+    def _warps(self, heatmaps: list[list[torch.Tensor]], rows: torch.Tensor) -> list[list[Warp]]:
+        return [
+            [
+                fit_warp(heatmap, source_hw=(image.height, image.width), **self.pm.warp_options)
+                for heatmap, image in zip(maps, self.images[row], strict=True)
+            ]
+            for maps, row in zip(heatmaps, rows.tolist(), strict=True)
+        ]
+
+    def _given_heatmaps(self, rows: torch.Tensor) -> list[list[torch.Tensor]]:
+        """The caller's heatmaps, for every image of some rows."""
+        import torch
+
+        given, step = self.pm.heatmap, len(self.steps)
+        return [
+            [
+                torch.as_tensor(given(image, step) if callable(given) else given, device=self.model.device)
+                for image in self.images[row]
+            ]
+            for row in rows.tolist()
+        ]
+
+    def _probe_heatmaps(self, mass: torch.Tensor, rows: torch.Tensor) -> list[list[torch.Tensor]]:
+        """Heatmaps that cost nothing more: unrefined, or the caller's."""
+        if isinstance(self.pm.heatmap, str):
+            return self.tokens.select(rows).heatmaps(mass)
+        return self._given_heatmaps(rows)
+
+    def _has_moved(self, mass: torch.Tensor) -> torch.Tensor:
+        """Whether any part of a row's images now comes from more than `tolerance` patches away, (rows,)."""
+        rows = self._all_rows(mass)
+        heatmaps = self._probe_heatmaps(mass, rows)
+        moved = [
+            any(
+                _movement(new, old, heatmap.shape) > self.pm.tolerance
+                for new, old, heatmap in zip(*parts, strict=True)
+            )
+            for parts in zip(self._warps(heatmaps, rows), self.probes, heatmaps, strict=True)
+        ]
+        return rows.new_tensor(moved).bool()
+
+    def _magnified_images(self, warps: list[list[Warp]], rows: Sequence[int] | None = None) -> list[list[Any]]:
+        """The images of some rows, magnified at their own size."""
+        rows = range(len(self.images)) if rows is None else rows
+        pairs = zip(warps, (self.images[row] for row in rows), strict=True)
+        return [
+            [warp.image(image, antialias=self.pm.antialias) for warp, image in zip(*row, strict=True)] for row in pairs
+        ]
+
+    # ------------------------------------------------------------------------------------- 5. the magnified stream
+
+    def _magnified_stream(self, sequences: TokenSequences, cache: Any, rows: torch.Tensor) -> Any:
+        """The sequences with the magnified images in them, run from the first image on."""
+        warps = [self.warps[row] for row in rows.tolist()]
+        self.forwards["encode"] += sum(len(row) for row in warps)
+        if self.pm.preprocess == "fused":
+            pairs = [(self._pixels(image), w) for row, ws in zip(rows.tolist(), warps, strict=True) for image, w in zip(self.images[row], ws, strict=True)]
+            images, flat = zip(*pairs, strict=True)
+            pixels = encode_fused(self.model, self.image_processor, self.layout, images, flat, antialias=self.pm.antialias)
+        else:
+            pixels = self._encoded(self._magnified_images(warps, rows.tolist()))
+        return self._counted("magnified", sequences.run(self._prefix(cache), image=pixels))
+
+    def _encoded(self, images: list[list[Any]]) -> dict[str, Any]:
+        return encode(self.model, self.image_processor, self.layout, self.pm.processor.canvases(images))
+
+    def _original_images(self, rows: torch.Tensor) -> dict[str, Any]:
+        if len(rows) == len(self.images):
+            return self.original
+        return encoded_images(self.model, self._encoded([self.images[row] for row in rows.tolist()]))
+
+    def _pixels(self, image: Any) -> torch.Tensor:
+        """An image as (3, H, W) floats in 0 to 255 on the device, moved there once."""
+        import torch
+
+        found: dict[int, torch.Tensor] = self.__dict__.setdefault("_on_device", {})
+        if id(image) not in found:
+            found[id(image)] = torch.from_numpy(np.array(image)).to(self.model.device).permute(2, 0, 1).float()
+        return found[id(image)]
+
+    def _prefix(self, cache: Any) -> Any:
+        """The cache of what comes before the first image, where it may be kept; otherwise an empty one."""
+        if self.layout.prefix_reuse and self.tokens.first:
+            return fork(cache, self.tokens.first)
+        return empty_cache(self.model)
+
+    # ------------------------------------------------------------------------------------------------ bookkeeping
+
+    def _with_suffix_type(self, sequences: TokenSequences) -> TokenSequences:
+        """PaliGemma's generated tokens, marked as such: in a sequence that runs again it would see them both ways."""
+        types = sequences.options.get("token_type_ids")
+        if self.layout.suffix_token_type is None or types is None:
+            return sequences
+        types = types.clone()
+        types[:, self.prompt_length :] = self.layout.suffix_token_type
+        return replace(sequences, options={**sequences.options, "token_type_ids": types})
+
+    def _reorder(self, origins: torch.Tensor) -> None:
+        """Beams have moved: each row continues the row it came from."""
+        for state in (self.heatmaps, self.warps, self.probes):
+            state[:] = [state[row] for row in origins.tolist()]
+
+    def _counted(self, stream: str, output: Any) -> Any:
+        self.forwards[stream] += 1
+        return output
+
+    def _all_rows(self, like: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        return torch.arange(len(self.images), device=like.device)
+
+
+def heat_layers(count: int, start_layer: int | str, allowed: Sequence[int] | None) -> list[int]:
+    """The 0-based layers whose attention counts.
+
+    Parameters
+    ----------
+    count : int
+        Layers of the text model.
+    start_layer : int or "auto"
+        First of them, 1-based; "auto" is 12 of 32, in proportion.
+    allowed : sequence of int, optional
+        0-based layers that tell where the model looks. Default: all.
+
+    Returns
+    -------
+    list of int
+
+    Raises
+    ------
+    ValueError
+        If none is left.
+    """
+    first = max(1, round(AUTO_START * count)) if isinstance(start_layer, str) else start_layer
+    layers = [layer for layer in range(first - 1, count) if allowed is None or layer in allowed]
+    if not layers:
+        raise ValueError(f"`start_layer` must leave layers whose attention counts, got {start_layer} of {count}; use 'auto'")
+    return layers
+
+
+def _movement(new: Warp, old: Warp, grid_hw: Sequence[int]) -> float:
+    """How far apart the sources of the same output points are under two warps, at most, in cells of the grid."""
+    import torch
+
+    height, width = new.target_hw
+    share = torch.linspace(0, 1, 4 * max(grid_hw) + 1, dtype=torch.float64)[:, None]
+    points = share * torch.tensor([width, height], dtype=torch.float64)
+    cell = torch.tensor([width / grid_hw[1], height / grid_hw[0]], dtype=torch.float64)
+    return float(((new.inverse_points(points) - old.inverse_points(points)) / cell).abs().max())
