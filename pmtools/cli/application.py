@@ -1,0 +1,87 @@
+"""The `pmtools` command: its sub-commands, and what every one of them does about errors and exit codes."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from pmtools import __version__
+from pmtools.cli import coords, magnify, show, unmagnify
+from pmtools.cli.console import print_error
+
+
+class OneLineErrors(TyperGroup):
+    """A group of commands that reports what went wrong in one line on stderr, without a traceback."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> NoReturn:
+        """Run a command and exit; the arguments are typer's own."""
+        try:
+            sys.exit(super().main(args, prog_name, complete_var, False, windows_expand_args, **extra))
+        except OSError as error:  # of stdout: what happens to files is reported where it happens
+            _forget_unwritten_output()
+            _fail(f"cannot write to stdout: {error.strerror or error}", 1)
+        except Exception as error:
+            if not hasattr(error, "format_message"):  # not of the command line: a bug, which needs its traceback
+                raise
+            _fail(error.format_message(), getattr(error, "exit_code", 2))
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    print_error(message)
+    sys.exit(code)
+
+
+def _forget_unwritten_output() -> None:
+    """Keep Python from flushing stdout again when it exits, which would fail again, with a second message."""
+    if sys.stdout is sys.__stdout__:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+app = typer.Typer(
+    cls=OneLineErrors,
+    help="Magnify what matters in images, keep the rest in place, and undo it exactly.",
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(magnify.magnify)
+app.command()(unmagnify.unmagnify)
+app.command()(coords.coords)
+app.command()(show.show)
+
+
+def _print_version(wanted: bool) -> None:
+    if not wanted:
+        return
+    import numpy
+    import PIL
+
+    python = platform.python_version()
+    typer.echo(f"pmtools {__version__} (Python {python}, NumPy {numpy.__version__}, Pillow {PIL.__version__})")
+    raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _pmtools(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the versions and exit.")
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())

@@ -1,0 +1,261 @@
+"""Many files: from paths to jobs, from jobs to results. In parallel, resumable, one bad file stops nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from pmtools import io
+from pmtools.cli.console import in_options, progress, quoted, stderr, usage_error
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image and the files to make from it.
+
+    Attributes
+    ----------
+    source : Path
+        The image.
+    output : Path
+        The file that is written last: where it is, the job is finished.
+    warp, show : Path, optional
+        The files that are written before it.
+    """
+
+    source: Path
+    output: Path
+    warp: Path | None = None
+    show: Path | None = None
+
+    @property
+    def outputs(self) -> list[Path]:
+        """All files that the job makes."""
+        return [path for path in (self.output, self.warp, self.show) if path is not None]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a job: "done", "skipped", "failed" (then with an error) or "not started"."""
+
+    job: Job
+    status: str
+    error: str | None = None
+
+    def to_dict(self) -> dict[str, str | None]:
+        """The result for JSON."""
+        paths = {"input": self.job.source, "output": self.job.output, "warp": self.job.warp, "show": self.job.show}
+        named = {name: None if path is None else os.fspath(path) for name, path in paths.items()}
+        return {"status": self.status, **named, "error": self.error}
+
+
+# ----------------------------------------------------------------------------------------------------- planning
+
+
+def find_sources(paths: Sequence[str]) -> list[Path]:
+    """The images that files, folders and globs stand for, each once; a usage error where there are none."""
+    try:
+        found = io.find_images(paths)
+    except io.ImageFileError as error:
+        raise usage_error(str(error), "PATH") from None
+    return list({os.path.abspath(path): path for path in found}.values())
+
+
+def destinations(option: str, value: str | None, sources: Sequence[Path], suffix: str | None) -> list[Path | None]:
+    """Where `option` puts the file of each source.
+
+    A value with a suffix is a file, for a single source. A folder that exists, a name that ends in a slash and a name without
+    suffix are folders, which get one file per source, of the same name.
+
+    Parameters
+    ----------
+    option : str
+        For errors.
+    value : str or None
+        What the user gave; None gives None for each source.
+    sources : sequence of Path
+    suffix : str or None
+        What the suffix of the source is replaced by in a folder; None keeps it.
+
+    Returns
+    -------
+    list of Path or None
+    """
+    if value is None:
+        return [None] * len(sources)
+    path = Path(value)
+    if path.is_dir() or value.endswith(("/", os.sep)) or not path.suffix:
+        if path.exists() and not path.is_dir():
+            raise usage_error(
+                f"{quoted(value)} is a file, but must be a folder here; give it a suffix, or another name", option
+            )
+        return [path / (source.name if suffix is None else source.stem + suffix) for source in sources]
+    if len(sources) > 1:
+        raise usage_error(f"{quoted(value)} is one file, but there are {len(sources)} images; name a folder", option)
+    known = [".json"] if suffix == ".json" else list(io.FORMATS)
+    if path.suffix.lower() not in known:
+        wish = f"must end in {' or '.join([', '.join(known[:-1]), known[-1]] if known[1:] else known)}"
+        raise usage_error(f"{quoted(value)} {wish}; for a folder, end it with a slash", option)
+    return [path]
+
+
+def plan(
+    sources: Sequence[Path],
+    output: str,
+    *,
+    warp: str | None = None,
+    show: str | None = None,
+    also_read: Path | None = None,
+) -> list[Job]:
+    """The jobs, checked: no file is written twice, and no file that is read (sources, `also_read`) is written to."""
+    columns = (
+        destinations("--output", output, sources, None),
+        destinations("--warp", warp, sources, ".json"),
+        destinations("--show", show, sources, ".png"),
+    )
+    jobs = [Job(source, out, *rest) for source, out, *rest in zip(sources, *columns, strict=True) if out is not None]
+    inputs = {_identity(path): path for path in (*sources, *([also_read] if also_read else []))}
+    writers: dict[str, Job] = {}
+    for job in jobs:
+        for path in job.outputs:
+            if overwritten := inputs.get(_identity(path)):
+                raise usage_error(f"{quoted(path)} would overwrite the input {quoted(overwritten)}; name another place")
+            if other := writers.get(os.path.abspath(path)):
+                both = quoted(job.source) if other is job else f"{quoted(other.source)} and {quoted(job.source)}"
+                raise usage_error(f"{quoted(path)} would be written twice, for {both}; rename, or use another folder")
+            writers[os.path.abspath(path)] = job
+    return jobs
+
+
+def _identity(path: Path) -> object:
+    """The same for all names of one file, links included."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return os.path.realpath(path)
+    return status.st_dev, status.st_ino
+
+
+def _make_folders(jobs: Sequence[Job]) -> None:
+    """Folders for all outputs; a usage error where there can be none, before hours of work are lost."""
+    for folder in sorted({path.parent for job in jobs for path in job.outputs}):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise usage_error(f"cannot make the folder {quoted(folder)}: {error.strerror or error}") from None
+        if not os.access(folder, os.W_OK):
+            raise usage_error(f"cannot write into the folder {quoted(folder)}: permission denied")
+
+
+# ------------------------------------------------------------------------------------------------------ running
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    work: Callable[[Job], Any],
+    *,
+    done: str,
+    overwrite: bool,
+    workers: int,
+    as_json: bool,
+) -> None:
+    """Do the jobs in threads, report, and exit: 0 if none failed, 1 if one did, 130 if interrupted.
+
+    Jobs whose files are all there are skipped, unless `overwrite`. After Ctrl-C, the files at work are finished first.
+
+    Parameters
+    ----------
+    jobs : sequence of Job
+    work : callable
+        Makes the files of a job, each whole or not at all, `job.output` last.
+    done : str
+        What to call a job that is done, "magnified" say.
+    overwrite : bool
+    workers : int
+        Number of threads.
+    as_json : bool
+        Print the results as a JSON object on stdout.
+
+    Raises
+    ------
+    typer.Exit
+        Always.
+    """
+    results: dict[Job, Result] = {}
+    if not overwrite:
+        results = {job: Result(job, "skipped") for job in jobs if all(path.exists() for path in job.outputs)}
+    todo = [job for job in jobs if job not in results]
+    _make_folders(todo)
+    interrupted = False
+    with progress(len(todo), done) as (console, step), ThreadPoolExecutor(min(workers, len(todo)) or 1) as pool:
+
+        def settle(future: Future[Any]) -> None:
+            result = results[futures[future]] = _result(futures[future], future)
+            if result.error:
+                console.print(f"failed: {result.error}")
+            step()
+
+        futures = {pool.submit(work, job): job for job in todo}
+        try:
+            for future in as_completed(futures):
+                settle(future)
+        except KeyboardInterrupt:
+            interrupted = True
+            pool.shutdown(wait=True, cancel_futures=True)
+            for future in futures:
+                if futures[future] not in results:
+                    settle(future)
+    ordered = [results[job] for job in jobs]
+    if as_json:
+        typer.echo(json.dumps({**_counts(ordered), "files": [result.to_dict() for result in ordered]}, indent=1))
+    for line in _closing_lines(ordered, done, interrupted):
+        stderr().print(line)
+    raise typer.Exit(130 if interrupted else int(any(result.status == "failed" for result in ordered)))
+
+
+def _result(job: Job, future: Future[Any]) -> Result:
+    """The result of a future that has ended. Whatever happened to one file, the others go on."""
+    try:
+        future.result()
+    except CancelledError:
+        return Result(job, "not started")
+    except MemoryError:
+        return Result(
+            job, "failed", f"{quoted(job.source)}: not enough memory; a smaller --size or fewer --jobs may do"
+        )
+    except io.ImageFileError as error:
+        about_source = os.path.abspath(error.path) == os.path.abspath(job.source)
+        return Result(job, "failed", str(error) if about_source else f"{quoted(job.source)}: {error}")
+    except (ValueError, OSError) as error:
+        return Result(job, "failed", f"{quoted(job.source)}: {in_options(str(error))}")
+    except Exception as error:
+        return Result(job, "failed", f"{quoted(job.source)}: {type(error).__name__}: {error}")
+    return Result(job, "done")
+
+
+def _counts(results: Sequence[Result]) -> dict[str, int]:
+    statuses = [result.status for result in results]
+    return {status.replace(" ", "_"): statuses.count(status) for status in ("done", "skipped", "failed", "not started")}
+
+
+def _closing_lines(results: Sequence[Result], done: str, interrupted: bool) -> list[str]:
+    if len(results) == 1 and not interrupted:
+        output = quoted(results[0].job.output)
+        lines = {"done": [f"{done}: {output}"], "skipped": [f"skipped: {output} exists (--overwrite redoes it)"]}
+        return lines.get(results[0].status, [])
+    counts = _counts(results)
+    parts = [f"{counts['done']} {done}"]
+    if counts["skipped"]:
+        parts.append(f"{counts['skipped']} skipped, as they exist (--overwrite redoes them)")
+    if counts["failed"]:
+        parts.append(f"{counts['failed']} failed")
+    if interrupted:
+        parts.append(f"interrupted before {counts['not_started']}; the same command goes on from here")
+    return [", ".join(parts)]

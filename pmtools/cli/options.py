@@ -1,0 +1,97 @@
+"""Options that several commands share, and what they mean."""
+
+from __future__ import annotations
+
+import os
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pmtools import Warp, io
+from pmtools.cli.console import quoted, usage_error
+from pmtools.cli.focus import Units
+from pmtools.typing import SizeHW
+
+# Panels of the help, in the order in which the commands take their options.
+WHAT, FILES, HOW = "What to magnify", "Files", "How to magnify"
+
+
+class Marginal(StrEnum):
+    """How the map is reduced to each axis."""
+
+    MAX = "max"
+    SUM = "sum"
+
+
+def flag(help: str, *names: str, panel: str | None = None) -> Any:
+    """An option that is there or not."""
+    return typer.Option(*names, help=help, metavar="", rich_help_panel=panel, show_default=False)
+
+
+def value(metavar: str, help: str, *names: str, panel: str | None = None, **checks: Any) -> Any:
+    """An option with a value."""
+    return typer.Option(*names, metavar=metavar, help=help, rich_help_panel=panel, **checks)
+
+
+HeatmapOption = Annotated[
+    Path | None,
+    value("FILE", "Grey image, .npy or .npz, any size; or a folder with a map per image.", panel=WHAT, exists=True),
+]
+BoxOption = Annotated[list[str] | None, value("X0,Y0,X1,Y1", "A box. May be repeated.", panel=WHAT)]
+PointOption = Annotated[list[str] | None, value("X,Y", "A place. May be repeated.", panel=WHAT)]
+UnitsOption = Annotated[
+    Units, value("UNITS", "What these count: pixels, fractions or thousandths of the image.", panel=WHAT)
+]
+
+SizeOption = Annotated[str | None, value("HxW", "Height x width of the result.", panel=HOW)]
+GainOption = Annotated[float, value("X", "Contrast of the map; 0 magnifies nothing.", panel=HOW)]
+KernelSizeOption = Annotated[int, value("N", "Smoothing window in cells, odd.", panel=HOW)]
+MarginalOption = Annotated[Marginal, value("max|sum", "How the map gives x and y.", panel=HOW)]
+FloorOption = Annotated[float, value("X", "Least scale anywhere, in (0, 1].", panel=HOW)]
+MaxMagnificationOption = Annotated[float | None, value("X", "Greatest scale anywhere, >= 1.", panel=HOW)]
+AntialiasOption = Annotated[bool, flag("Average where it shrinks; on.", panel=HOW)]
+
+OverwriteOption = Annotated[bool, flag("Redo what exists.", "--overwrite", panel=FILES)]
+JsonOption = Annotated[bool, flag("Print a report in JSON on stdout.", "--json", panel=FILES)]
+WarpOption = Annotated[
+    Path, value("FILE", "What `magnify --warp` wrote.", "--warp", exists=True, dir_okay=False, panel=FILES)
+]
+
+
+def default_workers() -> int:
+    """One thread per core that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def read_size(text: str | None) -> SizeHW | None:
+    """Height and width from text such as "336x448"."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d{1,6})[xX×](\d{1,6})", text)
+    if match is None:
+        hint = f"; {text}x{text} for a square" if text.isdigit() else ""
+        raise usage_error(f"{text!r} must be HxW, height x width in pixels, 336x448 say{hint}", "--size")
+    size = int(match[1]), int(match[2])
+    if not 0 < size[0] * size[1] <= io.MAX_PIXELS:
+        raise usage_error(f"{text!r} must have 1 to {io.MAX_PIXELS} pixels, the most that is read back", "--size")
+    return size
+
+
+def read_warp(path: Path) -> Warp:
+    """The warp in a JSON file; a usage error where there is none."""
+    try:
+        warp = Warp.from_dict(io.read_json(path))
+    except io.ImageFileError as error:
+        raise usage_error(str(error), "--warp") from None
+    except ValueError as error:
+        raise usage_error(f"{quoted(path)} holds no warp: {error}", "--warp") from None
+    if warp.batch_shape:
+        raise usage_error(
+            f"{quoted(path)} holds a batch of {len(warp)} warps; save one of them, warp[i].to_dict()", "--warp"
+        )
+    return warp

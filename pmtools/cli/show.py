@@ -1,0 +1,54 @@
+"""`pmtools show`: a picture of what magnification does to an image."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pmtools import io
+from pmtools.cli import options as opt
+from pmtools.cli.focus import Units
+from pmtools.cli.jobs import Job, find_sources, plan, run_jobs
+from pmtools.cli.recipe import read_recipe
+from pmtools.marginals import DEFAULT_FLOOR
+
+
+def show(
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="The image to magnify.")],
+    *,
+    heatmap: opt.HeatmapOption = None,
+    box: opt.BoxOption = None,
+    point: opt.PointOption = None,
+    units: opt.UnitsOption = Units.PIXELS,
+    output: Annotated[str, opt.value("OUT.png", "The picture to write.", "--output", "-o", panel=opt.FILES)],
+    overwrite: opt.OverwriteOption = False,
+    as_json: opt.JsonOption = False,
+    size: opt.SizeOption = None,
+    gain: opt.GainOption = 10.0,
+    kernel_size: opt.KernelSizeOption = 3,
+    marginal: opt.MarginalOption = opt.Marginal.MAX,
+    floor: opt.FloorOption = DEFAULT_FLOOR,
+    max_magnification: opt.MaxMagnificationOption = None,
+    antialias: opt.AntialiasOption = True,
+) -> None:
+    """Draw an image, its map, the magnified image and the grid of the warp, side by side."""
+    recipe = read_recipe(
+        heatmap=heatmap,
+        box=box,
+        point=point,
+        units=units,
+        size=size,
+        gain=gain,
+        kernel_size=kernel_size,
+        marginal=marginal,
+        floor=floor,
+        max_magnification=max_magnification,
+        antialias=antialias,
+    )
+    planned = plan(find_sources([image]), output, also_read=heatmap)
+
+    def work(job: Job) -> None:
+        io.write_image(recipe.apply(job.source).picture(), job.output)
+
+    run_jobs(planned, work, done="drawn", overwrite=overwrite, workers=1, as_json=as_json)
