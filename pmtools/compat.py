@@ -605,10 +605,8 @@ def _map_u8(perception_map_u8: Heatmap) -> Ndarray:
 
 def _image_and_map(image: Image, perception_map_u8: Heatmap) -> tuple[Ndarray, Ndarray]:
     """The image as uint8 (H, W, 3) and the map as uint8 (H, W), of one size."""
-    if _array.is_pil(image):
-        pixels = np.asarray(image.convert("RGB"))
-    else:
-        pixels = _array.to_numpy(_array.asarray(image, "image"))
+    image = image.convert("RGB") if _array.is_pil(image) else image
+    pixels = _array.to_numpy(_array.asarray(image, "image"))
     if pixels.dtype != np.uint8:
         raise TypeError(
             f"`image` must be a PIL image or uint8, got {_checks.describe(pixels)}; the official code is 8-bit only"

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 import numpy as np
 
-from pmtools import _array, _checks, _sixteen_bit
+from pmtools import _array, _checks, _image_metadata, _sixteen_bit
 from pmtools.typing import Image
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ FORMATS = {
     ".bmp": "BMP",
     ".gif": "GIF",
     ".jp2": "JPEG2000",
+    ".jfif": "JPEG",
     ".jpeg": "JPEG",
     ".jpg": "JPEG",
     ".pbm": "PPM",
@@ -78,13 +79,6 @@ _SAME_PICTURE = {
     "YCbCr": ("RGB",),
     "HSV": ("RGB",),
 }
-
-_ORIENTATION = 0x0112
-# EXIF tags of the first directory that still hold after the pixels changed: description, make, model, software, date,
-# artist, copyright. The rest is about how the old file stored its pixels.
-_DESCRIPTIVE_TAGS = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298)
-_EXIF_DIRECTORY, _GPS_DIRECTORY = 0x8769, 0x8825
-_STALE_EXIF_TAGS = (0xA002, 0xA003, 0xA005)  # pixel width and height, interoperability directory
 
 
 class ImageFileError(OSError, ValueError):
@@ -159,7 +153,7 @@ def read_image(path: PathLike, /, *, max_pixels: int | None = MAX_PIXELS) -> Ima
         for raw_mode in readings:
             image = _header(stream, path, max_pixels)
             _sixteen_bit.reread(image, raw_mode)
-            halves.append(np.asarray(_without_orientation(_decoded(image, path))))
+            halves.append(np.asarray(_image_metadata.upright(_decoded(image, path))))
         return _sixteen_bit.joined(halves)
 
 
@@ -204,10 +198,12 @@ def write_image(image: Image, path: PathLike, /, *, like: PILImage | None = None
             _write_sixteen_bit_colour(pixels, path, kind)
             return
         image = from_array(pixels)
-    metadata = _metadata(image if like is None else like)
-    image = _fitting(_without_orientation(image), path, kind)
+    metadata = _image_metadata.lasting(image if like is None else like)
+    image = _fitting(_image_metadata.upright(image), path, kind)
     with _replacing(path) as stream, _reporting(path, "could not be encoded"):
-        image.save(stream, format=kind, **_encoder_options(kind, quality), **_applicable(metadata, image.mode))
+        image.save(
+            stream, format=kind, **_encoder_options(kind, quality), **_image_metadata.applicable(metadata, image.mode)
+        )
 
 
 def find_images(paths: PathLike | Iterable[PathLike], /, *, recursive: bool = False) -> list[Path]:
@@ -526,8 +522,8 @@ def _decoded(image: Any, path: PathLike) -> Any:
 
 def _upright(image: Any) -> PILImage:
     """A plain image, free of its file: orientation applied, alpha made real, only metadata that still hold."""
-    metadata = _metadata(image)
-    upright: PILImage = _without_orientation(image).copy()
+    metadata = _image_metadata.lasting(image)
+    upright: PILImage = _image_metadata.upright(image).copy()
     if upright.mode in ("L", "RGB") and "transparency" in upright.info:
         upright = upright.convert(upright.mode + "A")  # a colour key would match nothing after resampling
     elif upright.mode == "I;16B" or (upright.mode == "I" and image.format == "PPM"):  # 16-bit grey under other names
@@ -563,65 +559,6 @@ def _grey_levels(pixels: Ndarray, path: str) -> Ndarray:
     if not (colour == colour[..., :1]).all():
         raise ImageFileError(path, "is in colour; save the heatmap as grey levels, or as .npy")
     return colour[..., 0]
-
-
-# -- metadata ---------------------------------------------------------------------------------------------------------
-
-
-def _without_orientation(image: Any) -> Any:
-    """`image` turned upright where its EXIF asks for it; otherwise `image` itself."""
-    from PIL import ImageOps
-
-    return ImageOps.exif_transpose(image) if _exif(image).get(_ORIENTATION, 1) in range(2, 9) else image
-
-
-def _exif(image: Any) -> Any:
-    from PIL import Image as PIL
-
-    try:
-        return image.getexif()
-    except Exception:  # damaged EXIF must not cost the picture
-        return PIL.Exif()
-
-
-def _metadata(image: Any) -> dict[str, Any]:
-    """What of `image.info` outlives a change of pixels: colour profile, resolution, descriptive EXIF."""
-    kept: dict[str, Any] = {}
-    if isinstance(image.info.get("icc_profile"), bytes) and image.info["icc_profile"]:
-        kept["icc_profile"] = image.info["icc_profile"]
-    try:
-        dpi = tuple(float(value) for value in image.info["dpi"])
-        if len(dpi) == 2 and all(0 < value < 1e6 for value in dpi):
-            kept["dpi"] = dpi
-    except (KeyError, TypeError, ValueError, ZeroDivisionError):
-        pass
-    exif = _descriptive_exif(image)
-    return kept | ({"exif": exif} if exif else {})
-
-
-def _descriptive_exif(image: Any) -> bytes:
-    """EXIF of `image` without orientation, thumbnail and all that describes how the old file stored its pixels."""
-    from PIL import Image as PIL
-
-    source, kept = _exif(image), PIL.Exif()
-    try:
-        for tag in _DESCRIPTIVE_TAGS:
-            if tag in source:
-                kept[tag] = source[tag]
-        for directory in (_EXIF_DIRECTORY, _GPS_DIRECTORY):
-            entries = {tag: value for tag, value in source.get_ifd(directory).items() if tag not in _STALE_EXIF_TAGS}
-            if entries:
-                kept[directory] = entries
-        return bytes(kept.tobytes()) if len(kept) else b""
-    except Exception:  # damaged EXIF must not cost the picture
-        return b""
-
-
-def _applicable(metadata: dict[str, Any], mode: str) -> dict[str, Any]:
-    """`metadata` without a colour profile made for other channels than `mode` has."""
-    space = metadata.get("icc_profile", b"")[16:20]  # ICC.1:2022, 7.2.6: data colour space
-    wanted = {"CMYK": b"CMYK", "LAB": b"Lab ", "YCbCr": b"YCbr"}.get(mode, b"GRAY" if mode[:1] in "1LIF" else b"RGB ")
-    return {key: value for key, value in metadata.items() if key != "icc_profile" or space == wanted}
 
 
 # -- writing ----------------------------------------------------------------------------------------------------------

@@ -72,8 +72,8 @@ def overlay(
     saturation : float, optional
         How much of the image's colour stays, from 0 (grey) to 1 (all).
     colormap : str or callable, optional
-        Matplotlib's name, or a function from values in [0, 1] to RGB(A) in [0, 1]. Pick one whose lightness grows
-        (inferno, magma, viridis, cividis), so that the order of the values can be seen.
+        Matplotlib's name, or a function from values (n,) to RGB(A) (n, 3 or 4), all in [0, 1]. Pick one whose lightness
+        grows (inferno, magma, viridis, cividis), so that the order of the values can be seen.
 
     Returns
     -------
@@ -96,10 +96,10 @@ def overlay(
     alpha = _checks.real_number(alpha, "alpha", minimum=0, maximum=1)
     saturation = _checks.real_number(saturation, "saturation", minimum=0, maximum=1)
     picture = _rgb(image)
-    grey = np.asarray(picture.convert("L"), dtype=np.float64)[..., np.newaxis]  # (H, W, 1)
+    grey = np.asarray(picture.convert("L"), dtype=np.float32)[..., np.newaxis]  # (H, W, 1)
     background = grey + saturation * (np.asarray(picture) - grey)  # (H, W, 3)
     heat = _heat(heatmap, background.shape[:2])
-    tint = 255.0 * _colours(heat, colormap)
+    tint = np.float32(255) * _colours(heat, colormap)
     opacity = alpha * heat[..., np.newaxis] ** 0.7  # below 1: fainter second peaks stay visible
     return _from_values(background * (1 - opacity) + tint * opacity)
 
@@ -160,8 +160,9 @@ def warp_grid(
         )
     spacing = _positive(step, "step", max(warp.source_hw) / 16)
     line = _positive(width, "width", max(1.0, max(height, width_px) / 350))
-    picture = _painted(picture, _grid_bars(warp, spacing, line + 2), (0, 0, 0), opacity=0.35)
-    return _painted(picture, _grid_bars(warp, spacing, line), _colour(color), opacity=0.9)
+    _paint(picture, _grid_bars(warp, spacing, line + 2), (0, 0, 0), opacity=0.35)
+    _paint(picture, _grid_bars(warp, spacing, line), _colour(color), opacity=0.9)
+    return picture
 
 
 def draw_boxes(
@@ -213,7 +214,7 @@ def draw_boxes(
     thickness = _positive(width, "width", max(2.0, max(picture.size) / 200))
     inks = [_colour(_PALETTE[i % len(_PALETTE)] if color is None else color) for i in range(len(boxes))]
     for box, ink in zip(boxes, inks, strict=True):
-        picture = _painted(picture, _outline_bars(box, thickness), ink)
+        _paint(picture, _outline_bars(box, thickness), ink)
     for box, ink, name in zip(boxes, inks, names, strict=False):  # tags last: no line crosses a word
         _draw_tag(picture, box, name, ink, thickness)
     return picture
@@ -358,7 +359,7 @@ def _at_height(picture: PILImage, height: int) -> PILImage:
 
 
 def _heat(heatmap: Heatmap, size_hw: tuple[int, ...]) -> Ndarray:
-    """Heatmap in [0, 1] at the size of the image, float64 (H, W)."""
+    """Heatmap in [0, 1] at the size of the image, float32 (H, W)."""
     from PIL import Image as PIL
 
     values = _array.to_numpy(_checks.weights(heatmap, "heatmap")).astype(np.float64)
@@ -368,14 +369,13 @@ def _heat(heatmap: Heatmap, size_hw: tuple[int, ...]) -> Ndarray:
     scaled = (values - low) / (high - low) if high > low else np.zeros_like(values)
     height, width = size_hw
     resized = PIL.fromarray(scaled.astype(np.float32)).resize((width, height), PIL.Resampling.BICUBIC)
-    return np.clip(np.asarray(resized, dtype=np.float64), 0, 1)  # bicubic overshoots
+    return np.asarray(np.clip(np.asarray(resized), 0, 1))  # bicubic overshoots
 
 
 def _colours(heat: Ndarray, colormap: str | Callable[[Ndarray], Any]) -> Ndarray:
-    """(H, W, 3) in [0, 1]."""
-    if callable(colormap):
-        mapping = colormap
-    else:
+    """(H, W, 3) in [0, 1], through a table: a 20-megapixel image asks the colour map for 1024 values, not for 20 million."""
+    mapping: Any = colormap
+    if not callable(colormap):
         matplotlib = _matplotlib()
         try:
             mapping = matplotlib.colormaps[colormap]
@@ -384,10 +384,10 @@ def _colours(heat: Ndarray, colormap: str | Callable[[Ndarray], Any]) -> Ndarray
                 f"`colormap` must be a function or the name of one of Matplotlib's colour maps, such as 'inferno' or "
                 f"'viridis', got {colormap!r}"
             ) from None
-    colours = np.asarray(mapping(heat), dtype=np.float64)
-    if colours.shape[:2] != heat.shape or colours.ndim != 3 or colours.shape[2] not in (3, 4):
-        raise ValueError(f"`colormap` must turn (H, W) into (H, W, 3 or 4), got {colours.shape} for {heat.shape}")
-    return colours[..., :3]
+    table = np.asarray(mapping(np.linspace(0, 1, 1024)), dtype=np.float32)
+    if table.ndim != 2 or table.shape[0] != 1024 or table.shape[1] not in (3, 4):
+        raise ValueError(f"`colormap` must turn values (n,) into colours (n, 3 or 4), got {table.shape} for (1024,)")
+    return np.asarray(table[np.rint(heat * 1023).astype(np.intp), :3])
 
 
 def _matplotlib() -> Any:
@@ -439,19 +439,20 @@ def _outline_bars(box: Ndarray, width: float) -> Ndarray:
     )
 
 
-def _painted(picture: PILImage, bars: Ndarray, ink: tuple[int, ...], opacity: float = 1.0) -> PILImage:
-    """`picture` with boxes (n, 4) filled, every pixel by the share of it that they cover."""
-    from PIL import Image as PIL
-
-    width, height = picture.size
-    coverage = np.zeros((height, width))
-    for x0, y0, x1, y1 in bars:
+def _paint(picture: PILImage, bars: Ndarray, ink: tuple[int, ...], opacity: float = 1.0) -> None:
+    """Fill boxes (n, 4) of `picture` with a colour, every pixel by the greatest share of it that one of them covers."""
+    low, high = np.clip(bars[:, :2].min(axis=0), 0, picture.size), np.clip(bars[:, 2:].max(axis=0), 0, picture.size)
+    left, top = (math.floor(side) for side in low)
+    width, height = math.ceil(high[0]) - left, math.ceil(high[1]) - top
+    if width <= 0 or height <= 0:
+        return
+    coverage = np.zeros((height, width), dtype=np.float32)
+    for x0, y0, x1, y1 in bars - np.array([left, top, left, top]):
         rows, down = _covered(y0, y1, height)
         columns, across = _covered(x0, x1, width)
         part = coverage[rows, columns]
         np.maximum(part, np.outer(down, across), out=part)
-    mask = _from_values(255 * opacity * coverage)
-    return PIL.composite(PIL.new("RGB", picture.size, ink), picture, mask)
+    picture.paste(ink, (left, top), _from_values(255 * opacity * coverage))
 
 
 def _covered(low: float, high: float, size: int) -> tuple[slice, Ndarray]:

@@ -310,6 +310,20 @@ def test_pending_orientation_is_applied_on_write(tmp_path, suffix):
     assert io.read_image(tmp_path / f"x{suffix}").size == (16, 24)
 
 
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".jpg"])
+def test_orientation_is_applied_where_the_rest_of_the_exif_is_damaged(tmp_path, suffix, monkeypatch):
+    picture(size=(24, 16)).save(tmp_path / f"x{suffix}", exif=camera_exif(6).tobytes())
+
+    def fail(self, offset=8):
+        raise struct.error("damaged")
+
+    monkeypatch.setattr(Image.Exif, "tobytes", fail)
+    image = io.read_image(tmp_path / f"x{suffix}")
+    assert image.size == (16, 24)
+    io.write_image(image, tmp_path / f"y{suffix}")
+    assert io.read_image(tmp_path / f"y{suffix}").size == (16, 24)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_orientation_of_sixteen_bit_colour(tmp_path, orientation):
     pixels = np.random.default_rng(5).integers(0, 65536, (4, 7, 3), dtype=np.uint16)
