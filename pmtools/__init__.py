@@ -1,5 +1,9 @@
 """Magnify what matters in an image, keep the rest in place, and undo it exactly."""
 
+from __future__ import annotations
+
+from typing import Any
+
 from pmtools import alternatives, compat, frames, heatmaps, io
 from pmtools._magnify import fit_warp, magnify
 from pmtools.highlight import highlight_mask
@@ -9,19 +13,34 @@ from pmtools.warp import LocalMagnification, Warp
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "LocalMagnification",
-    "Refinement",
+# these need extras, or take long to import: they come when they are asked for
+_ON_CALL = ("adapters", "decoding", "evaluation", "testing", "viz", "zoo")
+
+__all__ = [  # noqa: RUF022  in the order of the pipeline
+    "magnify",
+    "fit_warp",
     "Warp",
-    "__version__",
+    "LocalMagnification",
+    "perception_map",
+    "highlight_mask",
+    "refine",
+    "Refinement",
+    "heatmaps",
+    "frames",
     "alternatives",
     "compat",
-    "fit_warp",
-    "frames",
-    "heatmaps",
-    "highlight_mask",
     "io",
-    "magnify",
-    "perception_map",
-    "refine",
+    "__version__",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ON_CALL:
+        import importlib
+
+        return importlib.import_module(f"pmtools.{name}")
+    raise AttributeError(f"module 'pmtools' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_ON_CALL})

@@ -30,7 +30,7 @@ def is_array(value: object) -> bool:
     """Whether `value` is an array of some array API namespace (NumPy's scalars are not)."""
     if isinstance(value, np.ndarray):
         return True
-    if isinstance(value, np.generic):
+    if isinstance(value, (np.generic, int, float, complex, str, bytes, list, tuple, dict, set, type(None))):
         return False
     import array_api_compat
 
@@ -104,6 +104,11 @@ def to_numpy(array: Array) -> np.ndarray[Any, Any]:
         return np.asarray(array)
     except (TypeError, ValueError, RuntimeError):
         return np.from_dlpack(array)
+
+
+def contiguous(array: Array) -> Array:
+    """`array` with its memory in order, where that matters (PyTorch); itself where it is so already."""
+    return array.contiguous() if is_torch(array) else array
 
 
 def is_bool(array: Array) -> bool:

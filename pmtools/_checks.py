@@ -9,6 +9,7 @@ import math
 import numbers
 import operator
 from collections.abc import Collection
+
 from pmtools import _array
 from pmtools.typing import Array, SizeHW
 

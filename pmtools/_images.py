@@ -25,11 +25,14 @@ class Pixels(NamedTuple):
         Its leading axes, whose product is n; () for a single image.
     pack : callable
         Turns values of shape (n, H', W', C) into the kind of image that came.
+    copy : callable
+        A copy of the image that came, to the last bit, whatever opening it took.
     """
 
     values: Array
     batch_shape: tuple[int, ...]
     pack: Callable[[Array], Any]
+    copy: Callable[[], Any]
 
 
 def unpack(image: Image, *, channel_axis: int | None = None, name: str = "image") -> Pixels:
@@ -75,9 +78,13 @@ def _unpack_array(array: Array, channel_axis: int | None, name: str) -> Pixels:
         raise ValueError(f"`{name}` must have at least two axes (H, W), got shape {shape}")
     if 0 in shape:
         raise ValueError(f"`{name}` must not be empty, got shape {shape}")
+
+    def copy() -> Array:
+        return xp.asarray(array, copy=True)
+
     if channel_axis is None:
         if len(shape) == 2:
-            return Pixels(array[None, :, :, None], (), lambda values: values[0, :, :, 0])
+            return Pixels(array[None, :, :, None], (), lambda values: values[0, :, :, 0], copy)
         channel_axis = -3 if _array.is_torch(array) else -1
     axis = _checks.whole_number(channel_axis, "channel_axis", minimum=-len(shape), maximum=len(shape) - 1) % len(shape)
     if len(shape) == 2:
@@ -91,7 +98,7 @@ def _unpack_array(array: Array, channel_axis: int | None, name: str) -> Pixels:
     def pack(values: Array) -> Array:
         return xp.permute_dims(xp.reshape(values, (*batch_shape, *values.shape[1:])), back)
 
-    return Pixels(xp.reshape(moved, (-1, *moved.shape[-3:])), batch_shape, pack)
+    return Pixels(xp.reshape(moved, (-1, *moved.shape[-3:])), batch_shape, pack, copy)
 
 
 def image_hw(image: Image, *, channel_axis: int | None = None) -> SizeHW:
@@ -123,7 +130,7 @@ def unpack_labels(image: Image, *, channel_axis: int | None = None, name: str = 
         return unpack(image, channel_axis=channel_axis, name=name)
     array = np.asarray(image)
     array = array[..., None] if array.ndim == 2 else array
-    return Pixels(array[None], (), lambda values: _from_array(values[0], image.mode, image))
+    return Pixels(array[None], (), lambda values: _from_array(values[0], image.mode, image), image.copy)
 
 
 def _wrap_pil(original: Any, image: Any, convert_back: Callable[[Any], Any]) -> Pixels:
@@ -136,7 +143,7 @@ def _wrap_pil(original: Any, image: Any, convert_back: Callable[[Any], Any]) -> 
         pixels = _unpremultiply(result[0]) if has_alpha else result[0]
         return convert_back(_from_array(pixels, image.mode, original))
 
-    return Pixels(values[None], (), pack)
+    return Pixels(values[None], (), pack, original.copy)
 
 
 def _from_array(array: Any, mode: str, original: Any) -> Any:

@@ -91,6 +91,7 @@ def magnify(
         return [magnify(each, its_map, **options) for each, its_map in zip(image, maps, strict=True)]
     pixels = _images.unpack(image, channel_axis=channel_axis).values
     source_hw = (int(pixels.shape[1]), int(pixels.shape[2]))
+    size_hw = None if size_hw is None else _checks.size_hw(size_hw, "size_hw")
     heatmap = _array.asarray_like(_array.asarray(heatmap, "heatmap"), pixels)
     warp = fit_warp(heatmap, source_hw=source_hw, target_hw=size_hw, **options)
     return warp.image(image, antialias=antialias, channel_axis=channel_axis)

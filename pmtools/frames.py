@@ -206,14 +206,14 @@ def smart_resize(
     max_pixels = _checks.whole_number(max_pixels, "max_pixels", minimum=min_pixels)
     if max(h, w) > 200 * min(h, w):
         raise ValueError(f"`source_hw` must not be more elongated than 200 : 1, got {h} x {w}; crop or pad it first")
-    target = [max(factor, round(side / factor) * factor) for side in (h, w)]
+    target = [round(side / factor) * factor for side in (h, w)]
     if target[0] * target[1] > max_pixels:
         shrink = math.sqrt(h * w / max_pixels)
         target = [max(factor, math.floor(side / shrink / factor) * factor) for side in (h, w)]
     elif target[0] * target[1] < min_pixels:
         grow = math.sqrt(min_pixels / (h * w))
         target = [math.ceil(side * grow / factor) * factor for side in (h, w)]
-    return resize((h, w), (target[0], target[1]))
+    return resize((h, w), (max(target[0], factor), max(target[1], factor)))
 
 
 def token_grid(source_hw: SizeHW, grid_hw: SizeHW, /) -> Warp:

@@ -41,10 +41,8 @@ def interpolate(x: Array, knots_x: Array, knots_y: Array, /) -> Array:
 def _count_knots_up_to(x: Array, knots: Array) -> Array:
     """How many knots are <= x, row by row: `searchsorted` from the right, with leading axes."""
     xp = _array.namespace(x)
-    if knots.ndim == 1:
-        return xp.searchsorted(knots, x, side="right")
-    if _array.is_torch(x):
-        return xp.searchsorted(knots, x, side="right")
+    if knots.ndim == 1 or _array.is_torch(x):  # the standard's search has no leading axes, PyTorch's has
+        return xp.searchsorted(_array.contiguous(knots), _array.contiguous(x), side="right")
     rows = [_count_knots_up_to(x[i, ...], knots[i, ...]) for i in range(x.shape[0])]
     return xp.stack(rows)
 

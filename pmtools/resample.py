@@ -8,6 +8,9 @@ footprints: where an output pixel looks, and how wide. Which kernel an axis need
 - `box`: the average over the footprint where that is wider than a pixel, linear elsewhere (it meets linear at width 1);
 - `cubic`: where the output is smaller than what it shows; the kernel is as wide as the footprint, at least a pixel.
 
+Three back ends do the same: `_kernel` (compiled, optional; 8 and 16-bit and float32 pixels in main memory), NumPy, and the
+generic one for every other namespace and device, which is differentiable.
+
 Knows nothing of maps; measurements behind the choice of kernels are in docs/log.md.
 
 References
@@ -23,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from pmtools import _array
+from pmtools import _array, _kernel
 from pmtools.axes import AxisMap
 from pmtools.interpolation import linear_taps
 from pmtools.typing import Array
@@ -60,6 +63,11 @@ class Footprints:
 
     def __len__(self) -> int:
         return int(self.centre.shape[0])
+
+    def to_numpy(self) -> Footprints:
+        """The same footprints in NumPy."""
+        arrays = (_array.to_numpy(array) for array in (self.centre, self.low, self.high, self.outside))
+        return Footprints(*arrays, self.first, self.last, self.size)
 
 
 def footprints(axis: AxisMap) -> list[Footprints]:
@@ -135,19 +143,20 @@ def resample(
     -------
     array of shape (n, len(rows), len(columns), C)
         dtype of `pixels`; integers are rounded and clipped, booleans are True from one half on. NaN and infinity make NaN of
-        the output pixels that touch them, and of no other.
+        the output pixels that touch them, and of no other. `pixels` itself, no copy, where nothing moves.
     """
     if nearest:
         return _take(_take(pixels, nearest_index(rows), 1), nearest_index(columns), 2)
     kernels = choose_kernel(rows, antialias=antialias), choose_kernel(columns, antialias=antialias)
     if kernels == ("copy", "copy"):
-        return _array.namespace(pixels).asarray(pixels, copy=True)
+        return pixels
     if set(kernels) <= {"copy", "gather"}:
         return _take(_take(pixels, nearest_index(rows), 1), nearest_index(columns), 2)
     if _array.is_floating(pixels):
         xp = _array.namespace(pixels)
-        unknown = ~xp.isfinite(pixels)
-        if bool(xp.any(unknown)):  # a product with a block of weights would spread them over the block
+        # through the extremes, since a mask of the pixels would take a quarter of their memory
+        if not bool(xp.isfinite(xp.min(pixels)) & xp.isfinite(xp.max(pixels))):
+            unknown = ~xp.isfinite(pixels)  # a product with a block of weights would spread them over the block
             clean = _dispatch(xp.where(unknown, xp.zeros_like(pixels), pixels), rows, columns, kernels)
             touched = _dispatch(xp.astype(unknown, pixels.dtype), rows, columns, kernels, clamp=False) != 0
             return xp.where(touched, xp.full_like(clean, np.nan), clean)
@@ -157,8 +166,13 @@ def resample(
 def _dispatch(
     pixels: Array, rows: Footprints, columns: Footprints, kernels: tuple[str, str], *, clamp: bool = True
 ) -> Array:
+    if _kernel.serves_tensor(pixels) and not _array.requires_grad(rows.centre):
+        result = _dispatch(_array.to_numpy(pixels), rows.to_numpy(), columns.to_numpy(), kernels, clamp=clamp)
+        return _array.namespace(pixels).asarray(result)
     limits = _overshoot_limits(pixels) if clamp and "cubic" in kernels else None
-    back_end = _resample_numpy if isinstance(pixels, np.ndarray) else _resample_generic
+    if not isinstance(pixels, np.ndarray):
+        return _resample_generic(pixels, rows, columns, kernels, limits)
+    back_end = _kernel.resample if _kernel.serves(pixels) else _resample_numpy
     return back_end(pixels, rows, columns, kernels, limits)
 
 

@@ -376,13 +376,16 @@ class Warp:
         xp = _array.namespace(values)
         fill_value = _fill_value(fill, values)
         warp = self._moved_like(values)
-        parts = []
+        parts, unchanged = [], True
         pairs = list(zip(footprints(warp.y), footprints(warp.x), strict=True))
         images_each = values.shape[0] // len(pairs)
         for i, (rows, columns) in enumerate(pairs):
             part = values[i * images_each : (i + 1) * images_each, ...]
-            part = resample(part, rows, columns, antialias=antialias, nearest=nearest)
-            parts.append(fill_outside(part, rows, columns, fill_value))
+            resampled = resample(part, rows, columns, antialias=antialias, nearest=nearest)
+            unchanged = unchanged and resampled is part
+            parts.append(fill_outside(resampled, rows, columns, fill_value))
+        if unchanged:
+            return pixels.copy()
         return pixels.pack(parts[0] if len(parts) == 1 else xp.concat(parts, axis=0))
 
     # ----------------------------------------------------------------------------------------------- algebra

@@ -27,7 +27,9 @@ def heatmaps(rng: np.random.Generator) -> dict[str, list[np.ndarray]]:
 
     def boxes(n: int) -> np.ndarray:
         corners = rng.uniform(0, 260, (n, 2))
-        return pmtools.heatmaps.from_boxes(np.concatenate([corners, corners + rng.uniform(12, 70, (n, 2))], 1), source_hw=(SIDE, SIDE))
+        return pmtools.heatmaps.from_boxes(
+            np.concatenate([corners, corners + rng.uniform(12, 70, (n, 2))], 1), source_hw=(SIDE, SIDE)
+        )
 
     return {
         "golden": [np.load(path)["heatmap"] for path in golden],
@@ -54,7 +56,9 @@ def main() -> None:
                     shift.append(np.abs(warp.points(points) - paper.points(points)).max() / SIDE * 100)
                     squeeze.append(1 / min(axis.min() for axis in warp.local_magnification()))
                 row.append((np.median(shift), max(squeeze)))
-            print(f"{gain:g} {kernel_size} {kind:23s} {row[0][1]:9.1f}" + "".join(f"{s:9.2f}{q:9.1f}" for s, q in row[1:]))
+            print(
+                f"{gain:g} {kernel_size} {kind:23s} {row[0][1]:9.1f}" + "".join(f"{s:9.2f}{q:9.1f}" for s, q in row[1:])
+            )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,60 @@
+"""Fixtures of all tests: array namespaces, seeds, Hypothesis settings, photographs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("default", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("thorough", settings.get_profile("default"), max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+class Namespace(NamedTuple):
+    """An array library under test: how to get in and out of it."""
+
+    name: str
+    asarray: Callable[[Any], Any]
+    numpy: Callable[[Any], np.ndarray]
+    kind: type
+
+
+def _namespaces() -> list[Namespace]:
+    import array_api_strict
+    import torch
+
+    def torch_on(device: str) -> Namespace:
+        return Namespace(
+            f"torch-{device}",
+            lambda a: torch.as_tensor(np.ascontiguousarray(a), device=device),
+            lambda t: t.detach().cpu().numpy(),
+            torch.Tensor,
+        )
+
+    strict = Namespace("strict", array_api_strict.asarray, np.asarray, type(array_api_strict.asarray(0)))
+    found = [Namespace("numpy", np.asarray, np.asarray, np.ndarray), strict, torch_on("cpu")]
+    return found + ([torch_on("cuda")] if torch.cuda.is_available() else [])
+
+
+@pytest.fixture(params=_namespaces(), ids=lambda namespace: namespace.name)
+def xp(request: pytest.FixtureRequest) -> Namespace:
+    """One array library after the other."""
+    return request.param
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20261122)
+
+
+@pytest.fixture(scope="session")
+def astronaut() -> np.ndarray:
+    """A photograph, uint8 (512, 512, 3)."""
+    from skimage import data
+
+    return data.astronaut()

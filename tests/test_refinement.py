@@ -1,0 +1,104 @@
+"""Refinement against hand-worked loops with made-up attention."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pmtools import highlight_mask, refine
+
+
+class Attention:
+    """Softmax attention over the visible cells of a fixed score map; remembers what it was asked."""
+
+    def __init__(self, scores: np.ndarray, xp) -> None:
+        self.scores, self.xp, self.calls = scores, xp, []
+
+    def __call__(self, visible):
+        self.calls.append(None if visible is None else self.xp.numpy(visible))
+        shown = np.ones_like(self.scores, bool) if visible is None else self.calls[-1]
+        # a sink outside the image takes the rest, as the text does in a model
+        weight = np.where(shown, np.exp(self.scores), 0)
+        return self.xp.asarray(weight / (weight.sum((-2, -1), keepdims=True) + 10.0))
+
+
+def by_hand(attend, threshold, max_iterations):
+    """The loop of METHOD section 2, one image, plain NumPy."""
+    maps, masks = [attend(None)], [None]
+    visible = np.ones(maps[0].shape, bool)
+    for _ in range(max_iterations):
+        if (maps[-1] * visible).sum() <= threshold:
+            break
+        high = highlight_mask(maps[-1], visible=visible)
+        if not high.any():
+            break
+        visible = visible & ~high
+        maps.append(attend(visible))
+        masks.append(visible)
+    masks[0] = np.ones(maps[0].shape, bool)
+    total = sum(np.where(mask, heat, 0) for heat, mask in zip(maps, masks, strict=True))
+    return total / sum(mask.astype(float) for mask in masks), len(maps)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.3, 0.6, 2.0])
+@pytest.mark.parametrize("max_iterations", [0, 1, 8])
+def test_equals_the_loop_by_hand(xp, rng, threshold, max_iterations):
+    scores = rng.normal(size=(5, 6)) * 2
+    attention = Attention(scores, xp)
+    found = refine(attention, threshold=threshold, max_iterations=max_iterations)
+    numpy_attention = Attention(scores, type(xp)("numpy", np.asarray, np.asarray, np.ndarray))
+    aggregate, passes = by_hand(numpy_attention, threshold, max_iterations)
+    assert len(found.maps) == len(found.masks) == len(attention.calls) == passes
+    np.testing.assert_allclose(xp.numpy(found.aggregate), aggregate, rtol=1e-12)
+    assert attention.calls[0] is None
+    for call, mask in zip(attention.calls[1:], found.masks[1:], strict=True):
+        np.testing.assert_array_equal(call, xp.numpy(mask))
+
+
+def test_hand_worked():
+    heat = np.array([[0.5, 0.3, 0.1]])
+    replies = iter([heat, np.array([[0.0, 0.0, 0.25]])])
+    found = refine(lambda visible: next(replies), threshold=0.3)
+    # 0.9 is left: {0.5, 0.3} is the high cluster; then 0.25 is left, which is enough; the last pass counts
+    assert found.masks[1].tolist() == [[False, False, True]]
+    np.testing.assert_allclose(found.aggregate, [[0.5, 0.3, (0.1 + 0.25) / 2]])
+
+
+def test_a_batch_equals_its_items(xp, rng):
+    scores = rng.normal(size=(4, 5, 6)) * np.array([0.1, 1.0, 3.0, 0.0])[:, None, None]
+    together = refine(Attention(scores, xp), threshold=0.4, max_iterations=5)
+    for i in range(4):
+        alone = refine(Attention(scores[i], xp), threshold=0.4, max_iterations=5)
+        np.testing.assert_allclose(xp.numpy(together.aggregate)[i], xp.numpy(alone.aggregate), rtol=1e-12)
+        assert sum(bool(xp.numpy(mask)[i].any()) for mask in together.masks) == len(alone.maps)
+
+
+def test_what_hidden_cells_hold_does_not_matter():
+    first = np.array([[0.6, 0.1, 0.05]])
+
+    def attend(visible):
+        return first if visible is None else np.where(visible, first, 123.0)
+
+    found = refine(attend, threshold=0.0, max_iterations=3)
+    assert found.aggregate[0, 0] == 0.6
+
+
+def test_constant_attention_stops_at_once():
+    calls = []
+    refine(lambda visible: calls.append(visible) or np.ones((3, 3)))
+    assert calls == [None]
+
+
+@pytest.mark.parametrize(
+    "options", [{"threshold": -1}, {"threshold": np.nan}, {"max_iterations": -1}, {"max_iterations": 1.5}]
+)
+def test_bad_options(options):
+    with pytest.raises((TypeError, ValueError), match=f"`{next(iter(options))}`"):
+        refine(lambda visible: np.eye(3), **options)
+
+
+def test_bad_attention():
+    with pytest.raises(ValueError, match="`attend"):
+        refine(lambda visible: np.ones(9))
+    with pytest.raises(ValueError, match="keep its shape"):
+        refine(lambda visible: np.eye(3) if visible is None else np.eye(4), threshold=0)
