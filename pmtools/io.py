@@ -597,7 +597,7 @@ def _fitting(image: Any, path: PathLike, kind: str) -> Any:
 
 def _encoder_options(kind: str, quality: int) -> dict[str, Any]:
     if kind == "JPEG":  # 4:4:4: magnified colour edges are what one looks at
-        return {"quality": quality, "subsampling": 0, "optimize": True}
+        return {"quality": quality, "subsampling": 0}
     if kind in ("WEBP", "AVIF"):
         return {"quality": quality}
     return {}  # TIFF stays uncompressed: Pillow writes no camera and GPS directories into a compressed one

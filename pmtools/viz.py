@@ -27,6 +27,7 @@ Ndarray: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 # Okabe and Ito's colours, told apart with any colour vision, in an order that starts with those that stand out on
 # photographs.
 _PALETTE = ("#E69F00", "#56B4E9", "#CC79A7", "#009E73", "#F0E442", "#D55E00", "#0072B2")
+_LEVELS = 1024  # of heat: the colour map is asked for so many values, not for every pixel
 _MAX_LINES = 10_000  # per axis: beyond it the step is a slip
 _MIDDLE_GREY = 0.18  # luminance at which black and white words have the same contrast
 
@@ -93,15 +94,17 @@ def overlay(
     >>> picture.size, picture.mode
     ((60, 40), 'RGB')
     """
+    from PIL import Image as PIL
+    from PIL import ImageEnhance
+
     alpha = _checks.real_number(alpha, "alpha", minimum=0, maximum=1)
     saturation = _checks.real_number(saturation, "saturation", minimum=0, maximum=1)
-    picture = _rgb(image)
-    grey = np.asarray(picture.convert("L"), dtype=np.float32)[..., np.newaxis]  # (H, W, 1)
-    background = grey + saturation * (np.asarray(picture) - grey)  # (H, W, 3)
-    heat = _heat(heatmap, background.shape[:2])
-    tint = np.float32(255) * _colours(heat, colormap)
-    opacity = alpha * heat[..., np.newaxis] ** 0.7  # below 1: fainter second peaks stay visible
-    return _from_values(background * (1 - opacity) + tint * opacity)
+    picture = ImageEnhance.Color(_rgb(image)).enhance(saturation)
+    level = _heat_levels(heatmap, picture.size)  # (H, W), index into both tables
+    tint = PIL.fromarray(_colour_table(colormap)[level])
+    # The exponent below 1 keeps fainter second peaks visible.
+    opacity = np.rint(255 * alpha * np.linspace(0, 1, _LEVELS) ** 0.7).astype(np.uint8)
+    return PIL.composite(tint, picture, PIL.fromarray(opacity[level]))
 
 
 def warp_grid(
@@ -338,12 +341,6 @@ def _eight_bits(values: Ndarray, name: str) -> Ndarray:
     return np.ascontiguousarray(np.rint(scaled).astype(np.uint8))
 
 
-def _from_values(values: Ndarray) -> PILImage:
-    from PIL import Image as PIL
-
-    return PIL.fromarray(np.rint(np.clip(values, 0, 255)).astype(np.uint8))
-
-
 def _at_height(picture: PILImage, height: int) -> PILImage:
     """`picture` at `height`: pixels stay squares where they grow at least twice, otherwise Lanczos."""
     from PIL import Image as PIL
@@ -358,8 +355,8 @@ def _at_height(picture: PILImage, height: int) -> PILImage:
 # -- heat -------------------------------------------------------------------------------------------------------------
 
 
-def _heat(heatmap: Heatmap, size_hw: tuple[int, ...]) -> Ndarray:
-    """Heatmap in [0, 1] at the size of the image, float32 (H, W)."""
+def _heat_levels(heatmap: Heatmap, size: tuple[int, int]) -> Ndarray:
+    """Heatmap from 0 to `_LEVELS` - 1 at the size (width, height) of the image, (H, W)."""
     from PIL import Image as PIL
 
     values = _array.to_numpy(_checks.weights(heatmap, "heatmap")).astype(np.float64)
@@ -367,13 +364,12 @@ def _heat(heatmap: Heatmap, size_hw: tuple[int, ...]) -> Ndarray:
         raise ValueError(f"`heatmap` must be 2-D (h, w), got shape {values.shape}; draw one of the batch at a time")
     low, high = values.min(), values.max()
     scaled = (values - low) / (high - low) if high > low else np.zeros_like(values)
-    height, width = size_hw
-    resized = PIL.fromarray(scaled.astype(np.float32)).resize((width, height), PIL.Resampling.BICUBIC)
-    return np.asarray(np.clip(np.asarray(resized), 0, 1))  # bicubic overshoots
+    levels = PIL.fromarray((scaled * (_LEVELS - 1)).astype(np.float32)).resize(size, PIL.Resampling.BICUBIC)
+    return np.asarray(np.rint(np.clip(np.asarray(levels), 0, _LEVELS - 1)).astype(np.uint16))  # bicubic overshoots
 
 
-def _colours(heat: Ndarray, colormap: str | Callable[[Ndarray], Any]) -> Ndarray:
-    """(H, W, 3) in [0, 1], through a table: a 20-megapixel image asks the colour map for 1024 values, not for 20 million."""
+def _colour_table(colormap: str | Callable[[Ndarray], Any]) -> Ndarray:
+    """The colours of all heat levels, uint8 (`_LEVELS`, 3)."""
     mapping: Any = colormap
     if not callable(colormap):
         matplotlib = _matplotlib()
@@ -384,10 +380,12 @@ def _colours(heat: Ndarray, colormap: str | Callable[[Ndarray], Any]) -> Ndarray
                 f"`colormap` must be a function or the name of one of Matplotlib's colour maps, such as 'inferno' or "
                 f"'viridis', got {colormap!r}"
             ) from None
-    table = np.asarray(mapping(np.linspace(0, 1, 1024)), dtype=np.float32)
-    if table.ndim != 2 or table.shape[0] != 1024 or table.shape[1] not in (3, 4):
-        raise ValueError(f"`colormap` must turn values (n,) into colours (n, 3 or 4), got {table.shape} for (1024,)")
-    return np.asarray(table[np.rint(heat * 1023).astype(np.intp), :3])
+    table = np.asarray(mapping(np.linspace(0, 1, _LEVELS)), dtype=np.float64)
+    if table.ndim != 2 or table.shape[0] != _LEVELS or table.shape[1] not in (3, 4):
+        raise ValueError(
+            f"`colormap` must turn values (n,) into colours (n, 3 or 4), got {table.shape} for ({_LEVELS},)"
+        )
+    return np.rint(255 * np.clip(table[:, :3], 0, 1)).astype(np.uint8)
 
 
 def _matplotlib() -> Any:
@@ -441,6 +439,8 @@ def _outline_bars(box: Ndarray, width: float) -> Ndarray:
 
 def _paint(picture: PILImage, bars: Ndarray, ink: tuple[int, ...], opacity: float = 1.0) -> None:
     """Fill boxes (n, 4) of `picture` with a colour, every pixel by the greatest share of it that one of them covers."""
+    from PIL import Image as PIL
+
     low, high = np.clip(bars[:, :2].min(axis=0), 0, picture.size), np.clip(bars[:, 2:].max(axis=0), 0, picture.size)
     left, top = (math.floor(side) for side in low)
     width, height = math.ceil(high[0]) - left, math.ceil(high[1]) - top
@@ -452,7 +452,8 @@ def _paint(picture: PILImage, bars: Ndarray, ink: tuple[int, ...], opacity: floa
         columns, across = _covered(x0, x1, width)
         part = coverage[rows, columns]
         np.maximum(part, np.outer(down, across), out=part)
-    picture.paste(ink, (left, top), _from_values(255 * opacity * coverage))
+    mask = np.rint(np.float32(255 * opacity) * coverage).astype(np.uint8)
+    picture.paste(ink, (left, top), PIL.fromarray(mask))
 
 
 def _covered(low: float, high: float, size: int) -> tuple[slice, Ndarray]:

@@ -377,6 +377,14 @@ def test_jpeg_is_written_at_full_colour_resolution(tmp_path):
     assert (tmp_path / "y.jpg").stat().st_size < (tmp_path / "x.jpg").stat().st_size / 2
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".webp", ".png"])
+def test_large_noise_is_written(tmp_path, suffix):
+    """Pillow's buffer for optimised JPEGs is too small for it: they are not asked for."""
+    noise = np.random.default_rng(7).integers(0, 256, (900, 1200, 3), dtype=np.uint8)
+    io.write_image(noise, tmp_path / f"x{suffix}", quality=100)
+    assert io.read_image(tmp_path / f"x{suffix}").size == (1200, 900)
+
+
 # -- what is wrong with files ------------------------------------------------------------------------------
 
 
