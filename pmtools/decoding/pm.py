@@ -31,8 +31,7 @@ from pmtools.adapters.streams import (
     takes_features,
     twin_cache,
 )
-from pmtools.decoding._loop import run_loop
-from pmtools.decoding._processor import MagnifierProcessor, check_family
+from pmtools.decoding._method import DecodingMethod
 from pmtools.refinement import refine
 from pmtools.typing import Heatmap
 from pmtools.warp import Warp
@@ -82,7 +81,7 @@ class MagnifierStep:
         return self._magnify(self.warps)
 
 
-class PerceptionMagnifier:
+class PerceptionMagnifier(DecodingMethod):
     r"""Perception Magnifier as a `custom_generate` callable of transformers' `generate`.
 
     At each step: the last query's attention to the image tokens, max over heads, mean over the layers from `start_layer` on; refined by
@@ -158,12 +157,7 @@ class PerceptionMagnifier:
         streamer: Any = None,
         heatmap: Heatmap | Callable[[Any, int], Heatmap] | str = "attention",
     ) -> None:
-        if not hasattr(processor, "image_processor") or not hasattr(processor, "tokenizer"):
-            raise TypeError(
-                f"`processor` must be the model's processor, with `image_processor` and `tokenizer`, got {_checks.describe(processor)}; "
-                "load it with AutoProcessor.from_pretrained"
-            )
-        self.processor = MagnifierProcessor(processor)
+        super().__init__(processor, streamer=streamer)
         self.start_layer = start_layer if start_layer == "auto" else _checks.whole_number(start_layer, "start_layer")
         self.warp_options = {
             "gain": _checks.real_number(gain, "gain", minimum=0.0),
@@ -177,90 +171,37 @@ class PerceptionMagnifier:
         self.refresh = _checks.choice(refresh, "refresh", REFRESH)
         self.tolerance = float("inf") if tolerance == float("inf") else _checks.real_number(tolerance, "tolerance", minimum=0.0)
         self.preprocess = _checks.choice(preprocess, "preprocess", PREPROCESS)
-        self.antialias, self.streamer = bool(antialias), streamer
+        self.antialias = bool(antialias)
         self.heatmap = heatmap if callable(heatmap) or isinstance(heatmap, str) else _checks.weights(heatmap, "heatmap")
         if isinstance(heatmap, str):
             _checks.choice(heatmap, "heatmap", ("attention",))
-        self.last: list[MagnifierStep] = []
 
-    def __call__(
-        self,
-        model: Any,
-        input_ids: torch.Tensor,
-        logits_processor: Any,
-        stopping_criteria: Any,
-        generation_config: Any,
-        images: Any = None,
-        pm_images: Any = None,
-        **model_kwargs: Any,
-    ) -> Any:
-        """What `generate(custom_generate=...)` calls; `images` and `pm_images` are this method's own arguments.
-
-        `images` is one PIL image, one per prompt, or a list of lists with the images of each prompt; `pm_images` comes with the inputs
-        that `pm.processor` makes.
-        """
-        check_family(model, self.processor)
-        copies = max(generation_config.num_beams, generation_config.num_return_sequences)
-        prompts = input_ids.shape[0] // copies
-        sources = self.processor.sources(images, pm_images, prompts)
-        run = self._new_run(model, [row for row in sources for _ in range(copies)])
-        self.last = run.steps
-        output = run_loop(
-            model,
-            run.step,
-            input_ids,
-            logits_processor=logits_processor,
-            stopping_criteria=stopping_criteria,
-            generation_config=generation_config,
-            streamer=self.streamer,
-            **model_kwargs,
-        )
-        return run.finish(output)
-
-    def _new_run(self, model: Any, images: list[list[Any]]) -> MagnifyingRun:
-        return MagnifyingRun(self, model, images)
-
-    def generate(
-        self, model: Any, images: Any, prompt: Any, /, *, streamer: Any = None, stop_strings: Any = None, **options: Any
-    ) -> Any:
-        """Answer a question about images: processor, `generate` and decoding in one call.
+    @classmethod
+    def official(
+        cls, processor: Any, *, preset: str = "mme", refresh: str = "first", streamer: Any = None
+    ) -> PerceptionMagnifier:
+        """The official implementation's numbers, quirks included, for LLaVA-1.5; see `pmtools.decoding.official`.
 
         Parameters
         ----------
-        model : transformers.PreTrainedModel
-        images : PIL image, or list of them or of lists
-            Of each prompt.
-        prompt : str or list of str
-            With the processor's image token; a prompt without one becomes a chat turn by the processor's template.
+        processor : transformers processor
+            LLaVA-1.5's.
+        preset : {"mme", "pope"}, optional
+            The paper's hyper-parameters, or those of the official POPE script.
+        refresh : {"first", "every"}, optional
+            "first": magnify once, as the scripts for MME and POPE do. "every": as the one for open answers does.
         streamer : transformers streamer, optional
-            Gets the tokens as they come.
-        stop_strings : str or list of str, optional
-            Where to stop.
-        **options
-            Of `model.generate`.
 
         Returns
         -------
-        str, or list of str for a list of prompts
-            The answers, without the prompt.
+        PerceptionMagnifier
         """
-        from transformers import StoppingCriteriaList, StopStringCriteria
+        from pmtools.decoding.official import OfficialMagnifier
 
-        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        nested = self.processor.nested(images, len(prompts))
-        texts = [self.processor.as_prompt(text, len(row)) for text, row in zip(prompts, nested, strict=True)]
-        inputs = self.processor(images=nested, text=texts, return_tensors="pt", padding=True).to(model.device)
-        if stop_strings is not None:
-            stop = StopStringCriteria(self.processor.tokenizer, stop_strings)
-            options["stopping_criteria"] = StoppingCriteriaList([*options.get("stopping_criteria", []), stop])
-        own, self.streamer = self.streamer, streamer if streamer is not None else self.streamer
-        try:
-            output = model.generate(**inputs, custom_generate=self, **options)
-        finally:
-            self.streamer = own
-        ids = getattr(output, "sequences", output)[:, inputs["input_ids"].shape[1] :]
-        answers = [text.strip() for text in self.processor.tokenizer.batch_decode(ids, skip_special_tokens=True)]
-        return answers[0] if isinstance(prompt, str) and len(answers) == 1 else answers
+        return OfficialMagnifier(processor, preset=preset, refresh=refresh, streamer=streamer)
+
+    def _new_run(self, model: Any, images: list[list[Any]]) -> MagnifyingRun:
+        return MagnifyingRun(self, model, images)
 
 
 class MagnifyingRun:
@@ -392,7 +333,7 @@ class MagnifyingRun:
             if shown is None:
                 return mass[:, None]  # (rows, 1, n)
             hidden = visible & ~shown[:, 0]
-            return self._hidden_pass(sequences, tokens, hidden, cache, image)[:, None]
+            return self._hidden_pass(sequences, tokens, hidden, cache, image, self.pm.refine)[:, None]
 
         options = {} if bool(visible.all()) else {"visible": visible[:, None]}
         found = refine(
@@ -404,11 +345,17 @@ class MagnifyingRun:
         return found.aggregate[:, 0]
 
     def _hidden_pass(
-        self, sequences: TokenSequences, tokens: ImageTokens, hidden: torch.Tensor, cache: Any, image: dict[str, Any]
+        self,
+        sequences: TokenSequences,
+        tokens: ImageTokens,
+        hidden: torch.Tensor,
+        cache: Any,
+        image: dict[str, Any],
+        how: str,
     ) -> torch.Tensor:
         """What the last query attends to with some image tokens hidden, (rows, n)."""
         hidden = tokens.scatter(hidden, sequences.length)
-        if self.pm.refine == "cached":  # from the last query only: the rest is remembered as it was
+        if how == "cached":  # from the last query only: the rest is remembered as it was
             masked = sequences.hiding(hidden)
             return self._attended("refine", tokens, lambda: masked.run(fork(cache, sequences.length - 1)))[1]
         start = self._prefix(cache)

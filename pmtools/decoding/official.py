@@ -1,0 +1,112 @@
+"""The official Perception Magnifier, quirks included, inside `generate`: for reproducing the paper's tables on LLaVA-1.5.
+
+What it does differently from `PerceptionMagnifier`: pads first and counts the padding as image; divides the sum of its
+N - L + 1 layers by N - L; splits by a scale-dependent two-means over hidden tokens too; always hides at least once and leaves
+the pass that ends the loop out of the average; hides from every query at the prompt and from the last one only later;
+magnifies by `pmtools.compat`. Nothing here is used elsewhere.
+
+References
+----------
+- Perception Magnifier, [arXiv:2503.10183](https://arxiv.org/abs/2503.10183)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pmtools import _checks, compat
+from pmtools.adapters.attention import AttentionTap, text_decoder
+from pmtools.adapters.layouts import ImageTokens
+from pmtools.adapters.streams import TokenSequences
+from pmtools.decoding.pm import MagnifyingRun, PerceptionMagnifier
+
+if TYPE_CHECKING:
+    import torch
+
+#: The published hyper-parameters: the paper's, for MME and the rest, and those of the official POPE script.
+PRESETS: dict[str, dict[str, Any]] = {
+    "mme": {"gain": 10.0, "kernel_size": 3, "threshold": 0.3},
+    "pope": {"gain": 15.0, "kernel_size": 5, "threshold": 0.4},
+}
+
+
+class OfficialMagnifier(PerceptionMagnifier):
+    """What `PerceptionMagnifier.official` makes; the same attributes, except that `warps` are 8-bit perception maps.
+
+    Parameters
+    ----------
+    processor : transformers processor
+        LLaVA-1.5's.
+    preset : {"mme", "pope"}, optional
+        The paper's hyper-parameters, or those of the official POPE script.
+    refresh : {"first", "every"}, optional
+        "first": magnify once, as the scripts for MME and POPE do. "every": as the one for open answers does.
+    streamer : transformers streamer, optional
+        `generate` does not hand its own on.
+    """
+
+    def __init__(self, processor: Any, *, preset: str = "mme", refresh: str = "first", streamer: Any = None) -> None:
+        _checks.choice(preset, "preset", PRESETS)
+        _checks.choice(refresh, "refresh", ("first", "every"))
+        super().__init__(
+            processor, **PRESETS[preset], max_iterations=8, refine="exact", refresh=refresh, streamer=streamer
+        )
+
+    def _logits_processors(self, processors: Any) -> Any:
+        from transformers import LogitsProcessorList, TopKLogitsWarper
+
+        # the official sampling has no top-k; transformers' default is 50
+        return LogitsProcessorList(item for item in processors if not isinstance(item, TopKLogitsWarper))
+
+    def _new_run(self, model: Any, images: list[list[Any]]) -> OfficialRun:
+        if model.config.model_type != "llava":
+            raise ValueError(f"`model` must be LLaVA-1.5 for the official preset, got a {model.config.model_type} model")
+        return OfficialRun(self, model, self.processor.canvases(images))  # padding first: it is image from here on
+
+
+class OfficialRun(MagnifyingRun):
+    """One call of `generate` by `OfficialMagnifier`."""
+
+    def _layer_mean(self, tap: AttentionTap) -> torch.Tensor:
+        divisor = text_decoder(self.model).config.num_hidden_layers - (tap.layers[0] + 1)  # N - L, one too few
+        return tap.maps.sum(1) / divisor
+
+    def _refined(
+        self, sequences: TokenSequences, tokens: ImageTokens, mass: torch.Tensor, cache: Any, rows: torch.Tensor
+    ) -> torch.Tensor:
+        how = "cached" if self.steps else "exact"
+        image = self._original_images(rows)
+        visible = mass.new_ones(mass.shape).bool()
+        running = visible[:, :1]
+        total, passes = mass.new_zeros(mass.shape), mass.new_zeros(mass.shape)
+        for _ in range(self.pm.max_iterations):
+            total, passes = total + running * mass, passes + (running & visible)
+            visible = visible & ~(running & self._highlights(tokens, mass))
+            mass = self._hidden_pass(sequences, tokens, ~visible, cache, image, how)
+            for row in running.nonzero()[:, 0].tolist():
+                self.iterations[row] += 1
+            running = running & (mass.sum(-1, keepdim=True) > self.pm.threshold)
+            if not bool(running.any()):
+                break
+        return total / passes
+
+    def _highlights(self, tokens: ImageTokens, mass: torch.Tensor) -> torch.Tensor:
+        values = mass.float().cpu().numpy()[:, None]  # (rows, 1, n)
+        return mass.new_tensor(np.stack([compat.official_highlight(row)[0] for row in values])).bool()
+
+    def _warps(self, heatmaps: list[list[torch.Tensor]], rows: torch.Tensor) -> list[list[Any]]:
+        options = {"gain": self.pm.warp_options["gain"], "kernel_size": self.pm.warp_options["kernel_size"]}
+        return [
+            [
+                compat.official_perception_map(heatmap.cpu().numpy(), **options, size_hw=(image.height, image.width))
+                for heatmap, image in zip(maps, self.images[row], strict=True)
+            ]
+            for maps, row in zip(heatmaps, rows.tolist(), strict=True)
+        ]
+
+    def _magnified_images(self, warps: list[list[Any]], rows: Any = None) -> list[list[Any]]:
+        rows = range(len(self.images)) if rows is None else rows
+        pairs = zip(warps, (self.images[row] for row in rows), strict=True)
+        return [[compat.official_magnify(image, weights) for weights, image in zip(*row, strict=True)] for row in pairs]
