@@ -6,6 +6,8 @@ are extrapolated, never clamped; pixels beyond it take `fill`.
 
 Convention: continuous pixel-edge coordinates; pixel `i` covers `[i, i + 1)`. Sizes are `(height, width)`.
 
+Examples
+--------
 >>> frame = pad_to_square((480, 640)).then(resize((640, 640), (336, 336)))
 >>> frame.points(np.array([320.0, 240.0]))
 array([168., 168.])

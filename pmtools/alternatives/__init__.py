@@ -3,6 +3,8 @@
 Every alternative is one file and one row of `ALTERNATIVES`, and they share one signature:
 `alternative(image, perception_map, /, **options) -> Edited`.
 
+Examples
+--------
 >>> image = np.zeros((60, 80, 3), dtype=np.uint8)
 >>> where = np.zeros((6, 8))
 >>> where[2, 3] = 1

@@ -2,6 +2,8 @@
 
 Needs the extra `test` (hypothesis). The checkers raise `AssertionError` with the worst offender.
 
+Examples
+--------
 >>> from hypothesis import given
 >>> from pmtools.testing import check_points_round_trip, warps
 >>> @given(warps())
