@@ -11,7 +11,7 @@ Examples
 >>> sorted(ALTERNATIVES)
 ['bbox', 'blur', 'crop', 'magnify', 'mask']
 >>> ALTERNATIVES["crop"](image, where).frame.inverse_points([[0, 0]])
-array([[25., 15.]])
+array([[30., 20.]])
 """
 
 from __future__ import annotations
