@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from pmtools import _array
 from pmtools.interpolation import interpolate
 from pmtools.typing import Array
@@ -75,11 +77,11 @@ class AxisMap:
         return AxisMap(pieces, self.target_size, self.source_size, window)
 
     def then(self, other: AxisMap) -> AxisMap:
-        """This map followed by `other`, whose source is this one's target."""
-        xp = _array.namespace(self.like)
-        other = other.moved_like(self.like)
+        """This map followed by `other`, whose source is this one's target; on the device of the one that is not NumPy."""
+        like = other.like if isinstance(self.like, np.ndarray) else self.like
+        xp = _array.namespace(like)
         n = self.batch_size or other.batch_size
-        first, second = self.expanded(n), other.expanded(n)
+        first, second = self.moved_like(like).expanded(n), other.moved_like(like).expanded(n)
         seen = first.backward(second.window)
         low = xp.maximum(first.window[..., :1], seen[..., :1])
         high = xp.minimum(first.window[..., 1:], seen[..., 1:])
@@ -122,8 +124,6 @@ def axis_map(before: Array, after: Array, source_size: int, target_size: int) ->
 
 def affine_map(scale: float, offset: float, source_size: int, target_size: int) -> AxisMap:
     """The map `x -> scale x + offset` in NumPy, `scale > 0`."""
-    import numpy as np
-
     before = np.array([0.0, float(source_size)])
     return axis_map(before, scale * before + offset, source_size, target_size)
 

@@ -339,6 +339,13 @@ def test_single_frames_chain_with_batches(rng):
     assert chained.image(np.ones((3, 12, 20, 1))).shape == (3, 10, 10, 1)
 
 
+def test_frames_follow_a_warp_to_its_library(xp, rng):
+    warp = fit_warp(xp.asarray(rng.random((4, 4))), source_hw=(20, 20))
+    frame = pmtools.frames.pad_to_square((12, 20))
+    for chained in (frame.then(warp), warp.then(frame.inverse())):
+        assert isinstance(chained.x.like, xp.kind)
+
+
 # -------------------------------------------------------------------------------------------------- exporting
 
 
