@@ -66,8 +66,8 @@ class Footprints:
 
     def to_numpy(self) -> Footprints:
         """The same footprints in NumPy."""
-        arrays = (_array.to_numpy(array) for array in (self.centre, self.low, self.high, self.outside))
-        return Footprints(*arrays, self.first, self.last, self.size)
+        centre, low, high, outside = (_array.to_numpy(a) for a in (self.centre, self.low, self.high, self.outside))
+        return Footprints(centre, low, high, outside, self.first, self.last, self.size)
 
 
 def footprints(axis: AxisMap) -> list[Footprints]:
@@ -152,26 +152,34 @@ def resample(
         return pixels
     if set(kernels) <= {"copy", "gather"}:
         return _take(_take(pixels, nearest_index(rows), 1), nearest_index(columns), 2)
-    if _array.is_floating(pixels):
+    limits = _limits(pixels, kernels)
+    if limits is not None and not _is_finite(
+        limits
+    ):  # a product with a block of weights would spread NaN over the block
         xp = _array.namespace(pixels)
-        # through the extremes, since a mask of the pixels would take a quarter of their memory
-        if not bool(xp.isfinite(xp.min(pixels)) & xp.isfinite(xp.max(pixels))):
-            unknown = ~xp.isfinite(pixels)  # a product with a block of weights would spread them over the block
-            clean = _dispatch(xp.where(unknown, xp.zeros_like(pixels), pixels), rows, columns, kernels)
-            touched = _dispatch(xp.astype(unknown, pixels.dtype), rows, columns, kernels, clamp=False) != 0
-            return xp.where(touched, xp.full_like(clean, np.nan), clean)
-    return _dispatch(pixels, rows, columns, kernels)
+        unknown = ~xp.isfinite(pixels)
+        known = xp.where(unknown, xp.zeros_like(pixels), pixels)
+        clean = _dispatch(known, rows, columns, kernels, _limits(known, kernels))
+        touched = _dispatch(xp.astype(unknown, pixels.dtype), rows, columns, kernels, None) != 0
+        return xp.where(touched, xp.full_like(clean, np.nan), clean)
+    return _dispatch(pixels, rows, columns, kernels, limits)
 
 
 def _dispatch(
-    pixels: Array, rows: Footprints, columns: Footprints, kernels: tuple[str, str], *, clamp: bool = True
+    pixels: Array,
+    rows: Footprints,
+    columns: Footprints,
+    kernels: tuple[str, str],
+    limits: tuple[Array, Array] | None,
 ) -> Array:
     if _kernel.serves_tensor(pixels) and not _array.requires_grad(rows.centre):
-        result = _dispatch(_array.to_numpy(pixels), rows.to_numpy(), columns.to_numpy(), kernels, clamp=clamp)
+        bounds = None if limits is None else (_array.to_numpy(limits[0]), _array.to_numpy(limits[1]))
+        result = _dispatch(_array.to_numpy(pixels), rows.to_numpy(), columns.to_numpy(), kernels, bounds)
         return _array.namespace(pixels).asarray(result)
-    limits = _overshoot_limits(pixels) if clamp and "cubic" in kernels else None
-    if not isinstance(pixels, np.ndarray):
-        return _resample_generic(pixels, rows, columns, kernels, limits)
+    if not isinstance(
+        pixels, np.ndarray
+    ):  # elsewhere rounding may leave the range by an ulp, so that gradients need no clip
+        return _resample_generic(pixels, rows, columns, kernels, limits if "cubic" in kernels else None)
     back_end = _kernel.resample if _kernel.serves(pixels) else _resample_numpy
     return back_end(pixels, rows, columns, kernels, limits)
 
@@ -265,14 +273,23 @@ def _integer_range(like: Array) -> tuple[float, float]:
     return float(info.min), high if int(high) <= int(info.max) else float(np.nextafter(high, 0.0))
 
 
-def _overshoot_limits(pixels: Array) -> tuple[Array, Array] | None:
-    """Bounds of a cubic result: each image's own range; None for 8 and 16-bit integers, whose dtype bounds them."""
-    if _array.is_bool(pixels) or str(pixels.dtype).rpartition(".")[2] in ("uint8", "uint16"):
+def _limits(pixels: Array, kernels: tuple[str, str]) -> tuple[Array, Array] | None:
+    """The range of each image, which its result keeps; None for integers that cannot leave it, or only as far as their dtype."""
+    narrow = _array.is_bool(pixels) or str(pixels.dtype).rpartition(".")[2] in ("uint8", "uint16")
+    if narrow or ("cubic" not in kernels and not _array.is_floating(pixels)):
         return None
-    xp = _array.namespace(pixels)
-    values = xp.astype(pixels, _compute_dtype(pixels), copy=False)
-    each = (1, 2, 3)
-    return xp.min(values, axis=each, keepdims=True), xp.max(values, axis=each, keepdims=True)
+    xp, dtype, each = _array.namespace(pixels), _compute_dtype(pixels), (1, 2, 3)
+    values = (
+        pixels if _array.is_floating(pixels) else xp.astype(pixels, dtype)
+    )  # PyTorch orders no wide unsigned integers
+    low, high = xp.min(values, axis=each, keepdims=True), xp.max(values, axis=each, keepdims=True)
+    return xp.astype(low, dtype, copy=False), xp.astype(high, dtype, copy=False)
+
+
+def _is_finite(limits: tuple[Array, Array]) -> bool:
+    """Whether nothing between the limits is NaN or infinite: either would show in one of them."""
+    xp = _array.namespace(limits[0])
+    return bool(xp.all(xp.isfinite(limits[0]) & xp.isfinite(limits[1])))
 
 
 def _take(pixels: Array, index: Array, axis: int) -> Array:

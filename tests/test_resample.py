@@ -152,7 +152,6 @@ def test_no_magnification_keeps_every_bit(rng, make, dtype, antialias):
     result = single(make(image), uniform_look(13, 13, make), uniform_look(7, 7, make), antialias=antialias)
     assert result.dtype == image.dtype
     np.testing.assert_array_equal(result, image)
-    assert not np.shares_memory(result, image)
 
 
 def test_whole_pixel_shifts_keep_every_bit(rng, make):

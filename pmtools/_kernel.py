@@ -1,0 +1,162 @@
+"""The compiled kernel: whether it is there, what it serves, and how the resampler calls it.
+
+`PMTOOLS_KERNEL=numpy` leaves it out, `PMTOOLS_KERNEL=portable` keeps its AVX2 loops out; both are read at import.
+`PMTOOLS_THREADS` bounds the threads that the images of a batch share; 1 for none.
+
+Knows nothing of footprints beyond their arrays; weights are made in C, by the formulas of `resample.kernel_weights`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable, Iterable
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from pmtools import _array
+from pmtools.typing import Array
+
+if TYPE_CHECKING:
+    from pmtools.resample import Footprints
+
+Ndarray = np.ndarray[Any, Any]
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+#: Numbers of the kernels in _resample.c; a copy is a gather there.
+_KERNELS = {"copy": 0, "gather": 0, "linear": 1, "box": 2, "cubic": 3}
+#: Output numbers below which a thread costs more than it gains.
+_WORTH_A_THREAD = 1 << 18
+
+
+def _load(wish: str) -> tuple[ModuleType | None, str]:
+    """The extension, or None, and what to call the choice."""
+    if wish not in ("", "numpy", "portable"):
+        raise ValueError(f'PMTOOLS_KERNEL must be "numpy", "portable" or unset, got {wish!r}; unset it for the fastest')
+    if wish == "numpy":
+        return None, "numpy (PMTOOLS_KERNEL=numpy)"
+    try:
+        extension = importlib.import_module("pmtools._resample")
+    except ImportError as error:
+        return None, f"numpy (the compiled kernel is not there: {error})"
+    return extension, "c (avx2)" if extension.has_avx2() and wish != "portable" else "c (portable)"
+
+
+_WISH = os.environ.get("PMTOOLS_KERNEL", "")
+_extension, NAME = _load(_WISH)
+
+
+def serves(pixels: Ndarray) -> bool:
+    """Whether the compiled kernel is there and takes pixels of this dtype."""
+    return _extension is not None and pixels.dtype in (np.uint8, np.uint16, np.float32) and pixels.dtype.isnative
+
+
+def serves_tensor(pixels: Array) -> bool:
+    """Whether `pixels` is a PyTorch tensor whose memory the compiled kernel can read as NumPy, with no gradient to lose."""
+    if _extension is None or not _array.is_torch(pixels):
+        return False
+    plain = type(pixels).__module__ == "torch" and pixels.layout.__str__() == "torch.strided"
+    dtype = str(pixels.dtype) in ("torch.uint8", "torch.uint16", "torch.float32")
+    return plain and dtype and pixels.device.type == "cpu" and not _array.requires_grad(pixels)
+
+
+def resample(
+    pixels: Ndarray,
+    rows: Footprints,
+    columns: Footprints,
+    kernels: tuple[str, str],
+    limits: tuple[Ndarray, Ndarray] | None,
+    *,
+    portable: bool = _WISH == "portable",
+) -> Ndarray:
+    """Pixels looked up at the footprints of both axes, by the compiled kernel.
+
+    Parameters
+    ----------
+    pixels : array of shape (n, H, W, C)
+        Of a dtype that it `serves`, any strides.
+    rows, columns : Footprints
+        In NumPy.
+    kernels : (str, str)
+        Names of the kernels of rows and columns.
+    limits : two arrays of n numbers, or None
+        Least and greatest value of each image's result.
+    portable : bool, optional
+        Without AVX2.
+
+    Returns
+    -------
+    array of shape (n, len(rows), len(columns), C)
+        Planes stay planes: a permuted view of (n, C, H, W) gives another one.
+    """
+    n, _, _, channels = pixels.shape
+    shape = (n, len(rows), len(columns), channels)
+    if channels > 1 and abs(pixels.strides[3]) > abs(pixels.strides[2]):
+        out = np.empty((n, channels, *shape[1:3]), dtype=pixels.dtype).transpose(0, 2, 3, 1)
+    else:
+        out = np.empty(shape, dtype=pixels.dtype)
+    bounds = None if limits is None else np.stack([np.ravel(limit) for limit in limits], axis=-1).astype(np.float32)
+    axes = (*_axis(rows, kernels[0]), *_axis(columns, kernels[1]))
+
+    def run(part: slice) -> None:
+        chosen = None if bounds is None else bounds[part]
+        _extension.resample(pixels[part], out[part], *axes, chosen, portable)  # type: ignore[union-attr]
+
+    map_threads(run, _shares(n, out.size))
+    return out
+
+
+def _axis(axis: Footprints, kernel: str) -> tuple[int, Ndarray, Ndarray, Ndarray, int, int]:
+    arrays = (np.ascontiguousarray(a, dtype=np.float64) for a in (axis.centre, axis.low, axis.high))
+    return (_KERNELS[kernel], *arrays, axis.first, axis.last)  # type: ignore[return-value]
+
+
+def _shares(n: int, numbers: int) -> list[slice]:
+    """The images in as many equal runs as there are threads worth starting."""
+    k = max(1, min(thread_count(), n, numbers // _WORTH_A_THREAD))
+    return [slice(i * n // k, (i + 1) * n // k) for i in range(k)]
+
+
+# ------------------------------------------------------------------------------------------------------- threads
+
+
+def thread_count() -> int:
+    """How many threads a batch may use: PMTOOLS_THREADS, or the processors this process may run on."""
+    wish = os.environ.get("PMTOOLS_THREADS", "")
+    if wish:
+        if not wish.isdecimal() or int(wish) < 1:
+            raise ValueError(
+                f"PMTOOLS_THREADS must be a whole number >= 1, got {wish!r}; unset it to use all processors"
+            )
+        return int(wish)
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def map_threads(function: Callable[[_T], _R], items: Iterable[_T]) -> list[_R]:
+    """`[function(item) for item in items]` over as many threads as `thread_count` allows, in order.
+
+    The compiled kernel, NumPy and Pillow release the GIL while pixels move, so images of a folder or a list gain from it.
+    Threads live as long as the call: nothing is left behind for a fork to trip over.
+
+    Parameters
+    ----------
+    function : callable
+        Of one argument.
+    items : iterable
+
+    Returns
+    -------
+    list
+    """
+    items = list(items)
+    workers = min(thread_count(), len(items))
+    if workers < 2:
+        return [function(item) for item in items]
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(function, items))

@@ -1,0 +1,971 @@
+/* Resampling of pixels along two monotone axes: the compiled back end of resample.py.
+ *
+ * Knows nothing of maps: it is told where each output row and column looks, in the words of resample.py (centre, low and
+ * high edge, kernel), and does what the NumPy path there does.
+ *
+ * An output row is made in two passes. The rows pass sums the source rows below it, weighted, into one row of wide numbers,
+ * which stays in the first-level cache; the columns pass sums that row along its pixels and rounds. Memory beyond input and
+ * output is that one row, whatever the size of the image.
+ *
+ *   source    row between   weights           arithmetic
+ *   uint8     int16         int16, sum 2^14   int32, the same bits on every processor
+ *   uint16    float         float             float
+ *   float32   float         float             float
+ *
+ * Weights are packed as the loops read them (struct plan). Each pass is written once in plain C, and for the cases that
+ * matter in AVX2, chosen at run time; both give the same result (to rounding, for floats).
+ *
+ * Stable ABI, buffer protocol, no NumPy headers; the GIL is released while pixels move.
+ */
+#define PY_SSIZE_T_CLEAN
+#define Py_LIMITED_API 0x030B0000
+#include <Python.h>
+
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if (defined(__GNUC__) || defined(__clang__)) && (defined(__x86_64__) || defined(__i386__))
+#define HAVE_AVX2 1
+#define AVX2 __attribute__((target("avx2,fma")))
+#include <immintrin.h>
+#else
+#define HAVE_AVX2 0
+#endif
+
+#if defined(__GNUC__) || defined(__clang__)
+#define INLINE static inline __attribute__((always_inline)) /* so that a body is compiled for the target of its caller */
+#else
+#define INLINE static inline
+#endif
+
+#define ONE 16384      /* a weight of 1 in the fixed-point passes */
+#define ONE_BITS 14
+#define LANES 4        /* output columns that share a loop */
+#define FIXED_DEPTH 2  /* taps that share an instruction of the fixed-point passes, but for one channel in AVX2 */
+#define MAX_GAIN 4.0   /* weights of an average: their absolute values sum to 1.3 for a cubic, to 2 in the worst corner */
+
+typedef ptrdiff_t index_t;
+
+static inline index_t least(index_t a, index_t b) { return a < b ? a : b; }
+static inline index_t most(index_t a, index_t b) { return a > b ? a : b; }
+static inline double within(double x, double low, double high) { return x < low ? low : x > high ? high : x; }
+
+/* ------------------------------------------------------------------------------------------------------- taps
+ * Which source samples an output sample takes, and how much of each: the formulas of resample.kernel_weights. */
+
+enum kernel { GATHER, LINEAR, BOX, CUBIC };
+
+struct axis {                        /* what Python says about one axis */
+    enum kernel kernel;
+    const double *centre, *low, *high; /* length */
+    index_t length, size;            /* output and source samples */
+    index_t first, last;             /* outermost visible source samples */
+};
+
+struct span {
+    index_t start, count;
+};
+
+static double keys(double t)         /* Keys' cubic with a = -1/2, t >= 0 */
+{
+    if (t < 1.0)
+        return (1.5 * t - 2.5) * t * t + 1.0;
+    return t < 2.0 ? ((-0.5 * t + 2.5) * t - 4.0) * t + 2.0 : 0.0;
+}
+
+static double cubic_width(const struct axis *axis, index_t i) { return fmax(axis->high[i] - axis->low[i], 1.0); }
+
+static double visible_centre(const struct axis *axis, index_t i)
+{
+    return within(axis->centre[i], (double)axis->first + 0.5, (double)axis->last + 0.5);
+}
+
+/* The source samples with weight, never beyond the visible ones. */
+static struct span span_of(const struct axis *axis, index_t i)
+{
+    const double first = (double)axis->first, last = (double)axis->last, centre = visible_centre(axis, i);
+    double from, to;
+    if (axis->kernel == GATHER) {
+        from = to = floor(axis->centre[i]);
+    } else if (axis->kernel == CUBIC) {
+        const double reach = 2.0 * cubic_width(axis, i);
+        from = ceil(centre - reach - 0.5);
+        to = floor(centre + reach - 0.5);
+    } else if (axis->kernel == BOX && axis->high[i] - axis->low[i] > 1.0) {
+        from = floor(axis->low[i]);
+        to = ceil(axis->high[i]) - 1.0;
+    } else {
+        from = floor(centre - 0.5);
+        to = ceil(centre - 0.5);
+    }
+    from = within(from, first, last);
+    to = within(to, from, last);
+    return (struct span){(index_t)from, (index_t)to - (index_t)from + 1};
+}
+
+/* Their weights, which sum to 1. Returns -1 if these samples make no average: the footprint is not of an increasing map. */
+static int weigh(const struct axis *axis, index_t i, struct span span, double *weights)
+{
+    const double low = axis->low[i], high = axis->high[i], centre = visible_centre(axis, i);
+    double sum = 0.0, size = 0.0;
+    for (index_t k = 0; k < span.count; k++) {
+        const double left = (double)(span.start + k), distance = fabs(left + 0.5 - centre);
+        double w = 1.0;
+        if (axis->kernel == CUBIC)
+            w = keys(distance / cubic_width(axis, i));
+        else if (axis->kernel == BOX && high - low > 1.0)
+            w = fmax(fmin(high, left + 1.0) - fmax(low, left), 0.0);
+        else if (axis->kernel != GATHER)
+            w = fmax(1.0 - distance, 0.0);
+        weights[k] = w;
+        sum += w;
+        size += fabs(w);
+    }
+    if (!(sum > 0.0) || size > MAX_GAIN * sum)
+        return -1;
+    for (index_t k = 0; k < span.count; k++)
+        weights[k] /= sum;
+    return 0;
+}
+
+/* ------------------------------------------------------------------------------------------------------- plan
+ * Outputs in groups of `lanes`, their taps in chunks of `depth`; a group has as many chunks as its longest span needs, the
+ * rest is padded with weights 0. For each group in turn: weight[chunk][lane][tap]. */
+
+struct plan {
+    index_t lanes, depth, groups, reach; /* reach: the most taps, padding included */
+    int32_t *start;                      /* (groups * lanes); lanes beyond the end are all padding */
+    int32_t *chunks;                     /* (groups) */
+    int16_t *fixed;                      /* one of the two */
+    float *real;
+};
+
+static void plan_free(struct plan *plan)
+{
+    free(plan->start);
+    free(plan->chunks);
+    free(plan->fixed);
+    free(plan->real);
+    memset(plan, 0, sizeof *plan);
+}
+
+static void *allocate(size_t count, size_t size) { return count > PTRDIFF_MAX / size ? NULL : calloc(most(count, 1), size); }
+
+enum outcome { DONE, NO_MEMORY, NO_AVERAGE };
+
+/* `stride`: elements between neighbouring samples; starts are counted in elements. */
+static enum outcome plan_make(struct plan *plan, const struct axis *axis, int lanes, int depth, int fixed, index_t stride)
+{
+    const index_t groups = (axis->length + lanes - 1) / lanes;
+    size_t total = 0;
+    index_t longest = 1;
+    enum outcome outcome = NO_MEMORY;
+    double *weights = NULL;
+    memset(plan, 0, sizeof *plan);
+    plan->lanes = lanes;
+    plan->depth = depth;
+    plan->groups = groups;
+    plan->start = allocate((size_t)(groups * lanes), sizeof *plan->start);
+    plan->chunks = allocate((size_t)groups, sizeof *plan->chunks);
+    if (!plan->start || !plan->chunks)
+        goto end;
+    for (index_t i = 0; i < axis->length; i++) {
+        const struct span span = span_of(axis, i);
+        int32_t *chunks = &plan->chunks[i / lanes];
+        plan->start[i] = (int32_t)(span.start * stride);
+        *chunks = (int32_t)most(*chunks, (span.count + depth - 1) / depth);
+        longest = most(longest, span.count);
+    }
+    for (index_t g = 0; g < groups; g++) {
+        plan->reach = most(plan->reach, (index_t)plan->chunks[g] * depth);
+        total += (size_t)((index_t)plan->chunks[g] * lanes * depth);
+    }
+    weights = allocate((size_t)longest, sizeof *weights);
+    if (fixed)
+        plan->fixed = allocate(total, sizeof *plan->fixed);
+    else
+        plan->real = allocate(total, sizeof *plan->real);
+    if (!weights || !(fixed ? (void *)plan->fixed : (void *)plan->real))
+        goto end;
+    size_t group = 0;                    /* where the weights of the group begin */
+    for (index_t i = 0; i < axis->length; i++) {
+        const struct span span = span_of(axis, i);
+        double running = 0.0;
+        long before = 0;
+        if (weigh(axis, i, span, weights) < 0) {
+            outcome = NO_AVERAGE;
+            goto end;
+        }
+        for (index_t k = 0; k < span.count; k++) {
+            const size_t at = group + (size_t)(((k / depth) * lanes + i % lanes) * depth + k % depth);
+            if (fixed) {                 /* rounding the running sum keeps the total at exactly ONE: flat stays flat */
+                running += weights[k];
+                const long after = k + 1 == span.count ? ONE : lrint(running * ONE);
+                plan->fixed[at] = (int16_t)within((double)(after - before), INT16_MIN, INT16_MAX);
+                before = after;
+            } else {
+                plan->real[at] = (float)weights[k];
+            }
+        }
+        if (i % lanes == lanes - 1)
+            group += (size_t)((index_t)plan->chunks[i / lanes] * lanes * depth);
+    }
+    outcome = DONE;
+end:
+    free(weights);
+    if (outcome != DONE)
+        plan_free(plan);
+    return outcome;
+}
+
+/* -------------------------------------------------------------------------------------------- rows pass, plain C
+ * n numbers of the row between, from the source rows `rows`. Blocks keep the sums in the first-level cache. */
+
+#define BLOCK 64
+
+INLINE int16_t to_int16(int32_t v) { return (int16_t)(v < INT16_MIN ? INT16_MIN : v > INT16_MAX ? INT16_MAX : v); }
+
+INLINE void rows_u8(int16_t *restrict out, const uint8_t *const *rows, const int16_t *weights, index_t pairs, index_t n,
+                    int shift)
+{
+    for (index_t x = 0; x < n; x += BLOCK) {
+        const index_t m = least(n - x, BLOCK);
+        int32_t sum[BLOCK];
+        for (index_t j = 0; j < m; j++)
+            sum[j] = 1 << (shift - 1);
+        for (index_t k = 0; k < pairs; k++) {
+            const uint8_t *a = rows[2 * k] + x, *b = rows[2 * k + 1] + x;
+            const int16_t u = weights[2 * k], v = weights[2 * k + 1];
+            for (index_t j = 0; j < m; j++) /* 16 by 16 bits: what vector units multiply */
+                sum[j] += u * (int16_t)a[j] + v * (int16_t)b[j];
+        }
+        for (index_t j = 0; j < m; j++)
+            out[x + j] = to_int16(sum[j] >> shift);
+    }
+}
+
+#define DEFINE_ROWS_REAL(NAME, TYPE)                                                                                       \
+    INLINE void NAME(float *restrict out, const TYPE *const *rows, const float *weights, index_t taps, index_t n)          \
+    {                                                                                                                      \
+        for (index_t x = 0; x < n; x += BLOCK) {                                                                           \
+            const index_t m = least(n - x, BLOCK);                                                                         \
+            float sum[BLOCK];                                                                                              \
+            index_t k = 1;                                                                                                 \
+            for (index_t j = 0; j < m; j++)                                                                                \
+                sum[j] = weights[0] * (float)rows[0][x + j];                                                               \
+            for (; k + 1 < taps; k += 2) { /* two at a time: half the traffic of the sums */                               \
+                const TYPE *a = rows[k] + x, *b = rows[k + 1] + x;                                                         \
+                const float u = weights[k], v = weights[k + 1];                                                            \
+                for (index_t j = 0; j < m; j++)                                                                            \
+                    sum[j] += u * (float)a[j] + v * (float)b[j];                                                           \
+            }                                                                                                              \
+            for (; k < taps; k++)                                                                                          \
+                for (index_t j = 0; j < m; j++)                                                                            \
+                    sum[j] += weights[k] * (float)rows[k][x + j];                                                          \
+            memcpy(out + x, sum, (size_t)m * sizeof *sum);                                                                 \
+        }                                                                                                                  \
+    }
+
+DEFINE_ROWS_REAL(rows_u16, uint16_t)
+DEFINE_ROWS_REAL(rows_f32, float)
+
+/* ----------------------------------------------------------------------------------------- columns pass, plain C
+ * The output row from the row between; pixels of `channels` numbers. Called with a constant number of channels where that
+ * is common, so that the compiler unrolls. */
+
+#define CHANNEL_BLOCK 16
+
+INLINE uint8_t to_uint8(int32_t v) { return (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v); }
+
+INLINE void columns_fixed(uint8_t *restrict out, const int16_t *row, const struct plan *plan, index_t length, index_t channels,
+                          int shift)
+{
+    const int16_t *group = plan->fixed;
+    for (index_t g = 0; g < plan->groups; g++) {
+        const index_t taps = plan->chunks[g] * FIXED_DEPTH;
+        for (index_t i = g * LANES; i < least((g + 1) * LANES, length); i++) {
+            const int16_t *from = row + plan->start[i], *weights = group + i % LANES * FIXED_DEPTH;
+            for (index_t c = 0; c < channels; c += CHANNEL_BLOCK) {
+                const index_t m = least(channels - c, CHANNEL_BLOCK);
+                int32_t sum[CHANNEL_BLOCK];
+                for (index_t j = 0; j < m; j++)
+                    sum[j] = 1 << (shift - 1);
+                for (index_t k = 0; k < taps; k += 2) {
+                    const int16_t *a = from + k * channels + c, *b = a + channels;
+                    const int32_t u = weights[k * LANES], v = weights[k * LANES + 1];
+                    for (index_t j = 0; j < m; j++)
+                        sum[j] += u * a[j] + v * b[j];
+                }
+                for (index_t j = 0; j < m; j++)
+                    out[i * channels + c + j] = to_uint8(sum[j] >> shift);
+            }
+        }
+        group += taps * LANES;
+    }
+}
+
+struct range {
+    float low, high;
+};
+
+INLINE float clamp(float v, struct range range) { return v < range.low ? range.low : v > range.high ? range.high : v; }
+
+INLINE uint16_t to_uint16(float v)       /* 0 <= v < 2^22; rounds half to even, as NumPy does */
+{
+    const float magic = 12582912.0f;     /* 1.5 * 2^23: the last bit of the sum is worth 1 */
+    return (uint16_t)(v + magic - magic);
+}
+
+#define DEFINE_COLUMNS_REAL(NAME, TYPE, CONVERT)                                                                           \
+    INLINE void NAME(TYPE *restrict out, const float *row, const struct plan *plan, index_t length, index_t channels,      \
+                     struct range range)                                                                                   \
+    {                                                                                                                      \
+        const float *group = plan->real;                                                                                   \
+        for (index_t g = 0; g < plan->groups; g++) {                                                                       \
+            const index_t taps = plan->chunks[g]; /* depth 1 */                                                            \
+            for (index_t i = g * LANES; i < least((g + 1) * LANES, length); i++) {                                         \
+                const float *from = row + plan->start[i], *weights = group + i % LANES;                                    \
+                for (index_t c = 0; c < channels; c += CHANNEL_BLOCK) {                                                    \
+                    const index_t m = least(channels - c, CHANNEL_BLOCK);                                                  \
+                    float sum[CHANNEL_BLOCK];                                                                              \
+                    for (index_t j = 0; j < m; j++)                                                                        \
+                        sum[j] = weights[0] * from[c + j];                                                                 \
+                    for (index_t k = 1; k < taps; k++)                                                                     \
+                        for (index_t j = 0; j < m; j++)                                                                    \
+                            sum[j] += weights[k * LANES] * from[k * channels + c + j];                                     \
+                    for (index_t j = 0; j < m; j++)                                                                        \
+                        out[i * channels + c + j] = CONVERT(clamp(sum[j], range));                                         \
+                }                                                                                                          \
+            }                                                                                                              \
+            group += taps * LANES;                                                                                         \
+        }                                                                                                                  \
+    }
+
+DEFINE_COLUMNS_REAL(columns_u16, uint16_t, to_uint16)
+DEFINE_COLUMNS_REAL(columns_f32, float, (float))
+
+/* --------------------------------------------------------------------------------------------------------- AVX2
+ * uint8 rows, and columns of up to four channels; the other loops are the plain ones, compiled for AVX2.
+ *
+ * Columns: the numbers of one pixel fill one 128-bit lane, so four output pixels are two registers. With one channel the
+ * lane holds neighbouring taps instead, and the sum over the lane is taken at the end. The row between is padded, so loads
+ * may reach past its end; stores may not, and the last ones go through `rest`. */
+
+#if HAVE_AVX2
+
+AVX2 static void rows_u8_avx2(int16_t *out, const uint8_t *const *rows, const int16_t *weights, index_t pairs, index_t n,
+                              int shift)
+{
+    if (n < 32) {
+        rows_u8(out, rows, weights, pairs, n, shift);
+        return;
+    }
+    const __m256i half = _mm256_set1_epi32(1 << (shift - 1));
+    const __m128i bits = _mm_cvtsi32_si128(shift);
+    for (index_t x = 0;; x = least(x + 32, n - 32)) { /* the last step overlaps the one before */
+        __m256i s0 = half, s1 = half, s2 = half, s3 = half;
+        for (index_t k = 0; k < pairs; k++) {
+            int32_t pair;
+            memcpy(&pair, weights + 2 * k, sizeof pair);
+            const __m256i w = _mm256_set1_epi32(pair);
+            const __m256i a = _mm256_loadu_si256((const __m256i *)(rows[2 * k] + x));
+            const __m256i b = _mm256_loadu_si256((const __m256i *)(rows[2 * k + 1] + x));
+            const __m256i zero = _mm256_setzero_si256();
+            const __m256i low = _mm256_unpacklo_epi8(a, b);  /* a0 b0 a1 b1 ..  of columns 0..7 | 16..23 */
+            const __m256i high = _mm256_unpackhi_epi8(a, b); /*                            8..15 | 24..31 */
+            s0 = _mm256_add_epi32(s0, _mm256_madd_epi16(_mm256_unpacklo_epi8(low, zero), w));  /* 0..3 | 16..19 */
+            s1 = _mm256_add_epi32(s1, _mm256_madd_epi16(_mm256_unpackhi_epi8(low, zero), w));  /* 4..7 | 20..23 */
+            s2 = _mm256_add_epi32(s2, _mm256_madd_epi16(_mm256_unpacklo_epi8(high, zero), w)); /* 8..11 | 24..27 */
+            s3 = _mm256_add_epi32(s3, _mm256_madd_epi16(_mm256_unpackhi_epi8(high, zero), w)); /* 12..15 | 28..31 */
+        }
+        const __m256i p = _mm256_packs_epi32(_mm256_sra_epi32(s0, bits), _mm256_sra_epi32(s1, bits)); /* 0..7 | 16..23 */
+        const __m256i q = _mm256_packs_epi32(_mm256_sra_epi32(s2, bits), _mm256_sra_epi32(s3, bits)); /* 8..15 | 24..31 */
+        _mm256_storeu_si256((__m256i *)(out + x), _mm256_permute2x128_si256(p, q, 0x20));
+        _mm256_storeu_si256((__m256i *)(out + x + 16), _mm256_permute2x128_si256(p, q, 0x31));
+        if (x == n - 32)
+            return;
+    }
+}
+
+AVX2 INLINE __m256i load_two(const int16_t *low, const int16_t *high)
+{
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)low)),
+                                   _mm_loadu_si128((const __m128i *)high), 1);
+}
+
+AVX2 INLINE __m256 load_two_real(const float *low, const float *high)
+{
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(low)), _mm_loadu_ps(high), 1);
+}
+
+/* depth 8: eight taps of the one channel at a time */
+AVX2 static void columns_u8_one_avx2(uint8_t *out, const int16_t *row, const struct plan *plan, index_t length, int shift)
+{
+    const __m128i half = _mm_set1_epi32(1 << (shift - 1)), bits = _mm_cvtsi32_si128(shift);
+    const int16_t *w = plan->fixed;
+    for (index_t g = 0; g < plan->groups; g++) {
+        const int32_t *start = plan->start + g * LANES;
+        __m256i s = _mm256_setzero_si256(), t = s;
+        for (index_t k = 0; k < plan->chunks[g]; k++, w += 32) {
+            const int16_t *from = row + 8 * k;
+            const __m256i u = _mm256_loadu_si256((const __m256i *)w), v = _mm256_loadu_si256((const __m256i *)(w + 16));
+            s = _mm256_add_epi32(s, _mm256_madd_epi16(load_two(from + start[0], from + start[1]), u));
+            t = _mm256_add_epi32(t, _mm256_madd_epi16(load_two(from + start[2], from + start[3]), v));
+        }
+        s = _mm256_hadd_epi32(s, t);     /* 0 0 2 2 | 1 1 3 3 */
+        s = _mm256_hadd_epi32(s, s);     /* 0 2 0 2 | 1 3 1 3 */
+        __m128i sum = _mm_unpacklo_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
+        sum = _mm_sra_epi32(_mm_add_epi32(sum, half), bits);
+        sum = _mm_packs_epi32(sum, sum);
+        const int32_t four = _mm_cvtsi128_si32(_mm_packus_epi16(sum, sum));
+        memcpy(out + g * LANES, &four, (size_t)least(length - g * LANES, LANES));
+    }
+}
+
+/* depth 2: two neighbouring pixels of two to four channels at a time */
+AVX2 INLINE void columns_u8_few(uint8_t *out, const int16_t *row, const struct plan *plan, index_t length, index_t channels,
+                                int shift)
+{
+    const __m256i pair_up = _mm256_broadcastsi128_si256(
+        channels == 2   ? _mm_setr_epi8(0, 1, 4, 5, 2, 3, 6, 7, -1, -1, -1, -1, -1, -1, -1, -1)
+        : channels == 3 ? _mm_setr_epi8(0, 1, 6, 7, 2, 3, 8, 9, 4, 5, 10, 11, -1, -1, -1, -1)
+                        : _mm_setr_epi8(0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15));
+    const __m128i close_up = channels == 2   ? _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, -1, -1, -1, -1, -1, -1, -1, -1)
+                             : channels == 3 ? _mm_setr_epi8(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, -1, -1, -1, -1)
+                                             : _mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __m256i first_two = _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1), last_two = _mm256_setr_epi32(2, 2, 2, 2, 3, 3, 3, 3);
+    const __m256i half = _mm256_set1_epi32(1 << (shift - 1));
+    const __m128i bits = _mm_cvtsi32_si128(shift);
+    const int16_t *w = plan->fixed;
+    const index_t size = length * channels;
+    for (index_t g = 0; g < plan->groups; g++) {
+        const int32_t *start = plan->start + g * LANES;
+        __m256i s = half, t = half;
+        for (index_t k = 0; k < plan->chunks[g]; k++, w += 8) {
+            const int16_t *from = row + 2 * channels * k;
+            const __m256i four = _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)w));
+            const __m256i a = _mm256_shuffle_epi8(load_two(from + start[0], from + start[1]), pair_up);
+            const __m256i b = _mm256_shuffle_epi8(load_two(from + start[2], from + start[3]), pair_up);
+            s = _mm256_add_epi32(s, _mm256_madd_epi16(a, _mm256_permutevar8x32_epi32(four, first_two)));
+            t = _mm256_add_epi32(t, _mm256_madd_epi16(b, _mm256_permutevar8x32_epi32(four, last_two)));
+        }
+        __m256i v = _mm256_packs_epi32(_mm256_sra_epi32(s, bits), _mm256_sra_epi32(t, bits)); /* 0 2 | 1 3 */
+        v = _mm256_packus_epi16(v, v);
+        __m128i pixels = _mm_unpacklo_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+        pixels = _mm_shuffle_epi8(pixels, close_up);
+        const index_t at = g * LANES * channels;
+        if (at + 16 <= size) {           /* what it writes too much, the next store overwrites */
+            _mm_storeu_si128((__m128i *)(out + at), pixels);
+        } else {
+            uint8_t rest[16];
+            _mm_storeu_si128((__m128i *)rest, pixels);
+            memcpy(out + at, rest, (size_t)least(size - at, LANES * channels));
+        }
+    }
+}
+
+/* The sums of four output pixels, channels (2 to 4) in 128-bit lanes: s = 0 | 1, t = 2 | 3. Depth 1. */
+#define SUM_FEW_REAL(s, t)                                                                                                 \
+    __m256 s = _mm256_setzero_ps(), t = s;                                                                                 \
+    for (index_t k = 0; k < plan->chunks[g]; k++, w += 4) {                                                                \
+        const float *from = row + channels * k;                                                                            \
+        const __m256 four = _mm256_castps128_ps256(_mm_loadu_ps(w));                                                       \
+        s = _mm256_fmadd_ps(load_two_real(from + start[0], from + start[1]), _mm256_permutevar8x32_ps(four, first_two), s); \
+        t = _mm256_fmadd_ps(load_two_real(from + start[2], from + start[3]), _mm256_permutevar8x32_ps(four, last_two), t);  \
+    }                                                                                                                      \
+    s = _mm256_min_ps(_mm256_max_ps(s, low), high);                                                                        \
+    t = _mm256_min_ps(_mm256_max_ps(t, low), high);
+
+/* The sums of four output pixels of one channel, in order. Depth 4. */
+#define SUM_ONE_REAL(sum)                                                                                                  \
+    __m256 s = _mm256_setzero_ps(), t = s;                                                                                 \
+    for (index_t k = 0; k < plan->chunks[g]; k++, w += 16) {                                                               \
+        const float *from = row + 4 * k;                                                                                   \
+        s = _mm256_fmadd_ps(load_two_real(from + start[0], from + start[1]), _mm256_loadu_ps(w), s);                       \
+        t = _mm256_fmadd_ps(load_two_real(from + start[2], from + start[3]), _mm256_loadu_ps(w + 8), t);                   \
+    }                                                                                                                      \
+    s = _mm256_hadd_ps(s, t);                                                                                              \
+    s = _mm256_hadd_ps(s, s);                                                                                              \
+    __m128 sum = _mm_unpacklo_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));                                  \
+    sum = _mm_min_ps(_mm_max_ps(sum, _mm256_castps256_ps128(low)), _mm256_castps256_ps128(high));
+
+#define REAL_CONSTANTS                                                                                                     \
+    const __m256 low = _mm256_set1_ps(range.low), high = _mm256_set1_ps(range.high);                                       \
+    const float *w = plan->real;
+
+AVX2 static void columns_f32_one_avx2(float *out, const float *row, const struct plan *plan, index_t length,
+                                      struct range range)
+{
+    REAL_CONSTANTS
+    for (index_t g = 0; g < plan->groups; g++) {
+        const int32_t *start = plan->start + g * LANES;
+        SUM_ONE_REAL(sum)
+        float rest[4];
+        _mm_storeu_ps(rest, sum);
+        memcpy(out + g * LANES, rest, (size_t)least(length - g * LANES, LANES) * sizeof *out);
+    }
+}
+
+AVX2 static void columns_u16_one_avx2(uint16_t *out, const float *row, const struct plan *plan, index_t length,
+                                      struct range range)
+{
+    REAL_CONSTANTS
+    for (index_t g = 0; g < plan->groups; g++) {
+        const int32_t *start = plan->start + g * LANES;
+        SUM_ONE_REAL(sum)
+        const __m128i whole = _mm_cvtps_epi32(sum); /* rounds half to even */
+        uint16_t rest[8];
+        _mm_storeu_si128((__m128i *)rest, _mm_packus_epi32(whole, whole));
+        memcpy(out + g * LANES, rest, (size_t)least(length - g * LANES, LANES) * sizeof *out);
+    }
+}
+
+AVX2 INLINE void columns_f32_few(float *out, const float *row, const struct plan *plan, index_t length, index_t channels,
+                                 struct range range)
+{
+    REAL_CONSTANTS
+    const __m256i first_two = _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1), last_two = _mm256_setr_epi32(2, 2, 2, 2, 3, 3, 3, 3);
+    const index_t size = length * channels;
+    for (index_t g = 0; g < plan->groups; g++) {
+        const int32_t *start = plan->start + g * LANES;
+        SUM_FEW_REAL(s, t)
+        const index_t at = g * LANES * channels;
+        float rest[16];
+        float *to = at + 16 <= size ? out + at : rest; /* in this order each store overwrites what the last wrote too much */
+        _mm_storeu_ps(to, _mm256_castps256_ps128(s));
+        _mm_storeu_ps(to + channels, _mm256_extractf128_ps(s, 1));
+        _mm_storeu_ps(to + 2 * channels, _mm256_castps256_ps128(t));
+        _mm_storeu_ps(to + 3 * channels, _mm256_extractf128_ps(t, 1));
+        if (to == rest)
+            memcpy(out + at, rest, (size_t)least(size - at, LANES * channels) * sizeof *out);
+    }
+}
+
+AVX2 INLINE void columns_u16_few(uint16_t *out, const float *row, const struct plan *plan, index_t length, index_t channels,
+                                 struct range range)
+{
+    REAL_CONSTANTS
+    const __m256i first_two = _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1), last_two = _mm256_setr_epi32(2, 2, 2, 2, 3, 3, 3, 3);
+    const index_t size = length * channels;
+    for (index_t g = 0; g < plan->groups; g++) {
+        const int32_t *start = plan->start + g * LANES;
+        SUM_FEW_REAL(s, t)
+        const __m256i v = _mm256_packus_epi32(_mm256_cvtps_epi32(s), _mm256_cvtps_epi32(t)); /* 0 2 | 1 3 */
+        const __m128i even = _mm256_castsi256_si128(v), odd = _mm256_extracti128_si256(v, 1);
+        const index_t at = g * LANES * channels;
+        uint16_t rest[16];
+        uint16_t *to = at + 16 <= size ? out + at : rest;
+        _mm_storel_epi64((__m128i *)to, even);
+        _mm_storel_epi64((__m128i *)(to + channels), odd);
+        _mm_storel_epi64((__m128i *)(to + 2 * channels), _mm_unpackhi_epi64(even, even));
+        _mm_storel_epi64((__m128i *)(to + 3 * channels), _mm_unpackhi_epi64(odd, odd));
+        if (to == rest)
+            memcpy(out + at, rest, (size_t)least(size - at, LANES * channels) * sizeof *out);
+    }
+}
+
+#endif /* HAVE_AVX2 */
+
+/* --------------------------------------------------------------------------------------------- passes by type */
+
+enum type { UINT8, UINT16, FLOAT32 };
+
+/* CASES calls a function with a constant number of channels where that is common. */
+#define CASES(FUNCTION, CHANNELS, ...)                                                                                     \
+    switch (CHANNELS) {                                                                                                    \
+    case 1: FUNCTION(1, __VA_ARGS__); break;                                                                               \
+    case 2: FUNCTION(2, __VA_ARGS__); break;                                                                               \
+    case 3: FUNCTION(3, __VA_ARGS__); break;                                                                               \
+    case 4: FUNCTION(4, __VA_ARGS__); break;                                                                               \
+    default: FUNCTION(CHANNELS, __VA_ARGS__);                                                                              \
+    }
+
+struct job {
+    enum type type;
+    int avx2;
+    int row_bits;                        /* fraction bits of the fixed row between */
+    index_t channels;                    /* that lie next to each other; planes are images of one channel */
+    index_t width, length;               /* source and output columns */
+    struct plan rows, columns;
+};
+
+static void rows_pass(const struct job *job, void *between, const void *const *rows, size_t weights, index_t chunks)
+{
+    const index_t n = job->width * job->channels;
+    if (job->type == UINT8)
+        rows_u8(between, (const uint8_t *const *)rows, job->rows.fixed + weights, chunks, n, ONE_BITS - job->row_bits);
+    else if (job->type == UINT16)
+        rows_u16(between, (const uint16_t *const *)rows, job->rows.real + weights, chunks, n);
+    else
+        rows_f32(between, (const float *const *)rows, job->rows.real + weights, chunks, n);
+}
+
+static void columns_pass(const struct job *job, void *out, const void *between, struct range range)
+{
+    const int shift = ONE_BITS + job->row_bits;
+#define PLAIN(C, FUNCTION, LAST) FUNCTION(out, between, &job->columns, job->length, C, LAST)
+    if (job->type == UINT8) {
+        CASES(PLAIN, job->channels, columns_fixed, shift)
+    } else if (job->type == UINT16) {
+        CASES(PLAIN, job->channels, columns_u16, range)
+    } else {
+        CASES(PLAIN, job->channels, columns_f32, range)
+    }
+}
+
+#if HAVE_AVX2
+AVX2 static void rows_pass_avx2(const struct job *job, void *between, const void *const *rows, size_t weights, index_t chunks)
+{
+    const index_t n = job->width * job->channels;
+    if (job->type == UINT8)
+        rows_u8_avx2(between, (const uint8_t *const *)rows, job->rows.fixed + weights, chunks, n, ONE_BITS - job->row_bits);
+    else if (job->type == UINT16)
+        rows_u16(between, (const uint16_t *const *)rows, job->rows.real + weights, chunks, n);
+    else
+        rows_f32(between, (const float *const *)rows, job->rows.real + weights, chunks, n);
+}
+
+AVX2 static void columns_pass_avx2(const struct job *job, void *out, const void *between, struct range range)
+{
+    const struct plan *plan = &job->columns;
+    const index_t length = job->length, channels = job->channels;
+    const int shift = ONE_BITS + job->row_bits;
+#define BY_TYPE(FUNCTION_U8, FUNCTION_U16, FUNCTION_F32, ...)                                                              \
+    if (job->type == UINT8)                                                                                                \
+        FUNCTION_U8(out, between, plan, __VA_ARGS__, shift);                                                               \
+    else if (job->type == UINT16)                                                                                          \
+        FUNCTION_U16(out, between, plan, __VA_ARGS__, range);                                                              \
+    else                                                                                                                   \
+        FUNCTION_F32(out, between, plan, __VA_ARGS__, range);
+    switch (channels) {
+    case 1: BY_TYPE(columns_u8_one_avx2, columns_u16_one_avx2, columns_f32_one_avx2, length) break;
+    case 2: BY_TYPE(columns_u8_few, columns_u16_few, columns_f32_few, length, 2) break;
+    case 3: BY_TYPE(columns_u8_few, columns_u16_few, columns_f32_few, length, 3) break;
+    case 4: BY_TYPE(columns_u8_few, columns_u16_few, columns_f32_few, length, 4) break;
+    default: BY_TYPE(columns_fixed, columns_u16, columns_f32, length, channels)
+    }
+}
+#endif
+
+/* ------------------------------------------------------------------------------------------------ source rows */
+
+/* The source as rows of neighbouring numbers: the image itself where it is laid out so, otherwise copies of as many rows as
+ * one output row needs. */
+struct source {
+    const char *base;                    /* of this plane */
+    index_t row_stride, column_stride, channel_stride, size; /* bytes; size of one number */
+    index_t width, channels;
+    int direct;
+    index_t slots;
+    char *ring;                          /* (slots, width * channels numbers) */
+    index_t *held;                       /* (slots): which row a slot holds, or -1 */
+};
+
+static void pack(const struct source *source, const char *from, char *to)
+{
+    for (index_t x = 0; x < source->width; x++)
+        for (index_t c = 0; c < source->channels; c++, to += source->size) {
+            const char *number = from + x * source->column_stride + c * source->channel_stride;
+            switch (source->size) {      /* constant sizes become moves */
+            case 1: memcpy(to, number, 1); break;
+            case 2: memcpy(to, number, 2); break;
+            default: memcpy(to, number, 4);
+            }
+        }
+}
+
+static const void *source_row(struct source *source, index_t y)
+{
+    const char *row = source->base + y * source->row_stride;
+    if (source->direct)
+        return row;
+    const index_t slot = y % source->slots;
+    char *copy = source->ring + slot * source->width * source->channels * source->size;
+    if (source->held[slot] != y) {
+        pack(source, row, copy);
+        source->held[slot] = y;
+    }
+    return copy;
+}
+
+static void resample_plane(const struct job *job, struct source *source, const struct axis *rows, char *out,
+                           index_t out_stride, const void **pointers, void *between, struct range range)
+{
+    size_t weights = 0;
+    for (index_t k = 0; k < source->slots && !source->direct; k++)
+        source->held[k] = -1;
+    for (index_t i = 0; i < rows->length; i++) {
+        const index_t chunks = job->rows.chunks[i], taps = chunks * job->rows.depth;
+        for (index_t k = 0; k < taps; k++) /* padding has weight 0, any row will do */
+            pointers[k] = source_row(source, least(job->rows.start[i] + k, rows->size - 1));
+#if HAVE_AVX2
+        if (job->avx2) {
+            rows_pass_avx2(job, between, pointers, weights, chunks);
+            columns_pass_avx2(job, out + i * out_stride, between, range);
+        } else
+#endif
+        {
+            rows_pass(job, between, pointers, weights, chunks);
+            columns_pass(job, out + i * out_stride, between, range);
+        }
+        weights += (size_t)taps;
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------------ images */
+
+struct images {                          /* n images of (H, W, C) numbers, strides in bytes */
+    char *base;
+    index_t shape[4], strides[4], size;
+};
+
+static int is_aligned(const struct images *images)
+{
+    uintptr_t bits = (uintptr_t)images->base;
+    for (int i = 0; i < 4; i++)
+        if (images->shape[i] > 1)
+            bits |= (uintptr_t)images->strides[i];
+    return bits % (uintptr_t)images->size == 0;
+}
+
+/* `limits`: two floats for each image, or NULL. Called without the GIL. */
+static enum outcome resample_images(const struct images *from, const struct images *to, const struct axis *rows,
+                                    const struct axis *columns, enum type type, const float *limits, int avx2)
+{
+    const int fixed = type == UINT8;
+    const index_t all_channels = from->shape[3];
+    const int planar = all_channels == 1 || to->strides[3] != to->size;
+    const index_t channels = planar ? 1 : all_channels, planes = planar ? all_channels : 1;
+    struct job job = {.type = type, .avx2 = avx2, .channels = channels, .width = columns->size, .length = columns->length};
+    job.row_bits = rows->kernel == CUBIC ? 6 : 7; /* a cubic overshoots: 255 * 1.3 * 2^7 would not fit */
+    int depth = fixed ? FIXED_DEPTH : 1;
+    if (avx2 && channels == 1)
+        depth = fixed ? 8 : 4;
+    struct source source = {.row_stride = from->strides[1], .column_stride = from->strides[2],
+                            .channel_stride = from->strides[3], .size = from->size,
+                            .width = columns->size, .channels = channels};
+    source.direct = (columns->size == 1 || from->strides[2] == channels * from->size) &&
+                    (channels == 1 || from->strides[3] == from->size) && is_aligned(from);
+    const void **pointers = NULL;
+    char *between = NULL;
+
+    enum outcome outcome = plan_make(&job.rows, rows, 1, fixed ? FIXED_DEPTH : 1, fixed, 1);
+    if (outcome == DONE)
+        outcome = plan_make(&job.columns, columns, LANES, depth, fixed, channels);
+    if (outcome != DONE)
+        goto end;
+    outcome = NO_MEMORY;
+    source.slots = job.rows.reach;
+    if (!source.direct) {
+        source.ring = allocate((size_t)source.slots, (size_t)(source.width * channels * source.size));
+        source.held = allocate((size_t)source.slots, sizeof *source.held);
+    }
+    pointers = allocate((size_t)job.rows.reach, sizeof *pointers);
+    /* padded by what a lane reads past the end of the row, which must be finite */
+    between = allocate((size_t)((source.width + job.columns.reach) * channels + 16), sizeof(float));
+    if (!pointers || !between || (!source.direct && (!source.ring || !source.held)))
+        goto end;
+    for (index_t i = 0; i < from->shape[0]; i++) {
+        struct range range = {-INFINITY, INFINITY};
+        if (type == UINT16)
+            range = (struct range){0.0f, 65535.0f};
+        else if (limits)
+            range = (struct range){limits[2 * i], limits[2 * i + 1]};
+        for (index_t c = 0; c < planes; c++) {
+            source.base = from->base + i * from->strides[0] + c * from->strides[3];
+            char *out = to->base + i * to->strides[0] + c * to->strides[3];
+            resample_plane(&job, &source, rows, out, to->strides[1], pointers, between, range);
+        }
+    }
+    outcome = DONE;
+end:
+    free(source.ring);
+    free(source.held);
+    free(pointers);
+    free(between);
+    plan_free(&job.rows);
+    plan_free(&job.columns);
+    return outcome;
+}
+
+/* ------------------------------------------------------------------------------------------------ Python's door */
+
+static int cpu_has_avx2(void)
+{
+#if HAVE_AVX2
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#else
+    return 0;
+#endif
+}
+
+static int open_images(PyObject *object, const char *name, int flags, Py_buffer *view, struct images *images)
+{
+    if (PyObject_GetBuffer(object, view, flags) < 0)
+        return -1;
+    if (view->ndim != 4 || !view->format || !view->shape || !view->strides) {
+        PyErr_Format(PyExc_ValueError, "`%s` must have shape (n, H, W, C)", name);
+        PyBuffer_Release(view);
+        return -1;
+    }
+    images->base = view->buf;
+    images->size = view->itemsize;
+    for (int i = 0; i < 4; i++) {
+        images->shape[i] = view->shape[i];
+        images->strides[i] = view->strides[i];
+    }
+    return 0;
+}
+
+static int open_numbers(PyObject *object, const char *format, Py_ssize_t length, Py_buffer *view)
+{
+    if (PyObject_GetBuffer(object, view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT) < 0)
+        return -1;
+    if (!view->format || strcmp(view->format, format) != 0 || (length >= 0 && view->len != length * view->itemsize) ||
+        (uintptr_t)view->buf % (uintptr_t)view->itemsize != 0) {
+        PyErr_Format(PyExc_ValueError, "an array of dtype '%s' has the wrong dtype, length or alignment", format);
+        PyBuffer_Release(view);
+        return -1;
+    }
+    return 0;
+}
+
+/* The three coordinate arrays of an axis; `views` must be released by the caller, `*held` of them. */
+static int open_axis(PyObject *const *arrays, index_t size, struct axis *axis, Py_buffer *views, int *held)
+{
+    const double *numbers[3];
+    Py_ssize_t length = -1;
+    for (int i = 0; i < 3; i++) {
+        if (open_numbers(arrays[i], "d", length, &views[*held]) < 0)
+            return -1;
+        numbers[i] = views[*held].buf;
+        length = views[*held].len / (Py_ssize_t)sizeof(double);
+        (*held)++;
+        for (Py_ssize_t k = 0; k < length; k++)
+            if (!isfinite(numbers[i][k])) {
+                PyErr_SetString(PyExc_ValueError, "footprints must be finite");
+                return -1;
+            }
+    }
+    axis->centre = numbers[0];
+    axis->low = numbers[1];
+    axis->high = numbers[2];
+    axis->length = length;
+    axis->size = size;
+    if ((int)axis->kernel < GATHER || axis->kernel > CUBIC || axis->first < 0 || axis->last < axis->first ||
+        axis->last >= size) {
+        PyErr_SetString(PyExc_ValueError, "an axis needs a kernel from 0 to 3 and 0 <= first <= last < size");
+        return -1;
+    }
+    return 0;
+}
+
+PyDoc_STRVAR(resample_doc,
+"resample(pixels, out, row_kernel, row_centre, row_low, row_high, row_first, row_last, column_kernel, column_centre,\n"
+"         column_low, column_high, column_first, column_last, limits, portable)\n--\n\n"
+"Resample `pixels` (n, H, W, C), uint8, uint16 or float32 with any strides, into `out` (n, H', W', C), whose channels (or,\n"
+"in planes, columns) lie next to each other. Kernels: 0 gather, 1 linear, 2 box, 3 cubic. `limits`: float32 (n, 2) or None.");
+
+static PyObject *resample(PyObject *module, PyObject *args)
+{
+    (void)module;
+    PyObject *pixels, *out, *arrays[6], *limits;
+    struct axis rows = {0}, columns = {0};
+    int row_kernel, column_kernel, portable, held = 0, opened = 0;
+    struct images from, to;
+    Py_buffer source_view, out_view, views[7];
+    PyObject *result = NULL;
+    if (!PyArg_ParseTuple(args, "OOiOOOnniOOOnnOp:resample", &pixels, &out, &row_kernel, &arrays[0], &arrays[1], &arrays[2],
+                          &rows.first, &rows.last, &column_kernel, &arrays[3], &arrays[4], &arrays[5], &columns.first,
+                          &columns.last, &limits, &portable))
+        return NULL;
+    rows.kernel = (enum kernel)row_kernel;
+    columns.kernel = (enum kernel)column_kernel;
+    if (open_images(pixels, "pixels", PyBUF_RECORDS_RO, &source_view, &from) < 0)
+        return NULL;
+    if (open_images(out, "out", PyBUF_RECORDS, &out_view, &to) < 0) {
+        PyBuffer_Release(&source_view);
+        return NULL;
+    }
+    opened = 1;
+    if (open_axis(arrays, from.shape[1], &rows, views, &held) < 0 ||
+        open_axis(arrays + 3, from.shape[2], &columns, views, &held) < 0)
+        goto end;
+    const char *format = source_view.format;
+    if (strlen(format) != 1 || !strchr("BHf", *format) || strcmp(format, out_view.format) != 0) {
+        PyErr_SetString(PyExc_ValueError, "`pixels` and `out` must both be uint8, uint16 or float32, in native byte order");
+        goto end;
+    }
+    const enum type type = *format == 'B' ? UINT8 : *format == 'H' ? UINT16 : FLOAT32;
+    if (to.shape[0] != from.shape[0] || to.shape[1] != rows.length || to.shape[2] != columns.length ||
+        to.shape[3] != from.shape[3]) {
+        PyErr_SetString(PyExc_ValueError, "`out` must have the shape that the footprints give");
+        goto end;
+    }
+    const int interleaved = to.shape[3] == 1 || to.strides[3] == to.size;
+    if (!is_aligned(&to) ||
+        (to.shape[2] > 1 && to.strides[2] != (interleaved ? to.shape[3] * to.size : to.size))) {
+        PyErr_SetString(PyExc_ValueError, "`out` must be aligned, with the numbers of a row next to each other");
+        goto end;
+    }
+    if (from.shape[1] > INT32_MAX / 16 || columns.size > INT32_MAX / 16 / most(from.shape[3], 1)) {
+        PyErr_SetString(PyExc_ValueError, "`pixels` has rows or columns that are too long");
+        goto end;
+    }
+    const float *bounds = NULL;
+    if (limits != Py_None) {
+        if (open_numbers(limits, "f", 2 * from.shape[0], &views[held]) < 0)
+            goto end;
+        bounds = views[held++].buf;
+    }
+    enum outcome outcome;
+    Py_BEGIN_ALLOW_THREADS
+    outcome = resample_images(&from, &to, &rows, &columns, type, bounds, !portable && cpu_has_avx2());
+    Py_END_ALLOW_THREADS
+    if (outcome == NO_MEMORY)
+        PyErr_NoMemory();
+    else if (outcome == NO_AVERAGE)
+        PyErr_SetString(PyExc_ValueError, "a footprint is not that of an increasing map: its weights make no average");
+    else
+        result = Py_NewRef(Py_None);
+end:
+    while (held > 0)
+        PyBuffer_Release(&views[--held]);
+    if (opened) {
+        PyBuffer_Release(&out_view);
+        PyBuffer_Release(&source_view);
+    }
+    return result;
+}
+
+static PyObject *has_avx2(PyObject *module, PyObject *ignored)
+{
+    (void)module;
+    (void)ignored;
+    return PyBool_FromLong(cpu_has_avx2());
+}
+
+static PyMethodDef methods[] = {
+    {"resample", resample, METH_VARARGS, resample_doc},
+    {"has_avx2", has_avx2, METH_NOARGS, PyDoc_STR("has_avx2()\n--\n\nWhether this processor runs the AVX2 loops.")},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyModuleDef_Slot slots[] = {
+#if defined(Py_mod_multiple_interpreters) && Py_LIMITED_API + 0 >= 0x030C0000
+    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
+#endif
+    {0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "_resample",
+    .m_doc = PyDoc_STR("Compiled back end of pmtools.resample."),
+    .m_methods = methods,
+    .m_slots = slots,
+};
+
+PyMODINIT_FUNC PyInit__resample(void) { return PyModuleDef_Init(&definition); }

@@ -1,0 +1,18 @@
+"""The optional compiled kernel; everything else about the package is in pyproject.toml."""
+
+import sys
+
+from setuptools import Extension, setup
+
+setup(
+    ext_modules=[
+        Extension(
+            "pmtools._resample",
+            ["pmtools/_resample.c"],
+            extra_compile_args=["/O2", "/std:c11"] if sys.platform == "win32" else ["-O3", "-std=c11"],
+            py_limited_api=True,
+            optional=True,  # without a compiler the installation succeeds, and NumPy serves
+        )
+    ],
+    options={"bdist_wheel": {"py_limited_api": "cp311"}},
+)
