@@ -40,6 +40,7 @@ def refine(
     attend: Callable[[Array | None], Heatmap],
     /,
     *,
+    visible: Array | None = None,
     threshold: float = 0.3,
     max_iterations: int = 8,
 ) -> Refinement:
@@ -56,6 +57,9 @@ def refine(
         sum over the cells is the share of attention they get. `visible` is None in the first pass (everything), then a bool
         array of that shape. Leading axes are a batch whose items stop on their own; `attend` is still called with the last
         mask of items that have stopped, and what it returns for them is ignored.
+    visible : bool array of shape (..., h, w), optional
+        Cells that take part at all, padding and gaps left out. Default: every cell. The others count nowhere, and the aggregate
+        is 0 there.
     threshold : float, optional
         Attention left at which to stop, >= 0. The paper uses 0.3 (its POPE script 0.4).
     max_iterations : int, optional
@@ -89,7 +93,14 @@ def refine(
 
     first = _checks.weights(attend(None), "attend(None)")
     xp = _array.namespace(first)
-    visible = xp.ones(tuple(first.shape), dtype=xp.bool, device=_array.device(first))
+    if visible is None:
+        visible = xp.ones(tuple(first.shape), dtype=xp.bool, device=_array.device(first))
+    else:
+        visible = _array.asarray_like(_array.asarray(visible, "visible"), first)
+        if tuple(visible.shape) != tuple(first.shape) or not _array.is_bool(visible):
+            raise ValueError(
+                f"`visible` must be a bool array of the heatmap's shape {tuple(first.shape)}, got {_checks.describe(visible)}"
+            )
     maps, masks = [first], [visible]
     running = xp.ones((*first.shape[:-2], 1, 1), dtype=xp.bool, device=_array.device(first))
     for _ in range(max_iterations):
@@ -113,10 +124,10 @@ def refine(
 
 
 def _mean_where_visible(maps: list[Array], masks: list[Array]) -> Array:
-    """Per cell, the mean over the passes whose mask holds the cell; every cell is in the first."""
+    """Per cell, the mean over the passes whose mask holds the cell; 0 where none does."""
     xp = _array.namespace(maps[0])
-    total, passes = _array.widen(maps[0]), 1.0
-    for heatmap, mask in zip(maps[1:], masks[1:], strict=True):
+    total = passes = xp.zeros_like(_array.widen(maps[0]))
+    for heatmap, mask in zip(maps, masks, strict=True):
         total = total + xp.where(mask, _array.widen(heatmap), 0.0)
-        passes = passes + _array.widen(mask)
-    return _array.cast_like(total / passes, maps[0])
+        passes = passes + xp.astype(mask, passes.dtype)
+    return _array.cast_like(total / xp.where(passes > 0, passes, 1.0), maps[0])

@@ -83,6 +83,24 @@ def test_what_hidden_cells_hold_does_not_matter():
     assert found.aggregate[0, 0] == 0.6
 
 
+def test_cells_that_never_take_part_count_nowhere(xp, rng):
+    scores = rng.normal(size=(2, 4, 5)) * 2
+    part = np.ones((2, 4, 5), bool)
+    part[0, :, 3:] = False  # the first item is narrower: its last columns are padding
+    attention = Attention(scores, xp)
+
+    def attend(visible):  # padding gets attention; it must not matter
+        result = attention(xp.asarray(part) if visible is None else visible)
+        return result + xp.asarray(np.where(part, 0.0, 0.7))
+
+    together = refine(attend, visible=xp.asarray(part), threshold=0.2)
+    alone = refine(Attention(scores[0, :, :3], xp), threshold=0.2)
+    aggregate = xp.numpy(together.aggregate)
+    np.testing.assert_allclose(aggregate[0, :, :3], xp.numpy(alone.aggregate), rtol=1e-12)
+    assert not aggregate[0, :, 3:].any()
+    assert not any(xp.numpy(mask)[0, :, 3:].any() for mask in together.masks)
+
+
 def test_constant_attention_stops_at_once():
     calls = []
     refine(lambda visible: calls.append(visible) or np.ones((3, 3)))
@@ -100,5 +118,7 @@ def test_bad_options(options):
 def test_bad_attention():
     with pytest.raises(ValueError, match="`attend"):
         refine(lambda visible: np.ones(9))
+    with pytest.raises(ValueError, match="`visible` must be a bool array"):
+        refine(lambda visible: np.eye(3), visible=np.ones((3, 4), bool))
     with pytest.raises(ValueError, match="keep its shape"):
         refine(lambda visible: np.eye(3) if visible is None else np.eye(4), threshold=0)
