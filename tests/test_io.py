@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageCms
-from pmtools import io
+from pmtools import _image_metadata, io
 from pmtools.io import ImageFileError
 
 ORIENTATION, MAKE, EXIF_DIRECTORY, GPS_DIRECTORY = 0x0112, 0x010F, 0x8769, 0x8825
@@ -308,6 +308,14 @@ def test_pending_orientation_is_applied_on_write(tmp_path, suffix):
     with Image.open(tmp_path / "stored.png") as lazy:  # opened with Pillow: not upright yet
         io.write_image(lazy, tmp_path / f"x{suffix}")
     assert io.read_image(tmp_path / f"x{suffix}").size == (16, 24)
+
+
+def test_turning_twice_is_turning_once(tmp_path):
+    picture(size=(24, 16)).save(tmp_path / "x.png", exif=camera_exif(6).tobytes())
+    with Image.open(tmp_path / "x.png") as lazy:
+        once = _image_metadata.upright(lazy)
+    assert once.size == (16, 24)
+    assert _image_metadata.upright(once) is once
 
 
 @pytest.mark.parametrize("suffix", [".png", ".webp", ".jpg"])
