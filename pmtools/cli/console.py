@@ -23,6 +23,7 @@ _OPTIONS = {
     "kernel_size": "--kernel-size",
     "marginal": "--marginal",
     "max_magnification": "--max-magnification",
+    "max_pixels": "--max-pixels",
     "points_xy": "--point",
     "size_hw": "--size",
     "target_hw": "--size",
@@ -37,7 +38,7 @@ def quoted(path: str | os.PathLike[str]) -> str:
 
 def in_options(message: str) -> str:
     """A message of the library with the names of the options instead of those of the arguments."""
-    return re.sub(r"`(\w+)`", lambda match: _OPTIONS.get(match[1], match[0]), message)
+    return re.sub(r"`(\w+)=?`(, or None)?", lambda match: _OPTIONS.get(match[1], match[0]), message)
 
 
 class CommandError(Exception):

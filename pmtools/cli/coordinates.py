@@ -194,9 +194,9 @@ def _json_rows(
     value = container[key]
     if isinstance(value, dict):
         yield from _object_rows(value, kind, place, depth)
-    elif isinstance(value, list) and value and all(_is_json_number(item) for item in value):
-        if len(value) != kind.count:
-            _refuse(place, kind, f"{len(value)} numbers")
+    elif isinstance(value, list) and any(_is_json_number(item) for item in value):
+        if len(value) != kind.count or not all(_is_json_number(item) for item in value):
+            _refuse(place, kind, _shortened(value))
         yield _Row(value, tuple(range(kind.count)), kind.as_sizes, place or "the list")
     elif isinstance(value, list) and depth < 3:
         for index in range(len(value)):

@@ -64,7 +64,7 @@ def coords(
     try:
         result = convert(text, kind, row_map)
     except coordinates.CoordinateFileError as error:
-        raise CommandError(f"{'stdin' if name == '-' else quoted(name)}: {error}") from None
+        raise CommandError(f"{'stdin' if name == '-' else quoted(name)}: {error}", 1) from None
     typer.echo(result.encode("utf-8", "surrogatepass"), nl=False)
 
 

@@ -232,7 +232,8 @@ def _result(job: Job, future: Future[Any]) -> Result:
         )
     except io.ImageFileError as error:
         about_source = os.path.abspath(error.path) == os.path.abspath(job.source)
-        return Result(job, "failed", str(error) if about_source else f"{quoted(job.source)}: {error}")
+        message = in_options(str(error))
+        return Result(job, "failed", message if about_source else f"{quoted(job.source)}: {message}")
     except (ValueError, OSError) as error:
         return Result(job, "failed", f"{quoted(job.source)}: {in_options(str(error))}")
     except Exception as error:

@@ -32,6 +32,7 @@ def magnify(
     jobs: Annotated[
         int | None, opt.value("N", "Images at a time. Default: one per core.", panel=opt.FILES, min=1)
     ] = None,
+    max_pixels: opt.MaxPixelsOption = io.MAX_PIXELS,
     as_json: opt.JsonOption = False,
     size: opt.SizeOption = None,
     gain: opt.GainOption = 10.0,
@@ -58,6 +59,7 @@ def magnify(
         floor=floor,
         max_magnification=max_magnification,
         antialias=antialias,
+        max_pixels=max_pixels,
     )
     planned = plan(find_sources(paths), output, warp=warp, show=show, also_read=heatmap)
 

@@ -56,6 +56,7 @@ AntialiasOption = Annotated[bool, flag("Average where it shrinks; on.", panel=HO
 
 OverwriteOption = Annotated[bool, flag("Redo what exists.", "--overwrite", panel=FILES)]
 JsonOption = Annotated[bool, flag("Print a report in JSON on stdout.", "--json", panel=FILES)]
+MaxPixelsOption = Annotated[int, value("N", "Most pixels of an image to open: a guard.", panel=FILES, min=1)]
 WarpOption = Annotated[
     Path, value("FILE", "What `magnify --warp` wrote.", "--warp", exists=True, dir_okay=False, panel=FILES)
 ]

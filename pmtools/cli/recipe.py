@@ -54,10 +54,11 @@ class Recipe:
     size_hw: SizeHW | None
     fitting: dict[str, Any]
     antialias: bool
+    max_pixels: int
 
     def apply(self, path: Path) -> Magnified:
         """Magnify the image in a file."""
-        source = io.read_image(path)
+        source = io.read_image(path, max_pixels=self.max_pixels)
         source_hw = _images.image_hw(source)
         heatmap = self.focus.heatmap_for(path, source_hw)
         warp = fit_warp(heatmap, source_hw=source_hw, target_hw=self.size_hw, **self.fitting)
@@ -78,6 +79,7 @@ def read_recipe(
     floor: float,
     max_magnification: float | None,
     antialias: bool,
+    max_pixels: int,
 ) -> Recipe:
     """The recipe that the options describe; a usage error for what would fail on every image."""
     fitting = {
@@ -91,4 +93,5 @@ def read_recipe(
         fit_warp(np.eye(2), source_hw=(2, 2), **fitting)  # type: ignore[arg-type]
     except (TypeError, ValueError) as error:
         raise usage_error(in_options(str(error))) from None
-    return Recipe(read_focus(heatmap, box or [], point or [], units), opt.read_size(size), fitting, antialias)
+    focus = read_focus(heatmap, box or [], point or [], units)
+    return Recipe(focus, opt.read_size(size), fitting, antialias, max_pixels)

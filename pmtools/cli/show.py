@@ -23,6 +23,7 @@ def show(
     units: opt.UnitsOption = Units.PIXELS,
     output: Annotated[str, opt.value("OUT.png", "The picture to write.", "--output", "-o", panel=opt.FILES)],
     overwrite: opt.OverwriteOption = False,
+    max_pixels: opt.MaxPixelsOption = io.MAX_PIXELS,
     as_json: opt.JsonOption = False,
     size: opt.SizeOption = None,
     gain: opt.GainOption = 10.0,
@@ -45,6 +46,7 @@ def show(
         floor=floor,
         max_magnification=max_magnification,
         antialias=antialias,
+        max_pixels=max_pixels,
     )
     planned = plan(find_sources([image]), output, also_read=heatmap)
 

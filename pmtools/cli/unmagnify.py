@@ -20,6 +20,7 @@ def unmagnify(
     warp: opt.WarpOption,
     output: Annotated[str, opt.value("OUT", "The file to write, or its folder.", "--output", "-o", panel=opt.FILES)],
     overwrite: opt.OverwriteOption = False,
+    max_pixels: opt.MaxPixelsOption = io.MAX_PIXELS,
     as_json: opt.JsonOption = False,
 ) -> None:
     """Undo the magnification of an image.
@@ -29,7 +30,7 @@ def unmagnify(
     undo = opt.read_warp(warp)
 
     def work(job: Job) -> None:
-        magnified = io.read_image(job.source)
+        magnified = io.read_image(job.source, max_pixels=max_pixels)
         height, width = _images.image_hw(magnified)
         if (height, width) != undo.target_hw:
             raise ValueError(

@@ -1,0 +1,594 @@
+"""The command line on real files: what it makes, what it refuses, and what is left when it is stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+import pmtools
+from pmtools import heatmaps, io
+
+pytest.importorskip("typer")
+
+BOX, BOX_TEXT = (12.0, 20.0, 30.0, 36.0), "12,20,30,36"
+
+
+@pytest.fixture(autouse=True)
+def _in_tmp_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+def picture(seed: int = 0, size_hw=(48, 64)) -> np.ndarray:
+    """Smooth, so that a half-pixel shift shows and JPEG keeps it, without any symmetry."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8))
+    return np.asarray(coarse.resize(size_hw[::-1], Image.Resampling.BICUBIC))
+
+
+def save(name: str, seed: int = 0, size_hw=(48, 64)) -> np.ndarray:
+    pixels = picture(seed, size_hw)
+    io.write_image(pixels, name)
+    return pixels
+
+
+def run(*arguments: object, code: int = 0, stdin: str | None = None):
+    from pmtools.cli.application import app
+
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], input=stdin)
+    assert result.exit_code == code, (result.exit_code, result.output)
+    assert "Traceback" not in result.output
+    return result
+
+
+def assert_refused(*arguments: object, code: int = 2, says: str) -> None:
+    """One line on stderr, nothing on stdout, and `says` in it."""
+    result = run(*arguments, code=code)
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, lines
+    assert re.search(says, lines[0]), lines[0]
+    assert result.stdout == ""
+
+
+def program(*arguments: object, **options):
+    """The real thing, as another process."""
+    command = [sys.executable, "-m", "pmtools", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
+
+
+def expected(pixels: np.ndarray, heat: np.ndarray | None = None, **options) -> np.ndarray:
+    if heat is None:
+        heat = heatmaps.from_boxes(np.array(BOX), source_hw=pixels.shape[:2])
+    return pmtools.magnify(pixels, heat, **options)
+
+
+def pixels_of(path: str | Path) -> np.ndarray:
+    return io.to_array(io.read_image(path))
+
+
+def files_below(folder: str | Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file())
+
+
+# ------------------------------------------------------------------------------------------------- what is made
+
+
+def test_one_image_is_what_the_library_makes():
+    pixels = save("a.png")
+    result = run("magnify", "a.png", "--box", BOX_TEXT, "-o", "new/b.png")
+    np.testing.assert_array_equal(pixels_of("new/b.png"), expected(pixels))
+    assert result.stdout == ""
+    assert result.stderr == "magnified: 'new/b.png'\n"
+
+
+def test_options_reach_the_library():
+    pixels = save("a.png")
+    options = {"gain": 4, "kernel-size": 5, "marginal": "sum", "floor": 0.2, "max-magnification": 2.5}
+    flags = [part for name, value in options.items() for part in (f"--{name}", value)]
+    run("magnify", "a.png", "--box", BOX_TEXT, "-o", "b.png", "--size", "30x20", "--no-antialias", *flags)
+    named = {name.replace("-", "_"): value for name, value in options.items()}
+    wanted = expected(pixels, size_hw=(30, 20), antialias=False, **named)
+    assert wanted.shape == (30, 20, 3)
+    np.testing.assert_array_equal(pixels_of("b.png"), wanted)
+
+
+def test_defaults_are_those_of_the_library():
+    import inspect
+
+    from pmtools.cli.magnify import magnify
+    from pmtools.cli.show import show
+
+    library = inspect.signature(pmtools.magnify).parameters
+    for command in (magnify, show):
+        for name, parameter in inspect.signature(command).parameters.items():
+            if name in ("gain", "kernel_size", "marginal", "floor", "max_magnification", "antialias"):
+                assert parameter.default == library[name].default, name
+
+
+@pytest.mark.parametrize("name", ["map.npy", "map.png", "map.tif"])
+def test_a_heatmap_file_of_any_size_serves_all_images(name):
+    heat = np.zeros((5, 7))
+    heat[1, 4] = 200
+    if name.endswith(".npy"):
+        np.save(name, heat)
+    else:
+        io.write_image(heat.astype(np.uint8 if name.endswith(".png") else np.float32), name)
+    images = {each: save(f"in/{each}", seed) for seed, each in enumerate(["a.png", "b.png"])}
+    run("magnify", "in", "--heatmap", name, "-o", "out")
+    for each, pixels in images.items():
+        np.testing.assert_array_equal(pixels_of(f"out/{each}"), expected(pixels, heat))
+
+
+def test_a_folder_of_heatmaps_gives_each_image_its_own():
+    heats = {}
+    for seed, stem in enumerate(["a", "b"]):
+        save(f"in/{stem}.png", seed)
+        heats[stem] = np.random.default_rng(seed).random((4, 4))
+    save("in/c.png")
+    os.mkdir("maps")
+    np.save("maps/a.npy", heats["a"])
+    np.savez("maps/b.npz", heats["b"])
+    result = run("magnify", "in", "--heatmap", "maps", "-o", "out", code=1)
+    for stem, heat in heats.items():
+        np.testing.assert_array_equal(pixels_of(f"out/{stem}.png"), expected(pixels_of(f"in/{stem}.png"), heat))
+    assert "'in/c.png': 'maps' has no heatmap 'c.*'" in result.stderr
+
+
+def test_units_say_the_same_box():
+    save("a.png", size_hw=(50, 80))
+    run("magnify", "a.png", "--box", "20,5,40,30", "-o", "pixels.png")
+    run("magnify", "a.png", "--box", "0.25,0.1,0.5,0.6", "--units", "fractions", "-o", "fractions.png")
+    run("magnify", "a.png", "--box", "250,100,500,600", "--units", "thousandths", "-o", "thousandths.png")
+    for name in ("fractions", "thousandths"):
+        np.testing.assert_array_equal(pixels_of(f"{name}.png"), pixels_of("pixels.png"))
+
+
+def test_a_small_box_and_a_point_count_as_much_as_a_large_box():
+    from pmtools.cli.focus import Units, read_focus
+
+    focus = read_focus(None, ["0,0,240,240", "600,40,603,43"], ["320,400"], Units.PIXELS)
+    heat = focus.heatmap_for(Path("any.png"), (480, 640))
+    assert heat.shape == (48, 48)
+    np.testing.assert_allclose([heat[10, 10], heat[4, 45], heat[40, 24]], 1)
+    assert heat[4, 40] < 0.01
+
+
+def test_boxes_and_points_add_up():
+    pixels = save("a.png")
+    run("magnify", "a.png", "--box=4,20,14,36", "--box=50,30,60,44", "--point=32,8", "--output=b.png")
+    boxes = np.array([[4.0, 20, 14, 36], [50, 30, 60, 44]])
+    heat = heatmaps.from_boxes(boxes, source_hw=(48, 64))
+    heat = np.maximum(heat / heat.max(), heatmaps.from_points(np.array([32.0, 8]), source_hw=(48, 64)))
+    np.testing.assert_array_equal(pixels_of("b.png"), expected(pixels, heat))
+
+
+def test_boxes_are_in_pixels_of_the_upright_image():
+    upright = picture(size_hw=(48, 64))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees clockwise to see it upright
+    Image.fromarray(np.ascontiguousarray(np.rot90(upright))).save("a.png", exif=exif)
+    np.testing.assert_array_equal(pixels_of("a.png"), upright)
+    run("magnify", "a.png", "--box", BOX_TEXT, "-o", "b.png")
+    np.testing.assert_array_equal(pixels_of("b.png"), expected(upright))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "I;16", "P"])
+def test_modes_stay(mode):
+    pixels = picture()
+    sixteen_bits = Image.fromarray(pixels[..., 0].astype(np.uint16) * 200)
+    (sixteen_bits if mode == "I;16" else Image.fromarray(pixels).convert(mode)).save("a.png")
+    run("magnify", "a.png", "--box", BOX_TEXT, "-o", "b.png")
+    assert io.read_image("b.png").mode == mode
+
+
+def test_folders_globs_and_files_are_each_made_once_under_their_names():
+    for seed, name in enumerate(["in/a.png", "in/b.jpg", "more/c.png"]):
+        save(name, seed)
+    Path("in/notes.txt").write_text("not an image")
+    result = run("magnify", "in", "in/a.png", "m*/*.png", Path("in/b.jpg").absolute(), "--box", BOX_TEXT, "-o", "out")
+    assert files_below("out") == ["a.png", "b.jpg", "c.png"]
+    assert result.stderr == "3 magnified\n"
+
+
+def test_warps_and_pictures_go_where_they_are_told_and_nowhere_else():
+    images = {stem: save(f"in/{stem}.png", seed) for seed, stem in enumerate("ab")}
+    run("magnify", "in", "--box", BOX_TEXT, "-o", "out", "--warp", "warps", "--show", "shows")
+    assert (files_below("out"), files_below("warps")) == (["a.png", "b.png"], ["a.json", "b.json"])
+    assert files_below("shows") == ["a.png", "b.png"]
+    for stem, pixels in images.items():
+        warp = pmtools.Warp.from_dict(io.read_json(f"warps/{stem}.json"))
+        np.testing.assert_array_equal(warp.image(pixels), pixels_of(f"out/{stem}.png"))
+
+
+def test_many_threads_make_what_one_makes():
+    for seed in range(12):
+        save(f"in/{seed}.png", seed, size_hw=(40 + seed, 60))
+    Path("in/5.png").write_bytes(Path("in/5.png").read_bytes()[:200])
+    arguments = ("magnify", "in", "--box", BOX_TEXT, "--json")
+    serial = run(*arguments, "-o", "one", "--warp", "one", "--jobs", "1", code=1)
+    parallel = run(*arguments, "-o", "many", "--warp", "many", "--jobs", "6", code=1)
+    assert files_below("one") == files_below("many")
+    assert len(files_below("one")) == 22
+    for name in files_below("one"):
+        assert Path("one", name).read_bytes() == Path("many", name).read_bytes(), name
+    assert json.loads(serial.stdout.replace("one/", "many/")) == json.loads(parallel.stdout)
+
+
+def test_show_draws_four_parts_side_by_side():
+    save("a.png")
+    run("show", "a.png", "--point", "40,20", "-o", "b.png")
+    shown = io.read_image("b.png")
+    assert shown.mode == "RGB"
+    assert shown.width > 4 * 512 * 64 / 48 > shown.height
+
+
+def test_unmagnify_undoes_magnify():
+    pixels = save("a.png", size_hw=(240, 320))
+    run("magnify", "a.png", "--box", "120,100,200,160", "-o", "b.png", "--warp", "w.json", "--size", "200x500")
+    run("unmagnify", "b.png", "--warp", "w.json", "-o", "c.png")
+    warp = pmtools.Warp.from_dict(io.read_json("w.json"))
+    np.testing.assert_array_equal(pixels_of("c.png"), warp.inverse_image(pixels_of("b.png")))
+    inside = (slice(100, 160), slice(120, 200))
+    error = np.abs(pixels_of("c.png")[inside].astype(float) - pixels[inside])
+    assert error.mean() < 1  # grey levels: the box was magnified, so it comes back
+
+
+# ------------------------------------------------------------------------------------------ resuming, reporting
+
+
+def test_what_exists_is_skipped_unless_it_is_to_be_overwritten():
+    save("in/a.png")
+    save("in/b.png", 1)
+    os.mkdir("out")
+    Path("out/a.png").write_text("kept")
+    arguments = ("magnify", "in", "--box", BOX_TEXT, "-o", "out")
+    assert run(*arguments).stderr == "1 magnified, 1 skipped, as they exist (--overwrite redoes them)\n"
+    assert Path("out/a.png").read_text() == "kept"
+    assert run(*arguments, "--overwrite").stderr == "2 magnified\n"
+    np.testing.assert_array_equal(pixels_of("out/a.png"), expected(pixels_of("in/a.png")))
+    single = ("magnify", "in/a.png", "--box", BOX_TEXT, "-o", "out/a.png")
+    assert run(*single).stderr == "skipped: 'out/a.png' exists (--overwrite redoes it)\n"
+
+
+def test_a_job_whose_warp_is_missing_is_not_finished():
+    save("a.png")
+    arguments = ("magnify", "a.png", "--box", BOX_TEXT, "-o", "b.png")
+    run(*arguments)
+    assert run(*arguments, "--warp", "w.json").stderr.startswith("magnified")
+    assert run(*arguments, "--warp", "w.json").stderr.startswith("skipped")
+    assert Path("w.json").exists()
+
+
+def test_the_report_for_machines():
+    save("in/a.png")
+    save("in/c.png")
+    Path("in/b.png").write_text("no image")
+    run("magnify", "in/a.png", "--box", BOX_TEXT, "-o", "out/", "--warp", "warps/")
+    result = run("magnify", "in", "--box", BOX_TEXT, "-o", "out", "--warp", "warps", "--json", code=1)
+    report = json.loads(result.stdout)
+    assert {key: report[key] for key in ("done", "skipped", "failed", "not_started")} == {
+        "done": 1,
+        "skipped": 1,
+        "failed": 1,
+        "not_started": 0,
+    }
+    assert [file["status"] for file in report["files"]] == ["skipped", "failed", "done"]
+    assert report["files"][0] == {
+        "status": "skipped",
+        "input": "in/a.png",
+        "output": "out/a.png",
+        "warp": "warps/a.json",
+        "show": None,
+        "error": None,
+    }
+    assert "'in/b.png'" in report["files"][1]["error"]
+
+
+def test_names_that_cannot_be_printed_are_still_reported_in_one_line():
+    name = os.fsdecode(b"bad\xff\n\x1b[31m.png")
+    Path(name).write_text("no image")
+    result = program("magnify", name, "--box", BOX_TEXT, "-o", "b.png", "--json")
+    assert result.returncode == 1
+    assert len(result.stderr.splitlines()) == 1
+    assert "\x1b" not in result.stderr
+    assert json.loads(result.stdout)["files"][0]["input"] == name
+
+
+# ---------------------------------------------------------------------------------------------------- bad input
+
+
+def test_assert_refused_can_fail():
+    save("a.png")
+    with pytest.raises(AssertionError):
+        assert_refused("magnify", "a.png", "--box", BOX_TEXT, "-o", "b.png", says="")
+    with pytest.raises(AssertionError):
+        assert_refused("magnify", "a.png", "-o", "b.png", says="no such words")
+
+
+MAGNIFY = ("magnify", "a.png", "-o", "b.png")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("magnfy",), "magnify"),
+        (("magnify", "a.png", "--box", BOX_TEXT), "--output"),
+        (MAGNIFY, "--heatmap.* --box"),
+        ((*MAGNIFY, "--box", BOX_TEXT, "--heatmap", "map.npy"), "either"),
+        ((*MAGNIFY, "--box", "1,2,3"), "--box.*'1,2,3'.*x0,y0,x1,y1"),
+        ((*MAGNIFY, "--box", "1,2,3,nan"), "--box.*nan"),
+        ((*MAGNIFY, "--box", "30,20,12,36"), "x0 < x1"),
+        ((*MAGNIFY, "--box", "0.1,0.1,0.5,0.5"), "--units fractions"),
+        ((*MAGNIFY, "--point", "3;4"), "--point.*x,y"),
+        ((*MAGNIFY, "--point", "3,4", "--units", "metres"), "--units.*fractions"),
+        ((*MAGNIFY, "--box", BOX_TEXT, "--size", "336"), "--size.*336x336"),
+        ((*MAGNIFY, "--box", BOX_TEXT, "--size", "0x10"), "--size"),
+        ((*MAGNIFY, "--box", BOX_TEXT, "--size", "99999x99999"), "--size"),
+        ((*MAGNIFY, "--box", BOX_TEXT, "--floor", "0"), "--floor must"),
+        ((*MAGNIFY, "--box", BOX_TEXT, "--floor", "nan"), "--floor must"),
+        ((*MAGNIFY, "--box", BOX_TEXT, "--gain", "much"), "--gain"),
+        ((*MAGNIFY, "--box", BOX_TEXT, "--kernel-size", "4"), "--kernel-size must be odd"),
+        ((*MAGNIFY, "--box", BOX_TEXT, "--max-magnification", "0.5"), "--max-magnification must"),
+        ((*MAGNIFY, "--box", BOX_TEXT, "--marginal", "mean"), "--marginal.*max.*sum"),
+        ((*MAGNIFY, "--box", BOX_TEXT, "--jobs", "0"), "--jobs"),
+        ((*MAGNIFY, "--heatmap", "nothing.npy"), "--heatmap.*nothing.npy.*exist"),
+        ((*MAGNIFY, "--heatmap", "nan.npy"), "--heatmap.*nan.npy.*NaN"),
+        ((*MAGNIFY, "--heatmap", "batch.npy"), r"--heatmap.*batch.npy.*\(2, 3, 4\)"),
+        ((*MAGNIFY, "--heatmap", "a.png"), "--heatmap.*a.png.*grey"),
+        (("magnify", "nothing.png", "--box", BOX_TEXT, "-o", "b.png"), "PATH.*nothing.png.*exist"),
+        (("magnify", "nothing/*.png", "--box", BOX_TEXT, "-o", "out"), r"PATH.*nothing/\*.png"),
+        (("magnify", "empty", "--box", BOX_TEXT, "-o", "out"), "PATH.*empty.*no image"),
+        (("magnify", "a.png", "in", "--box", BOX_TEXT, "-o", "b.png"), "--output.*b.png.*2 images.*folder"),
+        (("magnify", "a.png", "in/x.png", "--box", BOX_TEXT, "-o", "out", "--warp", "w.json"), "--warp.*folder"),
+        (("magnify", "a.png", "--box", BOX_TEXT, "-o", "b.pgn"), "--output.*b.pgn.*.png"),
+        (("magnify", "a.png", "--box", BOX_TEXT, "-o", "b.png", "--warp", "w.png"), "--warp.*.json"),
+        (("magnify", "a.png", "--box", BOX_TEXT, "-o", "a.png/b.png"), "folder 'a.png'"),
+        (("magnify", "in/x.png", "more/x.png", "--box", BOX_TEXT, "-o", "out"), "'out/x.png'.*in/x.*more/x"),
+        (("magnify", "a.png", "--box", BOX_TEXT, "-o", "b.png", "--show", "./b.png"), "b.png.*twice"),
+        (("unmagnify", "a.png", "-o", "b.png", "--warp", "a.png"), "--warp.*a.png.*JSON"),
+        (("unmagnify", "a.png", "-o", "b.png", "--warp", "list.json"), "--warp.*list.json.*no warp"),
+        (("unmagnify", "a.png", "-o", "b.png", "--warp", "batch.json"), "--warp.*batch of 2"),
+    ],
+)
+def test_arguments_that_cannot_be_right_are_named_in_one_line(arguments, says):
+    for name in ("a.png", "in/x.png", "more/x.png"):
+        save(name)
+    os.mkdir("empty")
+    np.save("map.npy", np.eye(3))
+    np.save("nan.npy", np.array([[1.0, np.nan]]))
+    np.save("batch.npy", np.ones((2, 3, 4)))
+    io.write_json([1, 2], "list.json")
+    io.write_json(pmtools.fit_warp(np.ones((2, 3, 3)), source_hw=(48, 64)).to_dict(), "batch.json")
+    before = files_below(".")
+    assert_refused(*arguments, says=says)
+    assert files_below(".") == before
+
+
+def link(kind: str, source: str, name: str) -> None:
+    {"symbolic": os.symlink, "hard": os.link}[kind](source, name)
+
+
+@pytest.mark.parametrize("kind", ["symbolic", "hard"])
+def test_no_input_is_overwritten_whatever_it_is_called(kind):
+    save("in/a.png")
+    np.save("map.npy", np.eye(3))
+    before = Path("in/a.png").read_bytes()
+    os.mkdir("out")
+    link(kind, os.path.abspath("in/a.png"), "out/a.png")
+    link(kind, os.path.abspath("map.npy"), "map.png")
+    for output in ("in/a.png", "in", "./in/../in/a.png", "out", Path("in/a.png").absolute()):
+        arguments = ("magnify", "in/a.png", "--box", BOX_TEXT, "--overwrite", "-o", output)
+        assert_refused(*arguments, says="would overwrite the input 'in/a.png'")
+    assert_refused("magnify", "in/a.png", "--heatmap", "map.npy", "-o", "map.png", says="input 'map.npy'")
+    assert Path("in/a.png").read_bytes() == before
+
+
+def truncated(good: bytes) -> bytes:
+    return good[: len(good) // 2]
+
+
+def bomb(_: bytes) -> bytes:
+    """A PNG of a hundred bytes that claims 20000 x 20000 pixels."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", 20000, 20000, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(100)))
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (truncated, "truncated"),
+        (bomb, "20000 x 20000.*--max-pixels"),
+        (lambda _: b"", "empty"),
+        (lambda _: b"no image", "image"),
+    ],
+)
+def test_one_bad_file_is_reported_and_the_others_are_made(damage, says):
+    for name in "abc":
+        save(f"in/{name}.png")
+    Path("in/b.png").write_bytes(damage(Path("in/b.png").read_bytes()))
+    result = run("magnify", "in", "--box", BOX_TEXT, "-o", "out", code=1)
+    first, last = result.stderr.splitlines()
+    assert re.fullmatch(f"failed: 'in/b.png'.*{says}.*", first), first
+    assert last == "2 magnified, 1 failed"
+    assert files_below("out") == ["a.png", "c.png"]
+
+
+def test_a_box_beyond_one_of_the_images_fails_there():
+    save("in/large.png", size_hw=(100, 100))
+    save("in/small.png", size_hw=(20, 20))
+    result = run("magnify", "in", "--box", "60,60,80,80", "-o", "out", code=1)
+    assert "failed: 'in/small.png': --box must touch the image of 20 x 20 pixels" in result.stderr
+    assert files_below("out") == ["large.png"]
+
+
+def test_an_image_of_another_size_is_not_unmagnified():
+    save("a.png")
+    run("magnify", "a.png", "--box", BOX_TEXT, "-o", "b.png", "--size", "30x20", "--warp", "w.json")
+    assert_refused("unmagnify", "a.png", "--warp", "w.json", "-o", "c.png", code=1, says="48x64.*'w.json'.*30x20")
+
+
+def test_a_full_disk_leaves_nothing_half_written():
+    rng = np.random.default_rng(0)
+    io.write_image(rng.integers(0, 256, (200, 200, 3), dtype=np.uint8), "a.png")
+
+    def little_space():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    result = program("magnify", "a.png", "--box", BOX_TEXT, "-o", "out/b.png", preexec_fn=little_space)
+    assert result.returncode == 1
+    assert re.fullmatch("failed: 'a.png': 'out/b.png' could not be (written|encoded).*\n", result.stderr), result.stderr
+    assert os.listdir("out") == []
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_stdout_is_one_line():
+    save("a.png")
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "pmtools", "magnify", "a.png", "--box", BOX_TEXT, "-o", "b.png", "--json"]
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1].startswith("pmtools: error: cannot write to stdout")
+    assert "Traceback" not in result.stderr
+
+
+# ------------------------------------------------------------------------------------------------- interruption
+
+
+def start_and_stop(how: signal.Signals, total: int) -> tuple[int, str]:
+    """Start on many images, stop at the first output; the exit code and stderr."""
+    rng = np.random.default_rng(0)
+    io.write_image(rng.integers(0, 256, (400, 400, 3), dtype=np.uint8), "in/0.png")
+    for number in range(1, total):
+        shutil.copy("in/0.png", f"in/{number}.png")
+    command = [sys.executable, "-m", "pmtools", "magnify", "in", "--box", BOX_TEXT, "-o", "out", "--jobs", "2"]
+
+    def catch_interrupts():  # a test run in the background ignores them, and would hand that down
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=catch_interrupts)
+    while process.poll() is None and not list(Path(".").glob("out/*.png")):
+        time.sleep(0.01)
+    process.send_signal(how)
+    _, errors = process.communicate(timeout=60)
+    return process.returncode, errors
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_stopping_leaves_whole_files_and_the_same_command_goes_on(how):
+    total = 60
+    code, errors = start_and_stop(how, total)
+    made = {path: path.read_bytes() for path in Path("out").glob("*.png")}
+    assert 0 < len(made) < total
+    if how is signal.SIGKILL:  # nothing can be tidied up, hidden temporary files may stay
+        assert code == -signal.SIGKILL
+    else:
+        assert (code, os.listdir("out")) == (130, [path.name for path in made])
+        wanted = f"{len(made)} magnified, interrupted before {total - len(made)}; the same command goes on from here\n"
+        assert errors == wanted
+    result = run("magnify", "in", "--box", BOX_TEXT, "-o", "out")
+    assert result.stderr.startswith(f"{total - len(made)} magnified, {len(made)} skipped")
+    assert len({path.read_bytes() for path in Path("out").glob("*.png")}) == 1  # all alike, as their sources are
+    assert {path: path.read_bytes() for path in made} == made
+    assert len(list(Path("out").glob("*.png"))) == total
+
+
+# ---------------------------------------------------------------------------------------------------- the program
+
+
+def test_help_reads_well_at_80_columns():
+    for command in ([], ["magnify"], ["unmagnify"], ["coords"], ["show"]):
+        result = run(*command, "--help")
+        lines = result.stdout.splitlines()
+        assert max(map(len, lines)) <= 80
+        assert not any("…" in line for line in lines), "cut off"
+        assert "\x1b" not in result.stdout
+    assert run().stdout == run("--help").stdout
+
+
+def test_help_loads_nothing_heavy():
+    code = """
+import sys
+from pmtools.cli import main
+try:
+    main(["magnify", "--help"])
+except SystemExit as end:
+    assert not end.code
+heavy = {"torch", "transformers", "matplotlib", "scipy", "skimage", "cv2"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
+
+
+def test_version_and_module():
+    result = program("--version")
+    assert result.stdout.startswith(f"pmtools {pmtools.__version__} (Python 3.")
+    assert result.stderr == ""
+
+
+def test_without_typer_the_way_out_is_told():
+    code = "import sys; sys.modules['typer'] = None; from pmtools.cli import main; main([])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == "pmtools: the command line needs typer: pip install 'pmtools[cli]'\n"
+
+
+def test_pipes_get_plain_unwrapped_lines():
+    folder = "a_name_that_is_long_enough_to_be_wrapped_at_eighty_columns/" * 3
+    save(f"{folder}/a.png")
+    Path(folder, "b.png").write_text("no image")
+    for environment in ({"TERM": "xterm-256color"}, {"TERM": "dumb"}, {"NO_COLOR": "1"}):
+        shutil.rmtree("out", ignore_errors=True)
+        result = program("magnify", folder, "--box", BOX_TEXT, "-o", "out", env={**os.environ, **environment})
+        assert "\x1b" not in result.stdout + result.stderr
+        assert len(result.stderr.splitlines()) == 2
+
+
+def on_a_terminal(*arguments: object, **environment: str) -> str:
+    """What a terminal of 80 columns receives."""
+    pty = pytest.importorskip("pty")
+    main, end = pty.openpty()
+    plain = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR", "CI")}
+    command = [sys.executable, "-m", "pmtools", *map(str, arguments)]
+    process = subprocess.Popen(command, stderr=end, stdout=subprocess.DEVNULL, env={**plain, **environment})
+    os.close(end)
+    received = b""
+    while True:
+        try:
+            part = os.read(main, 65536)
+        except OSError:  # Linux, when the other end is closed
+            break
+        if not part:
+            break
+        received += part
+    process.wait(timeout=60)
+    os.close(main)
+    return received.decode()
+
+
+def test_a_terminal_sees_progress_a_dumb_one_only_lines():
+    for number in range(3):
+        save(f"in/{number}.png")
+    arguments = ("magnify", "in", "--box", BOX_TEXT, "-o")
+    lively = on_a_terminal(*arguments, "out", TERM="xterm")
+    assert "3/3" in lively
+    assert lively.endswith("3 magnified\r\n")
+    assert on_a_terminal(*arguments, "dumb", TERM="dumb") == "3 magnified\r\n"

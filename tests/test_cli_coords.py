@@ -1,0 +1,245 @@
+"""Coordinates through a warp, in the files that detectors write."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io as stdio
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+import pmtools
+from pmtools import io
+from pmtools.cli import coordinates
+
+HEAT = np.random.default_rng(5).random((6, 9))
+WARP = pmtools.fit_warp(HEAT, source_hw=(200, 300), target_hw=(150, 400))  # nothing alike in x and y
+BOX, OTHER = [20.0, 30.0, 120.0, 60.0], [200.0, 10.0, 290.0, 190.0]
+
+
+def mapped(box):
+    return WARP.boxes(np.asarray(box, dtype=float)).tolist()
+
+
+@pytest.fixture(autouse=True)
+def _in_tmp_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    io.write_json(WARP.to_dict(), "w.json")
+
+
+def coords(*arguments: str, code: int = 0, stdin: str | bytes | None = None):
+    from pmtools.cli.application import app
+
+    result = CliRunner().invoke(app, ["coords", "--warp", "w.json", *arguments], input=stdin)
+    assert result.exit_code == code, (result.exit_code, result.output)
+    assert "Traceback" not in result.output
+    return result
+
+
+def through(text: str, option: str = "--boxes", *arguments: str, suffix: str = ".json") -> str:
+    Path("in" + suffix).write_text(text, encoding="utf-8")
+    return coords(option, "in" + suffix, *arguments).stdout
+
+
+def corners(names: str, box: list[float]) -> dict[str, float]:
+    return dict(zip(names.split(), box, strict=True))
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda a, b: a,
+        lambda a, b: [a, b],
+        lambda a, b: [[a], [b, a]],
+        lambda a, b: [{"box": a, "score": 0.5}, {"bbox": b, "label": "café"}, {"bbox_2d": a}],
+        lambda a, b: {"boxes": [a, b], "labels": [1, 2], "scores": [0.5, 1]},
+        lambda a, b: {"image": "x.png", "bboxes": [a], "bbox": b},
+        lambda a, b: [{"score": 1, "box": corners("xmin ymin xmax ymax", a)}],
+        lambda a, b: [corners("x0 y0 x1 y1", a), corners("x1 y1 x2 y2", b), corners("left top right bottom", a), b],
+    ],
+)
+def test_json_of_many_kinds_keeps_everything_but_the_boxes(wrap):
+    assert json.loads(through(json.dumps(wrap(BOX, OTHER)))) == wrap(mapped(BOX), mapped(OTHER))
+
+
+def test_an_empty_list_stays_empty():
+    assert json.loads(through("[]")) == []
+    assert json.loads(through('{"boxes": []}')) == {"boxes": []}
+
+
+def test_json_has_one_item_a_line():
+    text = through(json.dumps([{"box": BOX, "label": "café"}, {"box": OTHER, "label": "b"}]))
+    assert len(text.splitlines()) == 4
+    assert "café" in text
+
+
+@pytest.mark.parametrize("names", ["x0,y0,x1,y1", "X1, Y1, X2, Y2", "xmin,ymin,xmax,ymax", "left,top,right,bottom"])
+def test_csv_with_a_header_finds_its_columns_and_keeps_the_others(names):
+    x0, y0, x1, y1 = names.split(",")
+    text = f'label,{y1},{x1},{y0},{x0},score\n"a, b",60,120,30,20,0.50\n\nc,190,290,10,200,\n'
+    head, first, second = csv.reader(stdio.StringIO(through(text, suffix=".csv")))
+    assert ",".join(head) == f"label,{y1},{x1},{y0},{x0},score"
+    for row, box, label, score in ((first, BOX, "a, b", "0.50"), (second, OTHER, "c", "")):
+        a, b, c, d = mapped(box)
+        assert (row[0], row[5]) == (label, score)
+        assert [float(cell) for cell in row[1:5]] == [d, c, b, a]
+
+
+def test_csv_without_a_header_starts_with_the_numbers():
+    rows = list(csv.reader(stdio.StringIO(through("20,30,120,60,cup\n200,10,290,190,dog\n", suffix=".csv"))))
+    assert [[float(cell) for cell in row[:4]] for row in rows] == [mapped(BOX), mapped(OTHER)]
+    assert [row[4] for row in rows] == ["cup", "dog"]
+
+
+def test_a_byte_order_mark_is_no_part_of_the_header():
+    assert through("\ufeffx0,y0,x1,y1\n20,30,120,60\n", suffix=".csv").startswith("x0,y0,x1,y1\n")
+
+
+def test_points():
+    x, y = WARP.points(np.array([50.0, 120.0])).tolist()
+    assert json.loads(through("[[50, 120]]", "--points")) == [[x, y]]
+    assert json.loads(through('[{"point": [50, 120]}, {"x": 50, "y": 120}]', "--points")) == [
+        {"point": [x, y]},
+        {"x": x, "y": y},
+    ]
+    assert through("id,x,y\n7,50,120\n", "--points", suffix=".csv") == f"id,x,y\n7,{x!r},{y!r}\n"
+
+
+def test_inverse_gives_the_numbers_back():
+    once = through(json.dumps([BOX, OTHER]))
+    np.testing.assert_allclose(json.loads(through(once, "--boxes", "--inverse")), [BOX, OTHER], rtol=0, atol=1e-9)
+
+
+def test_widths_and_heights_where_names_or_the_option_say_so():
+    x0, y0, x1, y1 = mapped(BOX)
+    wanted = [x0, y0, x1 - x0, y1 - y0]
+    assert json.loads(through("[20, 30, 100, 30]", "--boxes", "--box-format", "xywh")) == wanted
+    named = {"x": 20, "y": 30, "width": 100, "height": 30}
+    assert json.loads(through(json.dumps(named))) == dict(zip(named, wanted, strict=True))
+    assert json.loads(through(json.dumps(corners("x0 y0 x1 y1", BOX)), "--boxes", "--box-format", "xywh")) == corners(
+        "x0 y0 x1 y1", mapped(BOX)
+    )
+    text = through("x,y,w,h\n20,30,100,30\n", suffix=".csv")
+    assert [float(cell) for cell in text.splitlines()[1].split(",")] == wanted
+
+
+@pytest.mark.parametrize(("units", "scale"), [("fractions", 1), ("thousandths", 1000)])
+def test_units_are_parts_of_each_image(units, scale):
+    source, target = np.array([300, 200] * 2) / scale, np.array([400, 150] * 2) / scale
+    found = json.loads(through(json.dumps((BOX / source).tolist()), "--boxes", "--units", units))
+    np.testing.assert_allclose(found, mapped(BOX) / target, rtol=1e-12)
+    back = json.loads(through(json.dumps(found), "--boxes", "--units", units, "--inverse"))
+    np.testing.assert_allclose(back, BOX / source, rtol=1e-9)
+
+
+@pytest.mark.parametrize("text", ["[[20, 30, 120, 60]]", "x0,y0,x1,y1\n20,30,120,60\n"])
+def test_stdin_is_known_by_its_content(text):
+    assert coords("--boxes", "-", stdin=text).stdout == through(text, suffix=".json" if text[0] == "[" else ".csv")
+
+
+def test_format_overrules_the_suffix():
+    text = "20,30,120,60\n"
+    assert through(text, "--boxes", "--format", "csv", suffix=".txt") == through(text, suffix=".csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "no JSON.*line 1"),
+        ("", "no JSON"),
+        ("3", "the document.*x0, y0, x1, y1, got 3"),
+        ("[[1, 2, 3]]", r"\[0\].*got \[1, 2, 3\]"),
+        ("[[1, 2, 3, 4], null]", r"\[1\].*got null"),
+        ('[[1, 2, 3, "4"]]', r'\[0\].*got \[1, 2, 3, "4"\]'),
+        ("[[1, 2, 3, true]]", "got .*true"),
+        ("[[1, 2, 3, NaN]]", "NaN"),
+        ("[[1, 2, 3, 1e999]]", "got .*Infinity"),
+        ("[[30, 1, 3, 4]]", r"\[0\].*turned around.*--box-format xywh"),
+        ('[{"label": "a"}]', r"\[0\].*'label'.*box, boxes, bbox"),
+        ('{"images": [], "annotations": []}', "'images', 'annotations'"),
+        ('[{"xmin": 1, "ymin": 2, "xmax": null, "ymax": 4}]', r"\[0\].xmax.*null"),
+        ("[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_json_that_is_not_boxes_is_refused_with_its_place(text, says):
+    Path("in.json").write_text(text)
+    result = coords("--boxes", "in.json", code=1)
+    assert result.stdout == ""
+    assert re.fullmatch(f"pmtools: error: 'in.json': .*{says}.*\n", result.stderr), result.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a,b,c,d\n1,2,3,4\n", "header 'a, b, c, d'.*xmin"),
+        ("x0,y0,x1,y1\n1,2,3,4\n1,2,x,4\n", "line 3.*'x' in column 3"),
+        ("x0,y0,x1,y1\n1,2\n", "line 2.*2 columns"),
+        ("cup,1,2,3,4\n", "line 1.*'cup' in column 1"),
+        ("1,2,nan,4\n", "line 1.*'nan' in column 3"),
+        ("5,2,3,4\n", "line 1.*turned around"),
+        ('x0,y0,x1,y1\n1,2,"3,4\n', "no CSV"),
+    ],
+)
+def test_csv_that_is_not_boxes_is_refused_with_its_line(text, says):
+    Path("in.csv").write_text(text)
+    result = coords("--boxes", "in.csv", code=1)
+    assert result.stdout == ""
+    assert re.fullmatch(f"pmtools: error: 'in.csv': .*{says}.*\n", result.stderr), result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((), "either --boxes or --points"),
+        (("--boxes", "-", "--points", "-"), "either --boxes or --points"),
+        (("--boxes", "nothing.json"), "--boxes.*nothing.json.*No such file"),
+        (("--boxes", "."), "--boxes.*directory"),
+        (("--boxes", "in.txt"), "in.txt.*--format"),
+        (("--boxes", "-", "--format", "xml"), "--format.*json"),
+    ],
+)
+def test_arguments_that_cannot_be_right(arguments, says):
+    Path("in.txt").write_text("1,2,3,4")
+    result = coords(*arguments, code=2, stdin="")
+    assert re.fullmatch(f"pmtools: error: .*{says}.*\n", result.stderr), result.stderr
+
+
+def test_what_is_no_text_is_refused():
+    Path("in.csv").write_bytes(b"\xff\xfe\x00")
+    assert "no UTF-8" in coords("--boxes", "in.csv", code=1).stderr
+
+
+finite = st.floats(-1e6, 1e6)
+rows = st.lists(st.tuples(finite, finite, st.floats(0, 1e6), st.floats(0, 1e6)), max_size=5)
+
+
+@given(rows=rows)
+def test_identity_changes_nothing(rows):
+    boxes = [[x, y, x + w, y + h] for x, y, w, h in rows]
+    assert json.loads(coordinates.map_json(json.dumps(boxes), coordinates.boxes(), lambda values: values)) == boxes
+    table = "".join(",".join(map(repr, box)) + ",label\n" for box in boxes)
+    assert coordinates.map_csv(table, coordinates.boxes(), lambda values: values) == table
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | finite | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+)
+
+
+@given(data=anything)
+def test_whatever_json_comes_is_mapped_or_refused(data):
+    with contextlib.suppress(coordinates.CoordinateFileError):
+        coordinates.map_json(json.dumps(data), coordinates.boxes(), lambda values: values + 1)
+
+
+@given(text=st.text())
+def test_whatever_csv_comes_is_mapped_or_refused(text):
+    with contextlib.suppress(coordinates.CoordinateFileError):
+        coordinates.map_csv(text, coordinates.points(), lambda values: values + 1)
