@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageCms
+
 from pmtools import _image_metadata, io
 from pmtools.io import ImageFileError
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageColor
+
 from pmtools import Warp, fit_warp, viz
 from pmtools.io import from_array
 
