@@ -3,7 +3,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-all lint types docs bench clean
+.PHONY: demo test test-all lint types docs bench fuzz clean
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(PY) || python3 -m venv $(VENV)
@@ -33,6 +33,9 @@ docs: $(STAMP)  ## the site, into site/
 bench: $(STAMP)
 	$(PY) -m pip install --quiet --constraint constraints.txt '.[bench]'
 	$(PY) tests/benchmarks/bench_resample.py
+
+fuzz: $(STAMP)  ## the compiled kernel under AddressSanitizer and UBSan, a minute of random cases
+	$(PY) tests/fuzz/fuzz_kernel.py 60
 
 clean:
 	rm -rf $(VENV) site out build *.egg-info .pytest_cache .mypy_cache .ruff_cache

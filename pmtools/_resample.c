@@ -819,6 +819,13 @@ static int open_images(PyObject *object, const char *name, int flags, Py_buffer 
     return 0;
 }
 
+/* 'B', 'H' or 'f', and 0 for anything else; NumPy puts '=' in front where numbers are not aligned. */
+static char type_of(const Py_buffer *view)
+{
+    const char *format = view->format + (*view->format == '=' || *view->format == '@');
+    return strlen(format) == 1 && strchr("BHf", *format) ? *format : 0;
+}
+
 static int open_numbers(PyObject *object, const char *format, Py_ssize_t length, Py_buffer *view)
 {
     if (PyObject_GetBuffer(object, view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT) < 0)
@@ -893,12 +900,12 @@ static PyObject *resample(PyObject *module, PyObject *args)
     if (open_axis(arrays, from.shape[1], &rows, views, &held) < 0 ||
         open_axis(arrays + 3, from.shape[2], &columns, views, &held) < 0)
         goto end;
-    const char *format = source_view.format;
-    if (strlen(format) != 1 || !strchr("BHf", *format) || strcmp(format, out_view.format) != 0) {
+    const char format = type_of(&source_view);
+    if (!format || format != type_of(&out_view)) {
         PyErr_SetString(PyExc_ValueError, "`pixels` and `out` must both be uint8, uint16 or float32, in native byte order");
         goto end;
     }
-    const enum type type = *format == 'B' ? UINT8 : *format == 'H' ? UINT16 : FLOAT32;
+    const enum type type = format == 'B' ? UINT8 : format == 'H' ? UINT16 : FLOAT32;
     if (to.shape[0] != from.shape[0] || to.shape[1] != rows.length || to.shape[2] != columns.length ||
         to.shape[3] != from.shape[3]) {
         PyErr_SetString(PyExc_ValueError, "`out` must have the shape that the footprints give");

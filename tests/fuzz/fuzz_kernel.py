@@ -1,0 +1,188 @@
+"""Random images and maps through the compiled kernel, built with AddressSanitizer and UBSan: `make fuzz`.
+
+Usage: `python tests/fuzz/fuzz_kernel.py [seconds] [first seed]`. Needs gcc or clang with their sanitizers. Every seed is one
+case: random shapes down to one pixel, strides (flipped, transposed, cut, every other pixel, unaligned), dtypes, kernels and
+maps with windows; results must equal the NumPy path. A share of the cases has coordinates that no map would give: the
+kernel may refuse them or return anything, but not touch memory that is not its own.
+
+tests/test_kernel.py draws its cases from here.
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import os
+import subprocess
+import sys
+import sysconfig
+import time
+import types
+from pathlib import Path
+
+import numpy as np
+
+from pmtools import _kernel
+from pmtools.axes import AxisMap, axis_map
+from pmtools.resample import Footprints, _resample_numpy, footprints
+
+ROOT = Path(__file__).resolve().parents[2]
+SPREAD = {"uint8": 255, "uint16": 65535, "float32": 1.0}
+CLOSE = {"uint8": 1, "uint16": 1, "float32": 1e-6}
+SIDES = [1, 2, 3, 5, 8, 13, 30, 47, 64, 90]
+LAYOUTS = ["plain", "planar", "flipped", "bgr", "steps", "transposed", "cut", "unaligned"]
+
+
+def exact(values):
+    """The same array in memory of exactly its size, which a sanitizer watches (NumPy rounds small sizes up)."""
+    return np.frombuffer(bytearray(values.tobytes()), values.dtype).reshape(values.shape)
+
+
+def random_axis(rng, source, target):
+    """Footprints of a random increasing map, some of them with a window or hanging over the edges."""
+    cells = int(rng.integers(1, 12))
+    edges = np.concatenate([[0.0], np.cumsum(rng.uniform(rng.choice([0.01, 0.2, 1.0]), 1.0, cells))])
+    edges *= target / edges[-1]
+    before = np.linspace(0, source, cells + 1)
+    if rng.random() < 0.3:
+        before += rng.uniform(-0.2, 0.2) * source
+    axis = axis_map(before, edges, source, target)
+    if rng.random() < 0.3:
+        axis = AxisMap(axis.pieces, source, target, np.sort(rng.uniform(0, source, 2)))
+    return footprints(axis)[0]
+
+
+def random_view(rng, shape, dtype):
+    """Pixels of this shape (n, H, W, C) in one of the layouts an array can have."""
+    n, height, width, channels = shape
+    layout = rng.choice(LAYOUTS)
+
+    def fill(*sizes):
+        values = rng.uniform(0, SPREAD[dtype], sizes)
+        return exact((np.rint(values) if dtype != "float32" else values).astype(dtype))
+
+    if layout == "planar":
+        return fill(n, channels, height, width).transpose(0, 2, 3, 1)
+    if layout == "flipped":
+        return fill(*shape)[:, ::-1, ::-1]
+    if layout == "bgr":
+        return fill(*shape)[..., ::-1]
+    if layout == "steps":
+        return fill(2 * n, 3 * height, 2 * width, 2 * channels)[::2, ::3, ::2, 1::2]
+    if layout == "transposed":
+        return fill(width, height, n, channels).transpose(2, 1, 0, 3)
+    if layout == "cut":
+        return fill(n, height + 2, width + 3, channels + 1)[:, 1:-1, 2:-1, :channels]
+    if layout == "unaligned":
+        memory = exact(np.zeros(np.prod(shape) * np.dtype(dtype).itemsize + 1, np.uint8))
+        view = memory[1:].view(dtype).reshape(shape)
+        view[...] = fill(*shape)
+        return view
+    return fill(*shape)
+
+
+def random_case(seed):
+    """A random image, random footprints, random kernels: the arguments of a back end."""
+    rng = np.random.default_rng(seed)
+    dtype = str(rng.choice(list(SPREAD)))
+    height, width, h, w = (int(rng.choice(SIDES)) for _ in range(4))
+    shape = (int(rng.integers(1, 3)), height, width, int(rng.choice([1, 2, 3, 3, 4, 5, 17])))
+    pixels = random_view(rng, shape, dtype)
+    kernels = tuple(str(k) for k in rng.choice(["gather", "linear", "box", "cubic"], 2))
+    limits = None
+    if dtype == "float32" and rng.random() < 0.7:
+        limits = tuple(f(pixels, axis=(1, 2, 3), keepdims=True) for f in (np.min, np.max))
+    return pixels, random_axis(rng, height, h), random_axis(rng, width, w), kernels, limits
+
+
+def largest_difference(a, b):
+    return float(np.max(np.abs(a.astype(np.float64) - b.astype(np.float64)), initial=0.0))
+
+
+def check(seed):
+    """One case: both variants of the kernel against the NumPy path; the two the same for bytes."""
+    case = random_case(seed)
+    expected = _resample_numpy(*case)
+    results = [_kernel.resample(*case, portable=portable) for portable in (False, True)]
+    for result in results:
+        difference = largest_difference(result, expected)
+        if difference > CLOSE[str(expected.dtype)]:
+            raise SystemExit(f"seed {seed}: {expected.dtype} {case[0].shape} {case[3]}: off by {difference:g}")
+    if expected.dtype == np.uint8 and not np.array_equal(*results):
+        raise SystemExit(f"seed {seed}: the two variants differ")
+
+
+def check_hostile(seed):
+    """Coordinates that no increasing map gives."""
+    pixels, rows, columns, kernels, limits = random_case(seed)
+    rng = np.random.default_rng(seed)
+
+    def spoil(axis):
+        scale = float(rng.choice([1.0, 30.0, 1e9, 1e300]))
+        centre, low, high = (rng.normal(size=len(axis)) * scale for _ in range(3))
+        return Footprints(centre, low, high, axis.outside, axis.first, axis.last, axis.size)
+
+    for portable in (False, True):
+        try:
+            _kernel.resample(pixels, spoil(rows), spoil(columns), kernels, limits, portable=portable)
+        except ValueError as error:
+            if "average" not in str(error):
+                raise
+
+
+# --------------------------------------------------------------------------------------------------- the driver
+
+
+def build(folder):
+    """The kernel with sanitizers; returns its path and the sanitizer's library."""
+    folder.mkdir(parents=True, exist_ok=True)
+    compiler = os.environ.get("CC", "cc")
+    library = folder / "_resample.abi3.so"
+    flags = ["-g", "-O1", "-std=c11", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared", "-fno-omit-frame-pointer"]
+    flags += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{sysconfig.get_path('include')}"]
+    subprocess.run([compiler, *flags, ROOT / "pmtools/_resample.c", "-o", library, "-lm"], check=True)
+    answer = subprocess.run([compiler, "-print-file-name=libasan.so"], capture_output=True, text=True, check=True)
+    return library, answer.stdout.strip()
+
+
+def load(library):
+    loader = importlib.machinery.ExtensionFileLoader("pmtools._resample", str(library))
+    spec = importlib.util.spec_from_file_location("pmtools._resample", library, loader=loader)
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+def run(library, seconds, seed):
+    """Inside the child, where the sanitizer is loaded."""
+    _kernel._extension = load(library)
+    # the kernel's results in watched memory, too
+    watched = {**vars(np), "empty": lambda shape, dtype: exact(np.zeros(shape, dtype))}
+    _kernel.np = types.SimpleNamespace(**watched)
+    first, end = seed, time.monotonic() + seconds
+    while time.monotonic() < end:
+        (check_hostile if seed % 4 == 3 else check)(seed)
+        seed += 1
+    print(f"{seed - first} cases, seeds {first} to {seed - 1}: no error; AVX2: {_kernel._extension.has_avx2()}")
+
+
+def main():
+    if os.environ.get("PMTOOLS_FUZZ_LIBRARY"):
+        run(os.environ["PMTOOLS_FUZZ_LIBRARY"], float(sys.argv[1]), int(sys.argv[2]))
+        return
+    seconds, seed = (sys.argv[1:] + ["60", "0"][len(sys.argv) - 1 :])[:2]
+    library, sanitizer = build(ROOT / "out" / "fuzz")
+    environment = os.environ | {
+        "LD_PRELOAD": sanitizer,
+        "ASAN_OPTIONS": "detect_leaks=0",  # the interpreter's own
+        "PYTHONMALLOC": "malloc",  # so that every allocation is watched
+        "PMTOOLS_FUZZ_LIBRARY": str(library),
+        "PMTOOLS_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+    raise SystemExit(subprocess.run([sys.executable, __file__, seconds, seed], env=environment, check=False).returncode)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+"""The compiled kernel gives the numbers of the NumPy path, whatever the layout, and refuses what it cannot serve."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pmtools import _kernel
+from pmtools.resample import Footprints, _resample_numpy, resample
+
+compiled = pytest.mark.skipif(_kernel.serves(np.zeros(1, np.uint8)) is False, reason=_kernel.NAME)
+FUZZ = runpy.run_path(str(Path(__file__).parent / "fuzz" / "fuzz_kernel.py"))
+random_axis, random_case, largest_difference = FUZZ["random_axis"], FUZZ["random_case"], FUZZ["largest_difference"]
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(20260518)
+
+
+@compiled
+@pytest.mark.parametrize("seed", range(150))
+def test_equals_the_numpy_path(seed):
+    FUZZ["check"](seed)
+
+
+@compiled
+@pytest.mark.parametrize("seed", range(40))
+def test_coordinates_from_anywhere_do_no_harm(seed):
+    FUZZ["check_hostile"](seed)
+
+
+@compiled
+def test_bytes_are_off_by_one_rarely(rng):
+    image = rng.integers(0, 256, (1, 200, 200, 3)).astype(np.uint8)
+    for target, kernel, share in ((200, "linear", 0.005), (200, "box", 0.005), (60, "cubic", 0.01)):
+        rows, columns = random_axis(rng, 200, target), random_axis(rng, 200, target)
+        case = (image, rows, columns, (kernel, kernel), None)
+        assert np.mean(_kernel.resample(*case) != _resample_numpy(*case)) < share
+
+
+@compiled
+def test_the_comparison_notices_a_shifted_map(rng):
+    pixels = rng.uniform(0, 1, (1, 30, 30, 3)).astype(np.float32)
+    axis = random_axis(rng, 30, 30)
+    moved = Footprints(axis.centre + 0.5, axis.low + 0.5, axis.high + 0.5, axis.outside, 0, 29, 30)
+    shifted = _kernel.resample(pixels, moved, axis, ("linear", "linear"), None)
+    assert largest_difference(shifted, _resample_numpy(pixels, axis, axis, ("linear", "linear"), None)) > 0.1
+
+
+@compiled
+def test_planes_stay_planes(rng):
+    planes = rng.uniform(0, 1, (2, 3, 20, 30)).astype(np.float32)
+    rows, columns = random_axis(rng, 20, 25), random_axis(rng, 30, 15)
+    result = _kernel.resample(planes.transpose(0, 2, 3, 1), rows, columns, ("linear", "box"), None)
+    assert result.transpose(0, 3, 1, 2).flags.c_contiguous
+    image = np.ascontiguousarray(planes.transpose(0, 2, 3, 1))
+    np.testing.assert_allclose(result, _kernel.resample(image, rows, columns, ("linear", "box"), None), atol=1e-6)
+
+
+def test_tensors_in_main_memory_are_served(rng):
+    pixels = torch.as_tensor(rng.uniform(0, 1, (2, 3, 20, 30)), dtype=torch.float32).permute(0, 2, 3, 1)
+    axes = [random_axis(rng, 20, 25), random_axis(rng, 30, 15)]
+    tensors = [
+        Footprints(
+            *(torch.as_tensor(a) for a in (axis.centre, axis.low, axis.high, axis.outside)),
+            axis.first,
+            axis.last,
+            axis.size,
+        )
+        for axis in axes
+    ]
+    result = resample(pixels, *tensors)
+    assert isinstance(result, torch.Tensor)
+    assert result.dtype == torch.float32
+    np.testing.assert_allclose(result.numpy(), resample(pixels.numpy(), *axes), atol=1e-6)
+    with_gradient = resample(pixels.clone().requires_grad_(), *tensors)
+    assert with_gradient.requires_grad
+    torch.testing.assert_close(with_gradient.detach(), result)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "int32", "float16", "float64", ">u2", ">f4"])
+def test_other_dtypes_are_left_to_numpy(dtype):
+    assert not _kernel.serves(np.zeros((1, 2, 2, 1), dtype=dtype))
+
+
+# ------------------------------------------------------------------------------------------------ bad arguments
+
+
+def call(**changes):
+    """The extension's own door, with arguments that are right but for `changes`."""
+    centre = np.arange(4) + 0.5
+    arguments = {"pixels": np.zeros((1, 4, 4, 1), np.uint8), "out": np.zeros((1, 4, 4, 1), np.uint8)}
+    for axis in ("row", "column"):
+        arguments |= {f"{axis}_kernel": 1, f"{axis}_centre": centre, f"{axis}_low": centre - 0.5}
+        arguments |= {f"{axis}_high": centre + 0.5, f"{axis}_first": 0, f"{axis}_last": 3}
+    arguments |= {"limits": None, "portable": False}
+    assert changes.keys() <= arguments.keys()
+    from pmtools import _resample
+
+    _resample.resample(*(arguments | changes).values())
+
+
+@compiled
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"pixels": np.zeros((4, 4, 1), np.uint8)},
+        {"pixels": np.zeros((1, 0, 4, 1), np.uint8)},
+        {"pixels": np.zeros((1, 4, 4, 1), np.float64)},
+        {"pixels": np.zeros((1, 4, 4, 1), np.uint16)},
+        {"out": np.zeros((1, 4, 5, 1), np.uint8)},
+        {"out": np.zeros((1, 4, 8, 1), np.uint8)[:, :, ::2]},
+        {"row_kernel": 4},
+        {"row_kernel": -1},
+        {"row_first": -1},
+        {"row_last": 4},
+        {"column_first": 3, "column_last": 2},
+        {"row_centre": np.full(4, np.nan)},
+        {"row_high": np.full(4, np.inf)},
+        {"row_low": np.zeros(3)},
+        {"row_low": np.zeros(4, np.float32)},
+        {"limits": np.zeros(3, np.float32)},
+        {"limits": np.zeros(2, np.float64)},
+    ],
+)
+def test_bad_arguments_are_refused(changes):
+    call()
+    with pytest.raises(ValueError):
+        call(**changes)
+
+
+@compiled
+def test_memory_that_is_not_writable_is_refused():
+    out = np.zeros((1, 4, 4, 1), np.uint8)
+    out.flags.writeable = False
+    with pytest.raises((ValueError, BufferError)):
+        call(out=out)
+    with pytest.raises(TypeError):
+        call(pixels="pixels")
+
+
+# ----------------------------------------------------------------------------------------- choice and threads
+
+
+def in_fresh_python(code, **environment):
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment}, check=False)
+
+
+def test_numpy_can_be_asked_for():
+    code = "import numpy as np; from pmtools import _kernel; print(_kernel.NAME, _kernel.serves(np.zeros(1, np.uint8)))"
+    assert in_fresh_python(code, PMTOOLS_KERNEL="numpy").stdout.split() == ["numpy", "(PMTOOLS_KERNEL=numpy)", "False"]
+
+
+@compiled
+def test_portable_can_be_asked_for():
+    code = "from pmtools import _kernel; print(_kernel.NAME)"
+    assert in_fresh_python(code, PMTOOLS_KERNEL="portable").stdout.strip() == "c (portable)"
+
+
+def test_unknown_kernels_are_named():
+    result = in_fresh_python("import pmtools", PMTOOLS_KERNEL="gpu")
+    assert 'PMTOOLS_KERNEL must be "numpy", "portable" or unset' in result.stderr
+
+
+def test_a_missing_extension_gives_its_reason():
+    code = "import sys; sys.modules['pmtools._resample'] = None; from pmtools import _kernel; print(_kernel.NAME)"
+    assert "numpy (the compiled kernel is not there" in in_fresh_python(code, PMTOOLS_KERNEL="").stdout
+
+
+def test_threads_share_a_batch(rng, monkeypatch):
+    images = rng.integers(0, 256, (5, 300, 310, 3)).astype(np.uint8)
+    rows, columns = random_axis(rng, 300, 290), random_axis(rng, 310, 320)
+    monkeypatch.setenv("PMTOOLS_THREADS", "1")
+    one = resample(images, rows, columns)
+    monkeypatch.setenv("PMTOOLS_THREADS", "3")
+    np.testing.assert_array_equal(resample(images, rows, columns), one)
+
+
+def test_map_threads_keeps_order_and_uses_threads(monkeypatch):
+    monkeypatch.setenv("PMTOOLS_THREADS", "2")
+    meet = threading.Barrier(2, timeout=10)  # two at a time, or it breaks
+    assert _kernel.map_threads(lambda i: (meet.wait(), i * i)[1], range(6)) == [0, 1, 4, 9, 16, 25]
+    monkeypatch.setenv("PMTOOLS_THREADS", "1")
+    here = threading.get_ident()
+    assert set(_kernel.map_threads(lambda _: threading.get_ident(), range(4))) == {here}
+
+
+@pytest.mark.parametrize("wish", ["0", "-1", "two", "1.5"])
+def test_a_bad_number_of_threads_is_named(monkeypatch, wish):
+    monkeypatch.setenv("PMTOOLS_THREADS", wish)
+    with pytest.raises(ValueError, match="PMTOOLS_THREADS must be a whole number >= 1"):
+        _kernel.thread_count()
