@@ -67,7 +67,8 @@ class Scene:
         """Tight boxes `(x0, y0, x1, y1)` of the objects, shape (n, 4), in pixels."""
         reach = np.array([_reach(*values) for values in zip(self.shapes, self.diameters, self.angles, strict=True)])
         reach = reach.reshape(-1, 4)
-        return np.tile(self.centers_xy, (1, 2)) + reach
+        boxes: NDArray[Any] = np.tile(self.centers_xy, (1, 2)) + reach
+        return boxes
 
     def only(self, kept: NDArray[Any]) -> Scene:
         """The scene with the objects that `kept` (bool, or indices) selects."""
@@ -117,13 +118,13 @@ def place_objects(
     )
 
 
-def draw_scene(scene: Scene, rng: np.random.Generator, /) -> NDArray[np.float32]:
+def draw_scene(scene: Scene, rng: np.random.Generator, /) -> NDArray[Any]:
     """Draw a scene: float32 of shape (3, SIDE, SIDE), in [0, 1].
 
     The ground is gray noise of four scales; objects carry noise and a slight change of hue, and have anti-aliased edges.
     """
     grain, clouds = _textures()
-    image: NDArray[np.float32] = _patch(grain, rng) + _patch(clouds, rng)
+    image: NDArray[Any] = _patch(grain, rng) + _patch(clouds, rng)
     image += (rng.uniform(0.3, 0.62) + rng.uniform(-0.06, 0.06, 3)).astype(np.float32)[:, None, None]
     for shape, color, center, diameter, angle in zip(
         scene.shapes, scene.colors, scene.centers_xy, scene.diameters, scene.angles, strict=True
@@ -138,15 +139,16 @@ def draw_scene(scene: Scene, rng: np.random.Generator, /) -> NDArray[np.float32]
         paint = tint + grain[:, at_y : at_y + y1 - y0, at_x : at_x + x1 - x0]
         region = image[:, y0:y1, x0:x1]
         region += (paint - region) * cover.astype(np.float32)
-    return np.clip(image, 0, 1, out=image)
+    np.clip(image, 0, 1, out=image)
+    return image
 
 
 @cache
-def _textures() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _textures() -> tuple[NDArray[Any], NDArray[Any]]:
     """Grain (1, 4 and 16 px) and clouds (96 px), each (3, _BANK, _BANK); the same for every scene and seed."""
     rng = np.random.default_rng(20261122)
 
-    def noise(scale: int) -> NDArray[np.float32]:
+    def noise(scale: int) -> Any:
         coarse = rng.standard_normal((3, _BANK // scale + 2, _BANK // scale + 2)).astype(np.float32)
         if scale == 1:
             return coarse[:, :_BANK, :_BANK]
@@ -156,21 +158,21 @@ def _textures() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         coarse = coarse[:, :, index] * (1 - part) + coarse[:, :, index + 1] * part
         return coarse / coarse.std()
 
-    def gray(field: NDArray[np.float32]) -> NDArray[np.float32]:
+    def gray(field: NDArray[Any]) -> Any:
         return np.float32(1.36) * field.mean(axis=0, keepdims=True) + np.float32(0.35) * field
 
     grain = 0.045 * gray(noise(1)) + 0.05 * gray(noise(4)) + 0.04 * gray(noise(16))
     return grain.astype(np.float32), (0.05 * noise(96)).astype(np.float32)
 
 
-def _patch(texture: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+def _patch(texture: NDArray[Any], rng: np.random.Generator) -> Any:
     """A random window of a texture, mirrored at random, its channels in random order."""
     y, x = rng.integers(0, _BANK - SIDE, 2)
     window = texture[rng.permutation(3), y : y + SIDE, x : x + SIDE]
     return window[:, :: 1 - 2 * int(rng.integers(2)), :: 1 - 2 * int(rng.integers(2))]
 
 
-def _distance(shape: int, diameter: float, angle: float, dx: NDArray[Any], dy: NDArray[Any]) -> NDArray[Any]:
+def _distance(shape: int, diameter: float, angle: float, dx: NDArray[Any], dy: NDArray[Any]) -> Any:
     """Signed distance to the outline (negative inside; exact at edges, a bound at corners), for offsets from the centre."""
     cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
     x, y = cos * dx + sin * dy, cos * dy - sin * dx
@@ -194,7 +196,7 @@ def _distance(shape: int, diameter: float, angle: float, dx: NDArray[Any], dy: N
     return np.minimum(np.maximum(x - 3 * width, y - width), np.maximum(x - width, y - 3 * width))
 
 
-def _corners(shape: int) -> NDArray[Any]:
+def _corners(shape: int) -> Any:
     """Corners of the unit-diameter outline at angle 0, shape (k, 2) as (x, y)."""
     name = SHAPES[shape]
     if name == "square":

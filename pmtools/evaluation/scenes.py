@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from pmtools.evaluation.scene_drawing import COLORS, SHAPES, SIDE, Scene, draw_scene, place_objects
 
 if TYPE_CHECKING:
@@ -355,7 +356,7 @@ def ask(scene: Scene, /, *, category: str, rng: np.random.Generator, answer: str
 
 # --- the benchmark ------------------------------------------------------------------------------------------------
 
-_ANSWERS = {"open_color": COLORS, "open_shape": SHAPES, "open_count": NUMBERS[1:5]}
+_ANSWERS = {"open_color": COLORS, "open_shape": SHAPES}
 _PLANS = {
     "existence": ("mixed",),
     "color": ("mixed", "unique_shape"),
@@ -418,17 +419,19 @@ def _scene_with_questions(
     rng: np.random.Generator, category: str, diameters: tuple[float, float], turn: int
 ) -> tuple[Scene, list[Question]]:
     """Draw scenes until one carries the wished-for questions."""
-    if category in _ANSWERS:
+    if category.endswith("count"):
+        # yes/no: with these frequencies every number is asked as often rightly as wrongly
+        numbers = (1, 2, 3, 2, 3, 4) if category == "count" else (1, 2, 3, 4)
+        plan, repeats = ("repeat_color", "repeat_shape")[turn % 2], numbers[turn // 2 % len(numbers)]
+    else:
+        plan, repeats = _PLANS[category][turn % len(_PLANS[category])], None
+    if category == "open_count":
+        wished = [NUMBERS[repeats or 0]]
+    elif category in _ANSWERS:
         wished = [_ANSWERS[category][turn % len(_ANSWERS[category])]]
     else:
         wished = ["yes", "no"] if rng.random() < 0.5 else ["no", "yes"]
     while True:
-        if category.endswith("count"):
-            # yes/no: with these frequencies every number is asked as often rightly as wrongly
-            numbers = (1, 2, 3, 2, 3, 4) if category == "count" else (1, 2, 3, 4)
-            plan, repeats = ("repeat_color", "repeat_shape")[turn % 2], numbers[turn // 2 % len(numbers)]
-        else:
-            plan, repeats = _PLANS[category][turn % len(_PLANS[category])], None
         scene = compose_scene(rng, plan=plan, diameters=diameters, repeats=repeats)
         state = rng.bit_generator.state
         questions = []

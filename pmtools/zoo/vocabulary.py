@@ -11,7 +11,7 @@ import re
 from pmtools.evaluation.scene_drawing import COLORS, SHAPES
 from pmtools.evaluation.scenes import NUMBERS, RELATIONS
 
-__all__ = ["ANSWERS", "DROPPED", "IGNORED", "SPECIAL", "TOKENS", "TOKEN_IDS", "encode", "unknown_words"]
+__all__ = ["ANSWERS", "DROPPED", "IGNORED", "SINGULAR", "SPECIAL", "TOKENS", "TOKEN_IDS", "encode", "unknown_words"]
 
 SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>", "<image>")
 _GRAMMAR = ("?", "yes", "no", "is", "are", "there", "how", "many", "what", "color", "shape", "or")
@@ -29,12 +29,12 @@ IGNORED = "please answer yes or no"
 """The instruction of MME's prompts: dropped too, the model answers such questions with yes or no anyway."""
 
 _DROP = re.compile(rf"{IGNORED}\.?|\b(?:{'|'.join(DROPPED)})\b|,|\.")
-_SINGULAR = {("crosses" if shape == "cross" else f"{shape}s"): shape for shape in SHAPES}
+SINGULAR = {("crosses" if shape == "cross" else f"{shape}s"): shape for shape in SHAPES}
 
 
 def _words(text: str) -> list[str]:
     words = re.findall(r"\w+|[^\w\s]", _DROP.sub(" ", text.lower()))
-    return [_SINGULAR.get(word, word) for word in words]
+    return [SINGULAR.get(word, word) for word in words]
 
 
 def encode(text: str, /) -> list[int]:

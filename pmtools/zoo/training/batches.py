@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
 from pmtools.evaluation.scene_drawing import Scene, draw_scene
 from pmtools.evaluation.scenes import Question, ask, compose_scene
 from pmtools.zoo.training.views import TOKENS, View, make_view, targets
 from pmtools.zoo.vocabulary import TOKEN_IDS, encode
-from torch.utils.data import Dataset
 
 MEAN, STD = 0.45, 0.25  # of the image processor, all channels
 SLOT = 8  # tokens a packed question has, its answer included

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+
 from pmtools.evaluation.scenes import compose_scene
 from pmtools.zoo.training.batches import MEAN, STD
 from pmtools.zoo.training.views import GRID, INPUT, PATCH, TOKENS, make_view
 from pmtools.zoo.vocabulary import TOKEN_IDS
 from pmtools.zoo.vocabulary import TOKENS as WORDS
-from torch import Tensor, nn
-from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
 MASKED = -1e9
 
@@ -68,7 +69,7 @@ def informed_init(model: Any, /, *, seed: int, pictures: int = 150) -> None:
     With the library's initial weights shapes stayed at chance for hundreds of steps.
     """
     rng = np.random.default_rng((seed, 0))
-    patches = []
+    patches: list[np.ndarray[Any, Any]] = []
     while len(patches) < pictures:
         view = make_view(compose_scene(rng, plan="mixed", diameters=(14, 90)), rng, strength=0)
         if view is not None:
@@ -153,7 +154,7 @@ def see(model: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
     batch, pictures = pixels.shape[:2]
     vision = model.model.vision_tower(pixel_values=pixels.flatten(0, 1)).last_hidden_state[:, 1:]
     projected = model.model.multi_modal_projector(vision)
-    return vision.unflatten(0, (batch, pictures)), projected.unflatten(0, (batch, pictures))
+    return vision.view(batch, pictures, *vision.shape[1:]), projected.view(batch, pictures, *projected.shape[1:])
 
 
 def packed_pass(model: Any, pixels: Tensor, ids: Tensor, last: Tensor, lookup: Tensor) -> Pass:
@@ -195,9 +196,9 @@ def packed_pass(model: Any, pixels: Tensor, ids: Tensor, last: Tensor, lookup: T
         seen = q_own @ k_pre.transpose(-1, -2) + to_prefix  # (batch, heads, questions * slot, prefix)
         own = (q_slots @ k_own.transpose(-1, -2) + causal).flatten(2, 3)  # (batch, heads, questions * slot, slot)
         weights = torch.cat([seen, own], dim=-1).softmax(dim=-1)
-        attentions.append(weights.unflatten(2, (questions, slot)))
-        mixed = weights[..., :prefix] @ v_pre
-        mixed = mixed + (weights[..., prefix:].unflatten(2, (questions, slot)) @ v_own).flatten(2, 3)
+        weights = weights.view(batch, heads, questions, slot, prefix + slot)
+        attentions.append(weights)
+        mixed = weights.flatten(2, 3)[..., :prefix] @ v_pre + (weights[..., prefix:] @ v_own).flatten(2, 3)
         if index < len(text.layers) - 1:
             before = F.scaled_dot_product_attention(q[:, :, :prefix], k_pre, v_pre, is_causal=True)
             mixed = torch.cat([before, mixed], dim=2)
@@ -205,7 +206,7 @@ def packed_pass(model: Any, pixels: Tensor, ids: Tensor, last: Tensor, lookup: T
             h = h[:, prefix:]
         h = h + attention.o_proj(mixed.transpose(1, 2).flatten(2))
         h = h + layer.mlp(layer.post_attention_layernorm(h))
-        states.append(h[:, -questions * slot :].unflatten(1, (questions, slot)))
+        states.append(h[:, -questions * slot :].reshape(batch, questions, slot, width))
     logits = model.lm_head(text.norm(states[-1]))
     return Pass(logits, vision, projected, attentions, states)
 

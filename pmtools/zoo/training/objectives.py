@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
+
 from pmtools.zoo.training.network import Pass, PatchHeads, Readouts
 from pmtools.zoo.training.views import GRID, TOKENS
 from pmtools.zoo.vocabulary import TOKEN_IDS
-from torch import Tensor
 
 Batch = dict[str, Tensor]
 
 MENTION_LAYERS, MENTION_HEAD = (1, 2), 2  # the token that completes a reference looks at what it refers to
 ANSWER_LAYERS, ANSWER_HEADS = (2, 3), (0, 1)  # the last token looks at the relevant objects: PM's heatmap
+ASK_LAYER, ASK_HEADS = (
+    1,
+    (0, 1),
+)  # before that, the last token reads the references' words: it must know what to look for
 HOP_LAYER, HOP_HEADS = 3, (2, 3)  # the last token of a comparison looks at the two references
 COUNT_LAYERS, COUNT_HEADS = (2, 3), (2, 3)  # the last token shares its attention among bos and the objects counted
 READ_LAYER = 2  # a reference knows the place of its object after this layer
@@ -26,6 +31,7 @@ WEIGHTS = {
     "patch": 0.5,
     "attend": 0.3,
     "mention": 0.3,
+    "ask": 0.3,
     "hop": 0.3,
     "place": 4.0,
     "count": 0.6,
@@ -82,10 +88,11 @@ def question_loss(
     notes["right"] = _mean(right)
     parts["attend"], notes["attend"] = _attend_loss(done, batch)
     parts["mention"], place, notes["mention"], notes["place"] = _mention_losses(readouts, done, batch, lookup)
+    parts["ask"] = _ask_loss(done, batch)
     parts["hop"], offset, notes["sign"] = _hop_losses(readouts, done, batch)
     parts["place"] = place + offset
     parts["count"], parts["count_read"], notes["counted"] = _count_losses(readouts, done, batch)
-    guides = {"attend", "mention", "hop", "place", "count", "count_read"}
+    guides = {"ask", "attend", "mention", "hop", "place", "count", "count_read"}
     loss = torch.stack([WEIGHTS[k] * (fade if k in guides else 1.0) * v for k, v in parts.items()]).sum()
     notes |= {f"loss_{k}": v.item() for k, v in parts.items()}
     return loss, notes
@@ -156,6 +163,18 @@ def _mention_losses(
     return loss, place, mass_seen, error
 
 
+def _ask_loss(done: Pass, batch: Batch) -> Tensor:
+    """A question with one reference has both heads on it."""
+    index = batch["last"]
+    b, q = (batch["mention_at"][:, :, 0] >= 0).nonzero(as_tuple=True)
+    rows = _rows(done.attentions[ASK_LAYER], b, q, index[b, q])
+    prefix = rows.shape[-1] - batch["ids"].shape[-1]
+    at = batch["mention_at"][b, q]  # (k, 2)
+    at = torch.where(at < 0, at[:, :1], at)
+    masses = [rows[:, head].gather(1, prefix + at[:, k, None]) for k, head in enumerate(ASK_HEADS)]
+    return _mass_loss(torch.cat(masses, dim=1))
+
+
 def _hop_losses(readouts: Readouts, done: Pass, batch: Batch) -> tuple[Tensor, Tensor, float]:
     b, q = batch["pair"].nonzero(as_tuple=True)
     zero = done.logits.new_zeros(())
@@ -192,9 +211,9 @@ def _count_losses(readouts: Readouts, done: Pass, batch: Batch) -> tuple[Tensor,
             mass = torch.einsum("kt,kot->ko", row[:, 1 : 1 + cores.shape[-1]], cores.float())
             logs = ((mass + 1e-4).log() * present).sum(-1) + (row[:, 0] + 1e-4).log()
             loss = loss + (-logs / (number + 1) - (number + 1).log()).mean() / 4  # 0 when the shares are equal
-    for head, layer in zip(readouts.count, (COUNT_LAYERS[-1], COUNT_LAYERS[-1] + 1), strict=True):
+    for layer, reader in zip((COUNT_LAYERS[-1], COUNT_LAYERS[-1] + 1), readouts.count, strict=True):
         state = done.states[layer][b, q, last]
-        scores = head(F.layer_norm(state, state.shape[-1:]))
+        scores = reader(F.layer_norm(state, state.shape[-1:]))
         goal = batch["counted"][b, q].clamp(max=6)
         read = read + F.cross_entropy(scores, goal)
         right = _mean(scores.argmax(-1) == goal)

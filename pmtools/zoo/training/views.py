@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from pmtools.evaluation.scene_drawing import SIDE, Scene, draw_scene
 
 INPUT = 96  # side of the model's input, pixels
@@ -38,7 +39,7 @@ class View:
         Source coordinates of the input's pixel edges, increasing.
     """
 
-    image: NDArray[np.float32]
+    image: NDArray[Any]
     scene: Scene
     edges_x: NDArray[Any]
     edges_y: NDArray[Any]
@@ -71,7 +72,7 @@ def make_view(
     *,
     strength: float = 1.0,
     geometry: str | None = None,
-    original: NDArray[np.float32] | None = None,
+    original: NDArray[Any] | None = None,
 ) -> View | None:
     """Draw a scene and change it at random; None where no object is left.
 
@@ -115,7 +116,7 @@ def _choose(rng: np.random.Generator, shares: dict[str, float]) -> str:
     return str(rng.choice(list(shares), p=np.array(list(shares.values())) / sum(shares.values())))
 
 
-def _paint(rng: np.random.Generator) -> NDArray[np.float32]:
+def _paint(rng: np.random.Generator) -> Any:
     """A colour to fill with: black, gray or any, shape (3, 1, 1)."""
     kind = rng.integers(3)
     color = np.zeros(3) if kind == 0 else np.full(3, rng.uniform(0.3, 0.6)) if kind == 1 else rng.uniform(0, 1, 3)
@@ -144,16 +145,17 @@ def _edges(geometry: str, scene: Scene, rng: np.random.Generator) -> tuple[NDArr
     # pad: the picture sits somewhere inside a larger canvas
     border = rng.uniform(0, 0.6, 2) * SIDE * (rng.random(2) < 0.75)
     start = -rng.uniform(0, 1, 2) * border
-    return tuple(np.linspace(s, s + SIDE + b, INPUT + 1) for s, b in zip(start, border, strict=True))  # type: ignore[return-value]
+    x, y = (np.linspace(s, s + SIDE + b, INPUT + 1) for s, b in zip(start, border, strict=True))
+    return x, y
 
 
-def _from_density(density: NDArray[Any]) -> NDArray[Any]:
+def _from_density(density: NDArray[Any]) -> Any:
     """Edges whose spacing is inversely proportional to a density over the source axis."""
     cdf = np.concatenate([[0], np.cumsum(density)])
     return np.interp(np.linspace(0, 1, INPUT + 1), cdf / cdf[-1], np.linspace(0, SIDE, len(cdf)))
 
 
-def _smooth_density(rng: np.random.Generator) -> NDArray[Any]:
+def _smooth_density(rng: np.random.Generator) -> Any:
     knots = rng.normal(0, rng.uniform(0.2, 1.0), int(rng.integers(3, 8)))
     return np.exp(np.interp(np.linspace(0, 1, 96), np.linspace(0, 1, len(knots)), knots))
 
@@ -175,10 +177,11 @@ def _steep_densities(scene: Scene, rng: np.random.Generator) -> tuple[NDArray[An
         densities = np.maximum(densities, bump)
     upsampled = np.linspace(0, 1, 192)
     cell_centers = (np.arange(cells) + 0.5) / cells
-    return tuple(np.interp(upsampled, cell_centers, d) for d in densities)  # type: ignore[return-value]
+    x, y = (np.interp(upsampled, cell_centers, density) for density in densities)
+    return x, y
 
 
-def _resampler(edges: NDArray[Any], *, width: float, triangle: bool) -> NDArray[np.float32]:
+def _resampler(edges: NDArray[Any], *, width: float, triangle: bool) -> Any:
     """Matrix (INPUT, SIDE) that averages source pixels over each interval; all-zero rows lie outside the source.
 
     A box or a triangle of `width` intervals, at least one source pixel wide.
@@ -223,7 +226,7 @@ def _edited(view: View, edit: str, rng: np.random.Generator) -> View | None:
     return View(image.astype(np.float32), view.scene, view.edges_x, view.edges_y)
 
 
-def _some_box(view: View, rng: np.random.Generator, *, margin: tuple[float, float]) -> NDArray[Any]:
+def _some_box(view: View, rng: np.random.Generator, *, margin: tuple[float, float]) -> Any:
     """A box around one or two objects, or anywhere, in input pixels."""
     if rng.random() < 0.6:
         boxes = view.boxes()[rng.integers(len(view.scene), size=int(rng.integers(1, 3)))]
@@ -233,19 +236,19 @@ def _some_box(view: View, rng: np.random.Generator, *, margin: tuple[float, floa
     return corners.ravel()
 
 
-def _coverage(box: NDArray[Any]) -> NDArray[np.float32]:
+def _coverage(box: NDArray[Any]) -> Any:
     """How much of each input pixel a box covers, shape (INPUT, INPUT)."""
     at = np.arange(INPUT)
     x, y = (np.clip(np.minimum(box[2 + k], at + 1) - np.maximum(box[k], at), 0, 1) for k in (0, 1))
     return (y[:, None] * x).astype(np.float32)
 
 
-def _frame(box: NDArray[Any], thickness: float) -> NDArray[np.float32]:
+def _frame(box: NDArray[Any], thickness: float) -> Any:
     inner = box + thickness * np.array([1, 1, -1, -1])
     return _coverage(box) - _coverage(inner)
 
 
-def _soft_region(view: View, shown: NDArray[Any], rng: np.random.Generator) -> NDArray[np.float32]:
+def _soft_region(view: View, shown: NDArray[Any], rng: np.random.Generator) -> Any:
     """1 on the objects that stay, 0 on the others, something smooth or boxed elsewhere; (INPUT, INPUT)."""
     region = np.full((INPUT, INPUT), float(rng.random() < 0.3), np.float32)
     for _ in range(int(rng.integers(0, 3))):
@@ -264,7 +267,7 @@ def _soft_region(view: View, shown: NDArray[Any], rng: np.random.Generator) -> N
     return region
 
 
-def _blur(sigma: float) -> NDArray[np.float32]:
+def _blur(sigma: float) -> Any:
     """Symmetric matrix (INPUT, INPUT) of a Gaussian blur with rows that sum to about 1."""
     at = np.arange(INPUT)
     kernel = np.exp(-0.5 * ((at[:, None] - at) / sigma) ** 2)
@@ -275,7 +278,7 @@ def _blur(sigma: float) -> NDArray[np.float32]:
 # --- targets on the token grid ------------------------------------------------------------------------------------
 
 
-def patch_overlap(view: View) -> NDArray[np.float32]:
+def patch_overlap(view: View) -> Any:
     """Share of each object's visible box that lies in each patch, shape (n, TOKENS); rows of zeros where unseen."""
     boxes = view.boxes()
     at = PATCH * np.arange(GRID)

@@ -1,0 +1,262 @@
+"""Tables, intervals and paired tests of an evaluation, from its records alone.
+
+Knows no model and no benchmark: a record says which method answered which question of which picture, and whether it
+was right.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Mcnemar", "bootstrap_interval", "mcnemar", "mme_scores", "plot_accuracy", "summarize", "table"]
+
+BASELINE = "greedy"
+
+
+@dataclass(frozen=True)
+class Mcnemar:
+    """Paired comparison of two methods on the same questions.
+
+    Attributes
+    ----------
+    won, lost : int
+        Questions that only the first, or only the second, answered rightly.
+    z : float
+        Signed: positive where the first is better.
+    p : float
+        Two-sided.
+    """
+
+    won: int
+    lost: int
+    z: float
+    p: float
+
+
+def mcnemar(first: Sequence[bool] | np.ndarray[Any, Any], second: Sequence[bool] | np.ndarray[Any, Any], /) -> Mcnemar:
+    r"""McNemar's paired test: only questions on which the methods differ count.
+
+    $z = (w - l) / \sqrt{w + l}$; the p-value is the exact binomial one below 50 differences, normal above.
+
+    Parameters
+    ----------
+    first, second : sequence of bool, shape (n,)
+        Whether each method was right, in the same order.
+
+    Returns
+    -------
+    Mcnemar
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ.
+
+    References
+    ----------
+    - McNemar, Psychometrika 12 (1947), [doi:10.1007/BF02295996](https://doi.org/10.1007/BF02295996)
+
+    Examples
+    --------
+    >>> mcnemar([True, True, True, False], [False, True, False, True])
+    Mcnemar(won=2, lost=1, z=0.5773502691896258, p=1.0)
+    """
+    a, b = np.asarray(first, bool), np.asarray(second, bool)
+    if a.shape != b.shape:
+        raise ValueError(f"`first` and `second` must answer the same questions, got {a.size} and {b.size}")
+    won, lost = int((a & ~b).sum()), int((b & ~a).sum())
+    differ = won + lost
+    if differ == 0:
+        return Mcnemar(0, 0, 0.0, 1.0)
+    z = (won - lost) / math.sqrt(differ)
+    if differ < 50:
+        tail = sum(math.comb(differ, k) for k in range(max(won, lost), differ + 1)) / 2**differ
+        return Mcnemar(won, lost, z, min(1.0, 2 * tail))
+    return Mcnemar(won, lost, z, math.erfc(abs(z) / math.sqrt(2)))
+
+
+def bootstrap_interval(
+    right: Sequence[bool] | np.ndarray[Any, Any],
+    groups: Sequence[int] | np.ndarray[Any, Any],
+    /,
+    *,
+    level: float = 0.95,
+    rounds: int = 1000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Percentile interval of an accuracy, resampling whole pictures: their questions are not independent.
+
+    Parameters
+    ----------
+    right : sequence of bool, shape (n,)
+    groups : sequence of int, shape (n,)
+        The picture of each question.
+    level : float, optional
+    rounds : int, optional
+    seed : int, optional
+
+    Returns
+    -------
+    (low, high)
+        NaN for an empty input.
+    """
+    if len(right) == 0:
+        return math.nan, math.nan
+    _, index = np.unique(np.asarray(groups), return_inverse=True)
+    hits = np.bincount(index, weights=np.asarray(right, float))
+    sizes = np.bincount(index)
+    drawn = np.random.default_rng(seed).multinomial(len(hits), np.full(len(hits), 1 / len(hits)), size=rounds)
+    means = (drawn @ hits) / (drawn @ sizes)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def mme_scores(records: Iterable[dict[str, Any]], /) -> dict[str, float]:
+    """MME's score of each yes/no category: 100 accuracy + 100 share of pictures with both answers right.
+
+    Parameters
+    ----------
+    records : iterable of dict
+        Of one method, with `category`, `answer`, `image` and `right`.
+
+    Returns
+    -------
+    dict of str to float
+        In [0, 200].
+    """
+    by_image: dict[str, dict[int, list[bool]]] = defaultdict(lambda: defaultdict(list))
+    for record in records:
+        if record["answer"] in {"yes", "no"}:
+            by_image[record["category"]][record["image"]].append(bool(record["right"]))
+    scores = {}
+    for category, images in by_image.items():
+        answers = [right for rights in images.values() for right in rights]
+        both = [all(rights) for rights in images.values() if len(rights) == 2]
+        scores[category] = 100 * float(np.mean(answers)) + (100 * float(np.mean(both)) if both else 0.0)
+    return scores
+
+
+def summarize(records: Iterable[dict[str, Any]], /, *, baseline: str = BASELINE) -> dict[str, Any]:
+    """All numbers of an evaluation, ready for JSON.
+
+    Parameters
+    ----------
+    records : iterable of dict
+        With `method`, `index`, `image`, `category`, `size`, `answer` and `right`.
+    baseline : str, optional
+        The method that the others are compared with, on the questions both answered.
+
+    Returns
+    -------
+    dict
+        `{"methods": {name: {"n", "accuracy", "interval", "by_category", "by_size", "by_category_and_size", "mme",
+        "vs_greedy": {"n", "difference", "z", "p", "won", "lost"}}}}`; the last key is `vs_<baseline>` and absent for
+        the baseline itself.
+    """
+    by_method: dict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
+    for record in records:
+        by_method[record["method"]][record["index"]] = record
+    base = by_method.get(baseline, {})
+    methods = {}
+    for name, answered in by_method.items():
+        rows = [answered[index] for index in sorted(answered)]
+        right = np.array([bool(row["right"]) for row in rows])
+        entry: dict[str, Any] = {
+            "n": len(rows),
+            "accuracy": float(right.mean()),
+            "interval": list(bootstrap_interval(right, [row["image"] for row in rows])),
+            "by_category": _means(rows, right, lambda row: row["category"]),
+            "by_size": _means(rows, right, lambda row: row["size"]),
+            "by_category_and_size": _means(rows, right, lambda row: f"{row['category']}/{row['size']}"),
+            "mme": mme_scores(rows),
+        }
+        if name != baseline and base:
+            entry[f"vs_{baseline}"] = compare(answered, base)
+        methods[name] = entry
+    return {"methods": methods}
+
+
+def compare(first: dict[int, dict[str, Any]], second: dict[int, dict[str, Any]], /) -> dict[str, Any]:
+    """Paired difference of two methods' records (by question index), on the questions both answered."""
+    shared = sorted(first.keys() & second.keys())
+    a, b = (np.array([bool(rows[index]["right"]) for index in shared], bool) for rows in (first, second))
+    test = mcnemar(a, b)
+    difference = float(a.mean() - b.mean()) if shared else math.nan
+    return {"n": len(shared), "difference": difference, "z": test.z, "p": test.p, "won": test.won, "lost": test.lost}
+
+
+def _means(rows: list[dict[str, Any]], right: np.ndarray[Any, Any], key: Any) -> dict[str, float]:
+    keys = [key(row) for row in rows]
+    return {k: float(right[[i for i, other in enumerate(keys) if other == k]].mean()) for k in dict.fromkeys(keys)}
+
+
+def table(summary: dict[str, Any], /, *, columns: str = "by_category", baseline: str = BASELINE) -> str:
+    """A Markdown table of a summary: one row a method; accuracy, its 95 % interval, the columns, and the paired test.
+
+    Parameters
+    ----------
+    summary : dict
+        From `summarize`.
+    columns : str, optional
+        `"by_category"`, `"by_size"`, `"by_category_and_size"` or `"mme"`.
+    baseline : str, optional
+
+    Returns
+    -------
+    str
+    """
+    methods = summary["methods"]
+    if not methods:
+        return "No answers yet."
+    names = list(dict.fromkeys(name for entry in methods.values() for name in entry[columns]))
+    digits = 1 if columns == "mme" else 3
+    head = ["method", "n", "all", "95 %", *names, f"vs {baseline}", "z", "p"]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for method, entry in methods.items():
+        low, high = entry["interval"]
+        cells = [method, str(entry["n"]), f"{entry['accuracy']:.3f}", f"{low:.3f}–{high:.3f}"]
+        cells += [f"{entry[columns][name]:.{digits}f}" if name in entry[columns] else "" for name in names]
+        test = entry.get(f"vs_{baseline}")
+        cells += [f"{test['difference']:+.3f}", f"{test['z']:.1f}", f"{test['p']:.1g}"] if test else ["", "", ""]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def plot_accuracy(summary: dict[str, Any], path: str | Path, /, *, columns: str = "by_size") -> Path:
+    """Draw accuracy per method and column to an image file; bars in groups.
+
+    Parameters
+    ----------
+    summary : dict
+        From `summarize`.
+    path : str or Path
+        A file that matplotlib can write.
+    columns : str, optional
+        `"by_size"` or `"by_category"`.
+
+    Returns
+    -------
+    Path
+    """
+    from matplotlib.figure import Figure
+
+    methods = summary["methods"]
+    names = list(dict.fromkeys(name for entry in methods.values() for name in entry[columns]))
+    figure = Figure(figsize=(1.2 + 0.9 * len(names) + 0.12 * len(names) * len(methods), 4), layout="constrained")
+    axes = figure.subplots()
+    width = 0.85 / max(1, len(methods))
+    for k, (method, entry) in enumerate(methods.items()):
+        at = np.arange(len(names)) + (k - (len(methods) - 1) / 2) * width
+        axes.bar(at, [entry[columns].get(name, math.nan) for name in names], width, label=method)
+    axes.set(xticks=range(len(names)), ylim=(0, 1), ylabel="accuracy")
+    axes.set_xticklabels(names)
+    axes.legend(fontsize="small", ncols=2, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    figure.savefig(path)
+    return Path(path)

@@ -1,0 +1,310 @@
+"""Greedy, PM, its ablations, the alternatives and the controls, for single-token answers in batches.
+
+Plain forward passes of any transformers model of the Llava family with one square image (`scenes` are square) and
+answers of one token, such as the demo model: everything a question needs is the logits of its last token. Methods of a
+batch share the plain pass and the heatmap. For other models use `PerceptionMagnifier` and `generate`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pmtools import _checks, heatmaps
+from pmtools._magnify import fit_warp
+from pmtools.alternatives import ALTERNATIVES
+from pmtools.evaluation.scenes import SceneItem
+from pmtools.frames import crop as crop_frame
+from pmtools.frames import pad_to_square
+from pmtools.marginals import DEFAULT_FLOOR
+from pmtools.perception import perception_map
+from pmtools.refinement import refine
+from pmtools.warp import Warp
+
+__all__ = ["METHODS", "SceneMethods", "Settings", "best_window"]
+
+METHODS = {
+    "greedy": "the plain image",
+    "pm": "Perception Magnifier: refined map of the layers from `start_layer` on, magnified",
+    "pm-no-refinement": "the first pass's map",
+    "pm-single-layer": "the map of layer `start_layer` alone, refined",
+    "pm-neither": "the first pass's map of layer `start_layer` alone",
+    "blur": "background blurred, by PM's map",
+    "mask": "background dimmed to black, by PM's map",
+    "bbox": "a red box drawn around the heaviest region of PM's map",
+    "crop": "the box around all that PM's map marks",
+    "window": "the square window that stands out most in PM's heatmap (ViCrop's search)",
+    "window+original": "the image and that window, two images in one prompt, as ViCrop does",
+    "uniform": "control: magnified by a constant map",
+    "shuffled": "control: PM's map with its cells in random order",
+    "rolled": "control: PM's map moved to a random place",
+    "oracle": "control: magnified by the true boxes of the objects asked about",
+    "oracle-crop": "control: the box around the true boxes",
+}
+"""Names of the methods and what the model sees."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Hyper-parameters of PM for one model; the names are those of `PerceptionMagnifier`."""
+
+    start_layer: int = 3
+    gain: float = 10.0
+    kernel_size: int = 3
+    threshold: float = 0.3
+    max_iterations: int = 8
+    marginal: str = "max"
+    floor: float = DEFAULT_FLOOR
+
+
+class SceneMethods:
+    """Answers batches of scene questions with the methods of `METHODS`; an `Answerer` for `run_scenes`.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        Of the Llava family: one image placeholder, `<image>`, a square token grid.
+    processor : transformers.ProcessorMixin
+        Of that model; its tokenizer pads on the left.
+    settings : Settings, optional
+    prompt : callable, optional
+        Makes the text for a question and a number of images. Default: placeholders, then the question.
+    seed : int, optional
+        Of the random controls; each question has its own stream.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        processor: Any,
+        /,
+        *,
+        settings: Settings | None = None,
+        prompt: Callable[[str, int], str] | None = None,
+        seed: int = 0,
+    ) -> None:
+        if processor.tokenizer.padding_side != "left":
+            raise ValueError('`processor` must pad on the left; set `processor.tokenizer.padding_side = "left"`')
+        self.model, self.processor = model, processor
+        self.settings = settings or Settings()
+        self.prompt = prompt or (lambda question, images: "<image>" * images + question)
+        self.seed = seed
+        layers = model.config.get_text_config().num_hidden_layers
+        _checks.whole_number(self.settings.start_layer, "start_layer", minimum=1, maximum=layers)
+
+    def __call__(self, items: Sequence[SceneItem], methods: Sequence[str], /) -> dict[str, list[str]]:
+        """Replies of each method to each item.
+
+        Parameters
+        ----------
+        items : sequence of SceneItem
+        methods : sequence of str
+            Keys of `METHODS`.
+
+        Returns
+        -------
+        dict of str to list of str
+        """
+        for method in methods:
+            _checks.choice(method, "methods", METHODS)
+        batch = _Batch(self, items)
+        return {method: batch.answer(method) for method in methods}
+
+
+class _Batch:
+    """One batch: the plain pass and the maps, computed once and on demand."""
+
+    def __init__(self, methods: SceneMethods, items: Sequence[SceneItem]) -> None:
+        self.methods, self.items = methods, items
+        self.model, self.settings = methods.model, methods.settings
+        self.images = [item.image for item in items]
+        self._heat: dict[tuple[bool, bool], np.ndarray[Any, Any]] = {}
+        self._plain: Any = None
+
+    # --- the model ------------------------------------------------------------------------------------------------
+
+    def _inputs(self, images: Sequence[Any], *, per_question: int = 1) -> dict[str, Any]:
+        texts = [self.methods.prompt(item.question.text, per_question) for item in self.items]
+        inputs = self.methods.processor(images=list(images), text=texts, return_tensors="pt", padding=True)
+        return {
+            key: value.to(self.model.device, self.model.dtype if key == "pixel_values" else None)
+            for key, value in inputs.items()
+        }
+
+    def _replies(self, logits: Any) -> list[str]:
+        tokenizer = self.methods.processor.tokenizer
+        return [str(tokenizer.decode([token])).strip() for token in logits[:, -1].argmax(-1).tolist()]
+
+    def _see(self, images: Sequence[Any], *, per_question: int = 1) -> list[str]:
+        """Replies to other images, `per_question` after one another for each question."""
+        import torch
+
+        with torch.inference_mode():
+            output = self.model(**self._inputs(images, per_question=per_question), use_cache=False, logits_to_keep=1)
+        return self._replies(output.logits)
+
+    def _plain_pass(self) -> Any:
+        """Logits and per-layer maps of the plain image, and a function for passes with hidden tokens."""
+        import torch
+
+        if self._plain is None:
+            inputs = self._inputs(self.images)
+            columns = (inputs["input_ids"] == self.model.config.image_token_id).nonzero()[:, 1]
+            columns = columns.reshape(len(self.items), -1)
+            with torch.inference_mode():
+                # the picture is encoded once; passes with hidden tokens differ in the attention mask alone
+                embedded = self.model.get_input_embeddings()(inputs["input_ids"])
+                features = self.model.get_image_features(pixel_values=inputs["pixel_values"]).pooler_output
+                rows = torch.arange(len(self.items), device=columns.device)[:, None]
+                embedded[rows, columns] = torch.stack(list(features)).to(embedded.dtype)
+
+            def attend(visible: Any = None) -> tuple[Any, np.ndarray[Any, Any]]:
+                from pmtools.adapters.attention import capture_attention
+
+                mask = inputs["attention_mask"].clone()
+                if visible is not None:
+                    hidden = ~torch.as_tensor(visible.reshape(len(self.items), -1), device=mask.device)
+                    mask[rows, columns] = mask[rows, columns].masked_fill(hidden, 0)
+                with torch.inference_mode(), capture_attention(self.model, columns) as tap:
+                    output = self.model(inputs_embeds=embedded, attention_mask=mask, use_cache=False, logits_to_keep=1)
+                    maps = tap.maps.float().cpu().numpy()  # (batch, layers, tokens)
+                side = round(maps.shape[-1] ** 0.5)
+                return output.logits, maps.reshape(*maps.shape[:2], side, side)
+
+            logits, maps = attend()
+            self._plain = (logits, maps, attend)
+        return self._plain
+
+    def _heatmap(self, *, refined: bool = True, all_layers: bool = True) -> np.ndarray[Any, Any]:
+        """Heatmaps (batch, h, w)."""
+        key = (refined, all_layers)
+        if key not in self._heat:
+            _, first, attend = self._plain_pass()
+            start = self.settings.start_layer - 1
+            layers = slice(start, None) if all_layers else slice(start, start + 1)
+
+            def layer_mean(visible: Any) -> np.ndarray[Any, Any]:
+                maps = first if visible is None else attend(visible)[1]
+                mean: np.ndarray[Any, Any] = maps[:, layers].mean(axis=1)
+                return mean
+
+            if refined:
+                found = refine(
+                    layer_mean, threshold=self.settings.threshold, max_iterations=self.settings.max_iterations
+                )
+                self._heat[key] = np.asarray(found.aggregate)
+            else:
+                self._heat[key] = layer_mean(None)
+        return self._heat[key]
+
+    # --- the methods ----------------------------------------------------------------------------------------------
+
+    def answer(self, method: str) -> list[str]:
+        if method == "greedy":
+            return self._replies(self._plain_pass()[0])
+        if method.startswith("pm"):
+            refined = method in {"pm", "pm-single-layer"}
+            all_layers = method in {"pm", "pm-no-refinement"}
+            return self._magnified(self._heatmap(refined=refined, all_layers=all_layers))
+        if method in ALTERNATIVES:
+            maps = perception_map(self._heatmap(), gain=self.settings.gain, kernel_size=self.settings.kernel_size)
+            edit: Any = ALTERNATIVES[method]
+            return self._see([_squared(edit(image, m).image) for image, m in zip(self.images, maps, strict=True)])
+        if method.startswith("window"):
+            windows = [
+                crop_frame((image.height, image.width), best_window(heat, size_hw=(image.height, image.width))).image(
+                    image
+                )
+                for image, heat in zip(self.images, self._heatmap(), strict=True)
+            ]
+            if method == "window":
+                return self._see(windows)
+            pairs = [image for pair in zip(self.images, windows, strict=True) for image in pair]
+            return self._see(pairs, per_question=2)
+        if method == "oracle":
+            return self._see([self._oracle(k).image(image) for k, image in enumerate(self.images)])
+        if method == "oracle-crop":
+            cut = ALTERNATIVES["crop"]
+            return self._see([_squared(cut(image, self._truth(k)).image) for k, image in enumerate(self.images)])
+        control = heatmaps.CONTROLS[method]
+        streams = [np.random.default_rng((self.methods.seed, item.index)) for item in self.items]
+        return self._magnified(
+            np.stack([control(heat, rng=rng) for heat, rng in zip(self._heatmap(), streams, strict=True)])
+        )
+
+    def _magnified(self, heat: np.ndarray[Any, Any]) -> list[str]:
+        s = self.settings
+        warps = fit_warp(
+            heat,
+            source_hw=(self.images[0].height, self.images[0].width),
+            gain=s.gain,
+            kernel_size=s.kernel_size,
+            marginal=s.marginal,
+            floor=s.floor,
+        )
+        return self._see([warp.image(image) for warp, image in zip(warps, self.images, strict=True)])
+
+    def _truth(self, k: int) -> np.ndarray[Any, Any]:
+        """Map of the true boxes, a fifth larger on every side."""
+        boxes = self.items[k].relevant_boxes_xyxy
+        if not len(boxes):
+            return np.ones((1, 1))
+        margin = 0.2 * (boxes[:, 2:] - boxes[:, :2])
+        grown = np.concatenate([boxes[:, :2] - margin, boxes[:, 2:] + margin], axis=1)
+        return heatmaps.from_boxes(grown, source_hw=(self.images[k].height, self.images[k].width))
+
+    def _oracle(self, k: int) -> Warp:
+        size = (self.images[k].height, self.images[k].width)
+        return Warp.from_map(self._truth(k), source_hw=size, floor=max(self.settings.floor, 0.02))
+
+
+def best_window(heat: np.ndarray[Any, Any], /, *, size_hw: tuple[int, int]) -> tuple[int, int, int, int]:
+    """ViCrop's search: the square window that stands out most from its neighbours, in pixels `(x0, y0, x1, y1)`.
+
+    Sides are 1, 1.2, .. 2 quarters of the image, the model's input when the original is four times as large; windows lie
+    on the token grid.
+
+    Parameters
+    ----------
+    heat : array of shape (h, w)
+    size_hw : (int, int)
+
+    Returns
+    -------
+    (int, int, int, int)
+
+    References
+    ----------
+    - ViCrop, [arXiv:2502.17422](https://arxiv.org/abs/2502.17422)
+    """
+    h, w = heat.shape
+    total = np.zeros((h + 1, w + 1))
+    total[1:, 1:] = heat.cumsum(axis=0).cumsum(axis=1)
+    best, best_score = (0, 0, size_hw[1], size_hw[0]), -np.inf
+    for ratio in (1.0, 1.2, 1.4, 1.6, 1.8, 2.0):
+        side = max(1, round(ratio * min(h, w) / 4))
+        sums = total[side:, side:] - total[:-side, side:] - total[side:, :-side] + total[:-side, :-side]
+        y, x = np.unravel_index(np.argmax(sums), sums.shape)
+        around = [
+            sums[y + dy, x + dx]
+            for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1))
+            if 0 <= y + dy < sums.shape[0] and 0 <= x + dx < sums.shape[1]
+        ]
+        score = (sums[y, x] - (np.mean(around) if around else 0.0)) / side**2
+        if score > best_score:
+            best_score = score
+            edges_x, edges_y = (
+                np.array([k, k + side]) * n // m for k, n, m in ((x, size_hw[1], w), (y, size_hw[0], h))
+            )
+            best = (int(edges_x[0]), int(edges_y[0]), int(edges_x[1]), int(edges_y[1]))
+    return best
+
+
+def _squared(image: Any) -> Any:
+    """An image on a gray square, as Llava was trained to see images that are not square."""
+    if image.width == image.height:
+        return image
+    return pad_to_square((image.height, image.width)).image(image, fill=115)

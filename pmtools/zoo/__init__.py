@@ -1,0 +1,135 @@
+"""The embedded demo model: a small Llava trained here from nothing, shipped in the package.
+
+>>> demo = demo_model()                                                                             # doctest: +SKIP
+>>> demo.ask(image, "Is there a red circle in this image?")                                         # doctest: +SKIP
+'yes'
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = ["DEMO_MODEL", "DemoModel", "UnknownWordsError", "demo_model"]
+
+DEMO_MODEL = Path(__file__).parent / "demo_model"
+"""The folder of the shipped model; `from_pretrained` reads it."""
+
+
+class UnknownWordsError(ValueError):
+    """A question holds words outside the demo model's vocabulary."""
+
+
+@dataclass(frozen=True)
+class DemoModel:
+    """A model with all that goes with it.
+
+    Attributes
+    ----------
+    model : transformers.LlavaForConditionalGeneration
+        In evaluation mode.
+    processor : transformers.LlavaProcessor
+    settings : dict
+        Arguments of `PerceptionMagnifier` chosen for this model on its tuning split.
+    """
+
+    model: Any
+    processor: Any
+    settings: dict[str, Any]
+
+    def prompt(self, question: str, /, *, images: int = 1) -> str:
+        """The text that the processor takes for a question.
+
+        Parameters
+        ----------
+        question : str
+        images : int, optional
+            Pictures that go with it.
+
+        Returns
+        -------
+        str
+
+        Raises
+        ------
+        UnknownWordsError
+            If the question has words that the model does not know; the message lists those that it does.
+        """
+        check_question(question)
+        text = question.strip()
+        return "<image>" * images + (text if text.endswith("?") else text.rstrip(".") + "?")
+
+    def ask(self, image: Any, question: str, /) -> str:
+        """Answer a question about an image, without any magnification.
+
+        Parameters
+        ----------
+        image : PIL image
+        question : str
+
+        Returns
+        -------
+        str
+        """
+        inputs = self.processor(images=[image.convert("RGB")], text=self.prompt(question), return_tensors="pt")
+        generated = self.model.generate(**inputs, max_new_tokens=2, do_sample=False)
+        reply = generated[0, inputs["input_ids"].shape[1] :]
+        return str(self.processor.tokenizer.decode(reply, skip_special_tokens=True)).strip()
+
+
+def check_question(question: str, /) -> None:
+    """Raise `UnknownWordsError` where the demo model could not read a question.
+
+    Parameters
+    ----------
+    question : str
+    """
+    from pmtools.evaluation.scene_drawing import COLORS, SHAPES
+    from pmtools.zoo.vocabulary import unknown_words
+
+    if not isinstance(question, str) or not question.strip():
+        raise TypeError(f"`question` must be a text that is not empty, got {question!r}")
+    unknown = unknown_words(question)
+    if unknown:
+        raise UnknownWordsError(
+            f"`question` must use the demo model's words, got {', '.join(map(repr, unknown))}; it knows the colors "
+            f"{', '.join(COLORS)}, the shapes {', '.join(SHAPES)}, numbers up to six, and asks such as 'Is there a red circle in "
+            "this image?', 'Is the star blue?', 'What color is the star?', 'What shape is the red object?', 'How many red "
+            "objects are there in this image?', 'Are there two crosses in this image?', 'Is the circle to the left of / to the "
+            "right of / above / below the star?'. Another model (`--model`) knows more"
+        )
+
+
+def demo_model(folder: str | Path | None = None, /, *, dtype: Any = None) -> DemoModel:
+    """Load the embedded demo model; nothing is downloaded.
+
+    Parameters
+    ----------
+    folder : str or Path, optional
+        Another model of the same kind, as `python -m pmtools.zoo.training` writes it.
+    dtype : torch.dtype, optional
+        Default: float32; the weights are stored in float16.
+
+    Returns
+    -------
+    DemoModel
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder holds no model.
+    """
+    import torch
+    from transformers import AutoProcessor, LlavaForConditionalGeneration
+
+    path = DEMO_MODEL if folder is None else Path(folder)
+    if not (path / "model.safetensors").is_file():
+        raise FileNotFoundError(
+            f"no model in {path}; train one with `python -m pmtools.zoo.training --out DIR` and pass DIR/model"
+        )
+    model = LlavaForConditionalGeneration.from_pretrained(path, dtype=dtype or torch.float32).eval()
+    settings_file = path / "settings.json"
+    settings = json.loads(settings_file.read_text()) if settings_file.is_file() else {}
+    return DemoModel(model, AutoProcessor.from_pretrained(path), settings)
