@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import resource
 import shutil
 import signal
 import struct
@@ -22,8 +21,6 @@ from typer.testing import CliRunner
 
 import pmtools
 from pmtools import heatmaps, io
-
-pytest.importorskip("typer")
 
 BOX, BOX_TEXT = (12.0, 20.0, 30.0, 36.0), "12,20,30,36"
 
@@ -248,6 +245,21 @@ def test_unmagnify_undoes_magnify():
     assert error.mean() < 1  # grey levels: the box was magnified, so it comes back
 
 
+def test_unmagnify_mixes_no_labels():
+    save("a.png")
+    run("magnify", "a.png", "--box", BOX_TEXT, "-o", "b.png", "--warp", "w.json")
+    labels = Image.fromarray(np.random.default_rng(0).choice(np.uint8([0, 7, 200]), (48, 64)))
+    palette = labels.copy().convert("P")
+    palette.putpalette([0, 0, 0] * 256)  # all labels look alike
+    for name, image in {"grey.png": labels, "palette.png": palette}.items():
+        image.save(name)
+        run("unmagnify", name, "--mask", "--warp", "w.json", "-o", f"back_{name}")
+        warp = pmtools.Warp.from_dict(io.read_json("w.json"))
+        found = np.asarray(io.read_image(f"back_{name}"))
+        np.testing.assert_array_equal(found, warp.inverse_mask(np.asarray(labels)))
+        assert set(np.unique(found)) == {0, 7, 200}
+
+
 # ------------------------------------------------------------------------------------------ resuming, reporting
 
 
@@ -450,6 +462,8 @@ def test_a_full_disk_leaves_nothing_half_written():
     rng = np.random.default_rng(0)
     io.write_image(rng.integers(0, 256, (200, 200, 3), dtype=np.uint8), "a.png")
 
+    resource = pytest.importorskip("resource")
+
     def little_space():
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 
@@ -592,3 +606,22 @@ def test_a_terminal_sees_progress_a_dumb_one_only_lines():
     assert "3/3" in lively
     assert lively.endswith("3 magnified\r\n")
     assert on_a_terminal(*arguments, "dumb", TERM="dumb") == "3 magnified\r\n"
+
+
+def test_the_commands_of_the_manual_run():
+    page = Path(__file__).parents[1] / "docs/howto/command_line.md"
+    blocks = re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    script = "\n".join(block for block in blocks if "pip install" not in block)
+    assert script.count("pmtools ") >= 9
+    save("photo.jpg", size_hw=(400, 500))
+    save("photos/a.png")
+    save("more/deep/b.png")
+    io.write_image(np.eye(5, dtype=np.uint8), "map.png")
+    io.write_json([{"bbox": [130, 110, 200, 240], "label": "cup"}], "labels.json")
+    Path("detections.csv").write_text("label,xmin,ymin,xmax,ymax\ncup,130,110,200,240\n")
+    setup = f'set -euo pipefail\npmtools() {{ "{sys.executable}" -m pmtools "$@"; }}\n'
+    result = subprocess.run(["bash", "-c", setup + script], capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)[0]["label"] == "cup"
+    assert files_below("magnified") == ["a.png", "b.png"]
+    assert {"back.png", "what_happened.png", "labels_magnified.json"} <= set(files_below("."))

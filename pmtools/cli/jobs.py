@@ -195,6 +195,7 @@ def run_jobs(
     _make_folders(todo)
     interrupted = False
     with progress(len(todo), done) as (console, step), ThreadPoolExecutor(min(workers, len(todo)) or 1) as pool:
+        futures: dict[Future[Any], Job] = {}
 
         def settle(future: Future[Any]) -> None:
             result = results[futures[future]] = _result(futures[future], future)
@@ -202,8 +203,9 @@ def run_jobs(
                 console.print(f"failed: {result.error}")
             step()
 
-        futures = {pool.submit(work, job): job for job in todo}
         try:
+            for job in todo:
+                futures[pool.submit(work, job)] = job
             for future in as_completed(futures):
                 settle(future)
         except KeyboardInterrupt:
@@ -212,7 +214,7 @@ def run_jobs(
             for future in futures:
                 if futures[future] not in results:
                     settle(future)
-    ordered = [results[job] for job in jobs]
+    ordered = [results.get(job) or Result(job, "not started") for job in jobs]
     if as_json:
         typer.echo(json.dumps({**_counts(ordered), "files": [result.to_dict() for result in ordered]}, indent=1))
     for line in _closing_lines(ordered, done, interrupted):
