@@ -157,7 +157,8 @@ def _from_array(array: Any, mode: str, original: Any) -> Any:
         )
     else:
         stored = {"I;16B": ">u2", "I;16": "<u2", "I;16L": "<u2"}.get(mode, array.dtype)
-        image = Image.frombytes(mode, size, np.ascontiguousarray(array, dtype=stored).tobytes())
+        data = np.ascontiguousarray(array, dtype=stored)
+        image = Image.frombuffer(mode, size, data, "raw", mode, 0, 1)  # shares the memory where Pillow can
     if mode in ("P", "PA") and original.palette is not None:
         image.putpalette(original.palette)
     image.info = dict(original.info)

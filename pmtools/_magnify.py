@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from pmtools import _array, _checks, _images, marginals
+import numpy as np
+
+from pmtools import _array, _checks, _images, _kernel, marginals
 from pmtools.perception import perception_map
 from pmtools.typing import Array, Heatmap, Image, SizeHW
 from pmtools.warp import Warp
+
+#: Images of a list from this size on share the processors.
+_THREAD_PIXELS = 512 * 512
 
 
 def magnify(
@@ -88,13 +93,22 @@ def magnify(
     if isinstance(image, (list, tuple)):
         maps = _one_each(heatmap, len(image))
         options.update(size_hw=size_hw, antialias=antialias, channel_axis=channel_axis)
-        return [magnify(each, its_map, **options) for each, its_map in zip(image, maps, strict=True)]
-    pixels = _images.unpack(image, channel_axis=channel_axis).values
-    source_hw = (int(pixels.shape[1]), int(pixels.shape[2]))
+        pairs = list(zip(image, maps, strict=True))
+        each = _kernel.map_threads if all(_is_worth_a_thread(one) for one in image) else map
+        return list(each(lambda pair: magnify(*pair, **options), pairs))
+    pixels = _images.unpack(image, channel_axis=channel_axis)
+    source_hw = (int(pixels.values.shape[1]), int(pixels.values.shape[2]))
     size_hw = None if size_hw is None else _checks.size_hw(size_hw, "size_hw")
-    heatmap = _array.asarray_like(_array.asarray(heatmap, "heatmap"), pixels)
+    heatmap = _array.asarray_like(_array.asarray(heatmap, "heatmap"), pixels.values)
     warp = fit_warp(heatmap, source_hw=source_hw, target_hw=size_hw, **options)
-    return warp.image(image, antialias=antialias, channel_axis=channel_axis)
+    return warp._resample(pixels, image, 0, antialias=antialias, nearest=False)  # `warp.image`, but opened only once
+
+
+def _is_worth_a_thread(image: Any) -> bool:
+    """Whether pixels outweigh Python, in main memory; PyTorch's threads would not know of `no_grad` outside."""
+    if _array.is_pil(image):
+        return bool(image.width * image.height >= _THREAD_PIXELS)
+    return isinstance(image, np.ndarray) and image.size >= 3 * _THREAD_PIXELS
 
 
 def _one_each(heatmap: Any, n: int) -> list[Any]:

@@ -82,13 +82,13 @@ def footprints(axis: AxisMap) -> list[Footprints]:
     list of Footprints
     """
     xp = _array.namespace(axis.like)
-    axis = axis.expanded(axis.batch_size or 1) if axis.batch_size is None else axis
-    n, m = axis.batch_size or 1, axis.target_size
+    n, m = axis.batch_size, axis.target_size
     half_steps = _array.arange(2 * m + 1, axis.like) / 2.0  # edges and centres of the output pixels in turn
-    position = axis.backward(xp.broadcast_to(half_steps, (n, 2 * m + 1)))
-    visible = _array.to_numpy(axis.window)
+    position = axis.backward(half_steps if n is None else xp.broadcast_to(half_steps, (n, 2 * m + 1)))
+    position = xp.reshape(position, (-1, 2 * m + 1))
+    visible = _array.to_numpy(axis.window).reshape(-1, 2)
     result = []
-    for i in range(n):
+    for i in range(n or 1):
         low, high = float(visible[i, 0]), float(visible[i, 1])
         cut = xp.clip(position[i, ...], low, high)
         centre = position[i, 1::2]
