@@ -1,5 +1,6 @@
 """Captured attention against `output_attentions=True` with eager attention, for every family and kind of forward pass."""
 
+import contextlib
 import threading
 from functools import cache
 
@@ -132,9 +133,9 @@ def test_a_static_cache_too():
 def test_everything_is_restored_after_an_exception():
     (model, _), inputs = pair("llava"), inputs_of("llava")
     columns = image_columns(model, inputs["input_ids"])
-    with pytest.raises(KeyError, match="mine"), capture_attention(model, columns) as tap:
+    with contextlib.suppress(KeyError), capture_attention(model, columns) as tap:
         assert model.get_decoder().config._attn_implementation != "sdpa"
-        raise KeyError("mine")
+        raise KeyError
     assert model.get_decoder().config._attn_implementation == "sdpa"
     with torch.no_grad():
         model(**inputs)

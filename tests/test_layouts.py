@@ -68,7 +68,12 @@ def test_a_painted_spot_changes_the_token_that_covers_it(family, size):
     for grid in grids:
         x0, y0, x1, y1 = grid.box_xyxy
         rows, columns = grid.shape_hw
-        for row, column in [(0, 0), (rows - 1, columns - 1), (0, columns - 1), *rng.integers(0, (rows, columns), (2, 2))]:
+        for row, column in [
+            (0, 0),
+            (rows - 1, columns - 1),
+            (0, columns - 1),
+            *rng.integers(0, (rows, columns), (2, 2)),
+        ]:
             x = (x0 + (column + 0.5) * (x1 - x0) / columns) * width
             y = (y0 + (row + 0.5) * (y1 - y0) / rows) * height
             if not (4 < x < width - 4 and 4 < y < height - 4):  # a cell of padding
@@ -99,7 +104,9 @@ def test_several_images_in_left_padded_prompts(family):
     processor = processor_of(family)
     layout = image_token_layout(tiny_model(family), processor.image_processor)
     images = [[Image.new("RGB", (120, 90))], [Image.new("RGB", (70, 100)), Image.new("RGB", (60, 60))]]
-    inputs = processor(images=images, text=["a <image>", "b <image><image> and more"], return_tensors="pt", padding=True)
+    inputs = processor(
+        images=images, text=["a <image>", "b <image><image> and more"], return_tensors="pt", padding=True
+    )
     sizes = [[(im.height, im.width) for im in row] for row in images]
     tokens = ImageTokens(layout, inputs["input_ids"], sizes)
     ids = inputs["input_ids"].gather(1, tokens.columns.clamp(min=0))

@@ -2,8 +2,8 @@ r"""What the last query of a forward pass attends to, captured while the model r
 
 transformers lets anyone register an attention function by name. For the time of a `with` block the text model's
 configuration names one that calls the function it stands for and adds one row of scores per layer,
-$\mathrm{softmax}(q_{last} K^\top / \sqrt d)$, kept at the wanted columns only. Nothing of the model is patched, no attention
-matrix is built, and the output is bit for bit what it was.
+$\mathrm{softmax}(q_{last} K^\top / \sqrt d)$, kept at the wanted columns only. Nothing of the model is patched, no
+attention matrix is built, and the output is bit for bit what it was.
 
 Knows nothing of images: columns are key positions.
 
@@ -65,7 +65,7 @@ class AttentionTap:
         missing = [layer for layer in self.layers if layer not in self._rows]
         if missing:
             raise RuntimeError(
-                f"no attention was captured in layers {missing}: run the model inside the `with` block first, once per reading"
+                f"no attention was captured in layers {missing}: run the model inside the `with` block first"
             )
         first = self._rows[self.layers[0]]
         return torch.stack([self._rows[layer].to(first.device) for layer in self.layers], dim=1)
@@ -85,8 +85,9 @@ def capture_attention(
 ) -> Iterator[AttentionTap]:
     r"""Capture what the last query attends to at some key positions, in every forward pass inside the block.
 
-    Per layer, $\max_h \mathrm{softmax}_k(q_h \cdot k_h)$ with the model's own scaling, mask, soft cap and key-value groups, in float32.
-    The model may run prefill or decoding steps, with any cache and any registered attention implementation but "flex_attention".
+    Per layer, $\max_h \mathrm{softmax}_k(q_h \cdot k_h)$ with the model's own scaling, mask, soft cap and key-value
+    groups, in float32. The model may run prefill or decoding steps, with any cache and any registered attention
+    implementation but "flex_attention".
 
     Parameters
     ----------
@@ -107,14 +108,14 @@ def capture_attention(
     Raises
     ------
     TypeError, ValueError
-        If `columns` is not an integer tensor of shape (B, n), `layers` names a layer that the model has not, or the model
-        does not take its attention from the registry. A forward pass raises `ValueError` if its batch is not that of `columns`, or if a
-        sliding-window layer may have dropped keys, which would shift the columns.
+        If `columns` is not an integer tensor of shape (B, n), `layers` names a layer that the model has not, or the
+        model does not take its attention from the registry. A forward pass raises `ValueError` if its batch is not
+        that of `columns`, or if a sliding-window layer may have dropped keys, which would shift the columns.
 
     Notes
     -----
-    The configuration's attention implementation is restored on every exit, also after an exception. Recording is per thread;
-    the configuration is shared, so other threads may run the same model meanwhile and record nothing.
+    The configuration's attention implementation is restored on every exit, also after an exception. Recording is per
+    thread; the configuration is shared, so other threads may run the same model meanwhile and record nothing.
 
     Examples
     --------
@@ -162,7 +163,7 @@ def text_decoder(model: Any) -> Any:
 
 @contextmanager
 def _redirected(decoder: Any) -> Iterator[None]:
-    """The decoder's configurations name the recording function; counted, so that threads and nested blocks may share it."""
+    """The decoder's configurations name the recording function; threads and nested blocks share it by count."""
     configs = {id(item.config): item.config for item in decoder.modules() if hasattr(item, "config")}
     taken = []
     try:
@@ -257,7 +258,7 @@ def _row(
     if (sinks := options.get("s_aux")) is not None:  # a learned score that takes part in the softmax only
         scores = torch.cat([scores, sinks.float().reshape(1, -1, 1).expand(batch, -1, 1)], dim=-1)
 
-    share = scores.softmax(-1).gather(-1, columns.clamp(min=0)[:, None].expand(-1, n_heads, -1))
+    share: torch.Tensor = scores.softmax(-1).gather(-1, columns.clamp(min=0)[:, None].expand(-1, n_heads, -1))
     share = share * (columns >= 0)[:, None]  # (B, heads, n)
     return share if heads else share.amax(1)
 
@@ -269,6 +270,6 @@ def _check_columns(columns: torch.Tensor, batch: int, queries: int, keys: int, w
         )
     if window is not None and queries < keys >= window:
         raise ValueError(
-            f"a layer with a sliding window of {window} may have dropped keys, so columns no longer say where they are; "
-            "pass `layers=` without the sliding-window layers"
+            f"a layer with a sliding window of {window} may have dropped keys, so columns no longer say where they "
+            "are; pass `layers=` without the sliding-window layers"
         )

@@ -58,15 +58,16 @@ class ImageTokenLayout:
     image_token_id : int
         The id that stands for an image token in `input_ids`.
     grids : callable
-        `grids(size_hw, images)` gives the number of tokens of an image of that size, in a prompt with `images` images, and
-        its grids. Tokens that no grid names (row ends, class tokens) take part in nothing.
+        `grids(size_hw, images)` gives the number of tokens of an image of that size, in a prompt with `images` images,
+        and its grids. Tokens that no grid names (row ends, class tokens) take part in nothing.
     square : bool
         The image is padded to a square before the processor sees it.
     prefix_reuse : bool
         Whether the text before the first image may keep its keys and values when the image changes. False where image
         tokens see each other both ways or the mask is made from the whole sequence.
     heat_layers : tuple of int, optional
-        0-based layers whose attention tells where the model looks. Default: all; without the sliding-window ones for Gemma 3.
+        0-based layers whose attention tells where the model looks. Default: all; without the sliding-window ones for
+        Gemma 3.
     suffix_token_type : int, optional
         Token type of generated tokens when a sequence is encoded again; PaliGemma would see them both ways otherwise.
     encode_options : dict
@@ -110,9 +111,10 @@ def image_token_layout(model: Any, image_processor: Any, /) -> ImageTokenLayout:
     family = model.config.model_type
     if family not in LAYOUTS:
         raise ValueError(
-            f"`model` must be of a family with a known image-token layout ({', '.join(sorted(LAYOUTS))}), got {family!r}; "
-            f"write a function (config, image_processor) -> ImageTokenLayout that says how many tokens an image of a given "
-            f"size has and which part of it each covers, and put it into pmtools.adapters.layouts.LAYOUTS[{family!r}]"
+            f"`model` must be of a family with a known image-token layout ({', '.join(sorted(LAYOUTS))}), "
+            f"got {family!r}; write a function (config, image_processor) -> ImageTokenLayout that says how many tokens "
+            "an image of a given size has and which part of it each covers, and put it into "
+            f"pmtools.adapters.layouts.LAYOUTS[{family!r}]"
         )
     return LAYOUTS[family](model.config, image_processor)
 
@@ -120,7 +122,9 @@ def image_token_layout(model: Any, image_processor: Any, /) -> ImageTokenLayout:
 # ------------------------------------------------------------------------------------------------ the families
 
 
-def _one_grid(side: int, *, start: int = 0, square: bool = False) -> Callable[[SizeHW, int], tuple[int, list[TokenGrid]]]:
+def _one_grid(
+    side: int, *, start: int = 0, square: bool = False
+) -> Callable[[SizeHW, int], tuple[int, list[TokenGrid]]]:
     def grids(size_hw: SizeHW, images: int) -> tuple[int, list[TokenGrid]]:
         box = _padded_square(size_hw) if square else WHOLE_IMAGE
         return start + side * side, [TokenGrid(start, (side, side), box)]
@@ -155,7 +159,9 @@ def _paligemma(config: Any, image_processor: Any) -> ImageTokenLayout:
 def _gemma3(config: Any, image_processor: Any) -> ImageTokenLayout:
     """One pooled grid; sliding-window layers forget the image, so only the others tell where the model looks."""
     if getattr(image_processor, "do_pan_and_scan", False):
-        raise ValueError("`do_pan_and_scan` must be off for Gemma 3 here; its extra crops have no known place in the image")
+        raise ValueError(
+            "`do_pan_and_scan` must be off for Gemma 3 here; its extra crops have no known place in the image"
+        )
     full = tuple(i for i, kind in enumerate(config.text_config.layer_types) if kind == "full_attention")
     grids = _one_grid(math.isqrt(config.mm_tokens_per_image))
     return ImageTokenLayout(config.image_token_id, grids, prefix_reuse=False, heat_layers=full)
@@ -177,7 +183,7 @@ def _qwen_vl(config: Any, image_processor: Any) -> ImageTokenLayout:
 
 
 def _llava_next(config: Any, image_processor: Any) -> ImageTokenLayout:
-    """The whole image on one grid, then the tiles as one finer grid, without its padding, each row followed by one token."""
+    """The whole image on one grid, then its tiles as a finer one without padding, a token after each row."""
     side = config.vision_config.image_size // config.vision_config.patch_size
 
     def grids(size_hw: SizeHW, images: int) -> tuple[int, list[TokenGrid]]:
@@ -208,7 +214,7 @@ def _llava_onevision(config: Any, image_processor: Any) -> ImageTokenLayout:
 
 
 def _unpadded_tiles(size_hw: SizeHW, config: Any, side: int) -> tuple[SizeHW, tuple[float, float, float, float]]:
-    """The fine grid of the LLaVA-NeXT scheme: its shape once whole rows or columns of padding are cut, and what it covers.
+    """The fine grid of the LLaVA-NeXT scheme: its shape without whole rows or columns of padding, and what it covers.
 
     The image is resized into the best canvas, centred, and padded; tokens are cut by a rule of their own, so the grid
     may still cover a little padding or miss a little image. `box_xyxy` says which.
@@ -305,7 +311,7 @@ def _tiles_and_whole(rows: int, columns: int, side: int) -> tuple[int, list[Toke
 
 
 def pads_to_square(image_processor: Any, /) -> bool:
-    """Whether images are padded to a square first: the processor crops the centre, and would lose the rest, or pads itself."""
+    """Whether images are padded to a square first: the processor would crop their centre, or pads itself."""
     if getattr(image_processor, "image_grid_pinpoints", None) or not hasattr(image_processor, "do_center_crop"):
         return False
     return bool(image_processor.do_center_crop or getattr(image_processor, "do_pad", False))
@@ -360,9 +366,7 @@ class ImageTokens:
     columns: torch.Tensor
     coverage: torch.Tensor
 
-    def __init__(
-        self, layout: ImageTokenLayout, input_ids: torch.Tensor, sizes: Sequence[Sequence[SizeHW]], /
-    ) -> None:
+    def __init__(self, layout: ImageTokenLayout, input_ids: torch.Tensor, sizes: Sequence[Sequence[SizeHW]], /) -> None:
         import torch
 
         self._images: list[list[_PlacedImage]] = []
@@ -372,7 +376,9 @@ class ImageTokens:
             images, places = _place_images(layout, row_sizes, len(hits), row)
             self._images.append(images)
             columns.append(hits[torch.tensor(places, device=hits.device)])
-            coverage.append(torch.cat([part.coverage() for image in images for part in image.parts]).float().to(hits.device))
+            coverage.append(
+                torch.cat([part.coverage() for image in images for part in image.parts]).float().to(hits.device)
+            )
         pad = torch.nn.utils.rnn.pad_sequence
         self.columns = pad(columns, batch_first=True, padding_value=-1)
         self.coverage = pad(coverage, batch_first=True, padding_value=0.0)
@@ -402,8 +408,9 @@ class ImageTokens:
     def heatmaps(self, mass: torch.Tensor, /) -> list[list[torch.Tensor]]:
         r"""One heatmap per image, over its content: padding cut off, border cells by area, several grids as one.
 
-        $h_c = \sum_t s_{ct}\, m_t \,/\, \sum_t s_{ct}\, a_t$, with $m_t$ the mass of token $t$, $a_t$ its coverage and $s_{ct}$ the share of
-        its visible area in cell $c$: the mean attention of the tokens that show the cell, so that equal tokens give an equal map.
+        $h_c = \sum_t s_{ct}\, m_t \,/\, \sum_t s_{ct}\, a_t$, with $m_t$ the mass of token $t$, $a_t$ its coverage and
+        $s_{ct}$ the share of its visible area in cell $c$: the mean attention of the tokens that show the cell, so
+        that equal tokens give an equal map.
 
         Parameters
         ----------
@@ -448,7 +455,11 @@ class _PlacedGrid:
         """The values spread over `shape_hw` cells of the content, each over the cells that it meets."""
         x0, y0, x1, y1 = self.grid.box_xyxy
         rows, columns = self.grid.shape_hw
-        return _shares(y0, y1, rows, shape_hw[0]).to(values) @ self.cells(values) @ _shares(x0, x1, columns, shape_hw[1]).to(values).T
+        return (
+            _shares(y0, y1, rows, shape_hw[0]).to(values)
+            @ self.cells(values)
+            @ _shares(x0, x1, columns, shape_hw[1]).to(values).T
+        )
 
 
 @dataclass(frozen=True)
@@ -472,7 +483,7 @@ class _PlacedImage:
 
 
 def _overlaps(low: float, high: float, cells: int, targets: int) -> torch.Tensor:
-    """Share of each of `cells` equal cells of [low, high] in each of `targets` equal cells of [0, 1]: (targets, cells)."""
+    """Share of each of `cells` cells of [low, high] in each of `targets` cells of [0, 1]: (targets, cells)."""
     import torch
 
     edges = torch.linspace(low, high, cells + 1, dtype=torch.float64)
@@ -493,7 +504,9 @@ def _place_images(
     layout: ImageTokenLayout, sizes: Sequence[SizeHW], found: int, row: int
 ) -> tuple[list[_PlacedImage], list[int]]:
     """The images of one row, and the places of their tokens among the row's image tokens."""
-    images, places, before = [], [], 0
+    images: list[_PlacedImage] = []
+    places: list[int] = []
+    before = 0
     for size in sizes:
         count, grids = layout.grids(size, len(sizes))
         parts = []
@@ -505,7 +518,7 @@ def _place_images(
     if before != found or not found:
         shapes = ", ".join(f"{width} x {height}" for height, width in sizes)
         raise ValueError(
-            f"prompt {row} holds {found} image tokens, but its {len(sizes)} image(s) ({shapes}) make {before}: give the images "
-            "of each prompt in prompt order, the same ones that its inputs were made from, and this model's own processor"
+            f"prompt {row} holds {found} image tokens, but its {len(sizes)} image(s) ({shapes}) make {before}: give the "
+            "images of each prompt in prompt order, those that its inputs were made from, and this model's own processor"
         )
     return images, places

@@ -1,4 +1,4 @@
-"""From source images to a model's pixel inputs and the frame between them: the canvas, the processor, or one fused resampling.
+"""From source images to a model's pixel inputs, by its processor or in one fused resampling, and the frames between.
 
 Convention: frames are `pmtools.Warp` objects in continuous pixel-edge coordinates; `(x, y)` from the top-left corner.
 """
@@ -90,8 +90,8 @@ def encode_fused(
 ) -> dict[str, Any]:
     """Pixel inputs of magnified images in one resampling each, from source pixels to the model's input, on the device.
 
-    The processor's way rounds to 8 bits at the source size and again at the input size, and resamples twice; this one does
-    neither, so its pixels differ slightly.
+    The processor's way rounds to 8 bits at the source size and again at the input size, and resamples twice; this one
+    does neither, so its pixels differ slightly.
 
     Parameters
     ----------
@@ -150,10 +150,12 @@ def input_frame(image_processor: Any, canvas_hw: SizeHW, /) -> Warp:
     ValueError
         If the processor cuts the image into tiles.
     """
-    if any(getattr(image_processor, name, None) for name in ("image_grid_pinpoints", "crop_to_patches", "max_image_size")):
+    if any(
+        getattr(image_processor, name, None) for name in ("image_grid_pinpoints", "crop_to_patches", "max_image_size")
+    ):
         raise ValueError(
-            f"preprocess='fused' needs one input image per picture, but {type(image_processor).__name__} cuts it into tiles; "
-            "use preprocess='processor'"
+            f"preprocess='fused' needs one input image per picture, but {type(image_processor).__name__} cuts it into "
+            "tiles; use preprocess='processor'"
         )
     size = image_processor.size
     if hasattr(image_processor, "merge_size"):

@@ -1,4 +1,4 @@
-"""The streams of a decoding step: sequences that can be run again with something hidden or another image, and their caches.
+"""The streams of a decoding step: sequences to run again with tokens hidden or other images, and their caches.
 
 A stream shares what it can with another one by forking its cache: growing caches write new tensors, so a fork costs
 nothing and the two never mix. Positions are always those of the whole sequence, whatever is hidden.
@@ -84,8 +84,8 @@ class TokenSequences:
     def without(self, hidden: torch.Tensor, /) -> tuple[TokenSequences, torch.Tensor]:
         """The same sequences with hidden tokens taken out, as many in every row as the row with the fewest has.
 
-        What nobody may look at may as well be absent, as long as the others keep their positions. The tokens hidden beyond
-        that number stay, masked.
+        What nobody may look at may as well be absent, as long as the others keep their positions. The tokens hidden
+        beyond that number stay, masked.
 
         Parameters
         ----------
@@ -174,8 +174,9 @@ def kept_features(image: dict[str, Any], kept: torch.Tensor, /) -> dict[str, Any
 
     encoded = image["mm_encoder_outputs"]["image"]
 
-    def keep(features: Any) -> list[torch.Tensor]:
-        return [torch.cat([item.reshape(-1, item.shape[-1]) for item in features])[kept]]
+    def keep(features: Any) -> Any:
+        rest = torch.cat([item.reshape(-1, item.shape[-1]) for item in features])[kept]
+        return rest[None] if isinstance(features, torch.Tensor) else [rest]
 
     chosen = copy.copy(encoded)
     chosen["pooler_output"] = keep(encoded["pooler_output"])
@@ -200,12 +201,13 @@ def check_cache(cache: Any, /) -> None:
     kinds = {type(layer) for layer in getattr(cache, "layers", [None])}
     if not kinds <= {DynamicLayer, DynamicSlidingWindowLayer} or getattr(cache, "offloading", False):
         raise ValueError(
-            f"`past_key_values` must be a DynamicCache, got {_checks.describe(cache)}; leave out `cache_implementation`: "
-            "static, quantised and offloaded caches cannot be shared between streams"
+            f"`past_key_values` must be a DynamicCache, got {_checks.describe(cache)}; leave out `cache_implementation`:"
+            " static, quantised and offloaded caches cannot be shared between streams"
         )
     if cache.get_seq_length():
         raise ValueError(
-            f"`past_key_values` must be empty, got {cache.get_seq_length()} cached tokens; give the whole conversation as the prompt"
+            f"`past_key_values` must be empty, got {cache.get_seq_length()} cached tokens; give the whole conversation "
+            "as the prompt"
         )
 
 
@@ -238,8 +240,8 @@ def fork(cache: Any, length: int | None = None, /) -> Any:
         if hasattr(layer, "cumulative_length"):  # a sliding window
             if layer.keys.shape[-2] != layer.cumulative_length:
                 raise ValueError(
-                    "a sliding-window layer has dropped keys, so its cache cannot be cut back; use refine='exact' or 'none', "
-                    "or a prompt that fits into the window"
+                    "a sliding-window layer has dropped keys, so its cache cannot be cut back; use refine='exact' or "
+                    "'none', or a prompt that fits into the window"
                 )
             layer.cumulative_length = length
         layer.keys, layer.values = layer.keys[..., :length, :], layer.values[..., :length, :]

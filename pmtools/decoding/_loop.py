@@ -1,7 +1,7 @@
 """Decoding methods inside transformers' own loops: the loop runs on a thin proxy whose forward pass is the method's step.
 
-Greedy, sampling and beam search, logits processors, stopping criteria, scores and streamers stay transformers' code; the
-proxy sees what a step is about to run and lets the method answer. The model itself is not touched.
+Greedy, sampling and beam search, logits processors, stopping criteria, scores and streamers stay transformers' code;
+the proxy sees what a step is about to run and lets the method answer. The model itself is not touched.
 """
 
 from __future__ import annotations
@@ -80,7 +80,9 @@ def run_loop(
     if generation_config.prefill_chunk_size is not None:
         raise ValueError("`prefill_chunk_size` must be None here: the image's tokens are attended to in one piece")
     if arguments.get("inputs_embeds") is not None:
-        raise ValueError("`inputs_embeds` cannot be used here: image tokens are found in `input_ids`; give these instead")
+        raise ValueError(
+            "`inputs_embeds` cannot be used here: image tokens are found in `input_ids`; give these instead"
+        )
     if arguments.get("pixel_values_videos") is not None or "video" in arguments.get("mm_encoder_outputs", {}):
         raise ValueError("videos cannot be magnified; give still images")
     check_cache(arguments.get("past_key_values"))

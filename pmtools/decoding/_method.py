@@ -73,10 +73,10 @@ class DecodingMethod:
         pm_images: Any = None,
         **model_kwargs: Any,
     ) -> Any:
-        """What `generate(custom_generate=...)` calls; `images` and `pm_images` are this method's own arguments of `generate`.
+        """What `generate(custom_generate=...)` calls; `images` and `pm_images` are its own arguments of `generate`.
 
-        `images` is one PIL image, one per prompt, or a list of lists with the images of each prompt; `pm_images` comes with the
-        inputs that `processor` makes.
+        `images` is one PIL image, one per prompt, or a list of lists with the images of each prompt; `pm_images` comes
+        with the inputs that `processor` makes.
         """
         check_family(model, self.processor)
         copies = max(generation_config.num_beams, generation_config.num_return_sequences)
@@ -100,7 +100,8 @@ class DecodingMethod:
     ) -> Any:
         """Answer a question about images: processor, `generate` and decoding in one call.
 
-        `generate` loses `streamer` and the tokenizer for `stop_strings` on the way to a `custom_generate` callable; here both work.
+        `generate` loses `streamer` and the tokenizer for `stop_strings` on the way to a `custom_generate` callable;
+        here both work.
 
         Parameters
         ----------
@@ -108,7 +109,8 @@ class DecodingMethod:
         images : PIL image, or list of them or of lists
             Of each prompt.
         prompt : str or list of str
-            With the processor's image token for each image; a prompt without one becomes a chat turn by the processor's template.
+            With the processor's image token for each image; a prompt without one becomes a chat turn by the
+            processor's template.
         streamer : transformers streamer, optional
             Gets the tokens as they come.
         stop_strings : str or list of str, optional

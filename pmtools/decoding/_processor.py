@@ -11,7 +11,7 @@ from pmtools.adapters.pixels import as_pil, canvas_fill, canvas_frame
 
 
 class MagnifierProcessor:
-    """A processor that makes inputs for `generate(**inputs, custom_generate=pm)`: they bring the source images with them.
+    """A processor whose inputs, for `generate(**inputs, custom_generate=pm)`, bring the source images with them.
 
     Everything but the call is the model's own processor's.
 
@@ -81,8 +81,8 @@ class MagnifierProcessor:
         if not any(isinstance(row, list | tuple) for row in rows):
             if prompts != 1 and len(rows) != prompts:
                 raise ValueError(
-                    f"`images` must say which of the {prompts} prompts each image belongs to: give a list of lists, or one image "
-                    f"per prompt, got {len(rows)}"
+                    f"`images` must say which of the {prompts} prompts each image belongs to: give a list of lists, or "
+                    f"one image per prompt, got {len(rows)}"
                 )
             rows = [rows] if prompts == 1 else [[row] for row in rows]
         if len(rows) != prompts:
@@ -99,8 +99,8 @@ class MagnifierProcessor:
         """
         if (images is None) == (carried is None):
             raise ValueError(
-                "`images` must be given once: `generate(..., images=[image], custom_generate=pm)`, or inputs made by `pm.processor`, "
-                f"which carry theirs; got {'neither' if images is None else 'both'}"
+                "`images` must be given once: `generate(..., images=[image], custom_generate=pm)`, or inputs made by "
+                f"`pm.processor`, which carry theirs; got {'neither' if images is None else 'both'}"
             )
         nested = self.nested(images if carried is None else carried, prompts)
         image_processor = self.inner.image_processor
@@ -109,8 +109,9 @@ class MagnifierProcessor:
             for image in (image for row in nested for image in row):
                 if image.width != image.height:
                     raise ValueError(
-                        f"`images` holds an image of {image.width} x {image.height}, but {type(image_processor).__name__} crops its centre, so "
-                        "that the inputs lack what the magnifier would show; make the inputs with `pm.processor`, which pads to a square"
+                        f"`images` holds one of {image.width} x {image.height}, but {type(image_processor).__name__} "
+                        "crops its centre, so that the inputs lack what the magnifier would show; make the inputs with "
+                        "`pm.processor`, which pads to a square"
                     )
         return nested
 
@@ -144,13 +145,17 @@ def check_family(model: Any, processor: Any, /) -> None:
 
     family, name = model.config.model_type, type(processor.inner).__name__
     expected = PROCESSOR_MAPPING_NAMES.get(family)
-    known = {item for value in PROCESSOR_MAPPING_NAMES.values() for item in (value if isinstance(value, tuple) else (value,))}
+    known = {
+        item for value in PROCESSOR_MAPPING_NAMES.values() for item in (value if isinstance(value, tuple) else (value,))
+    }
     if expected is not None and name in known and name != expected:
-        raise ValueError(f"`processor` must be a {expected}, for a {family} model, got a {name}; load both from the same place")
+        raise ValueError(
+            f"`processor` must be a {expected}, for a {family} model, got a {name}; load both from the same place"
+        )
     token = getattr(processor.inner, "image_token_id", None)
     wanted = getattr(model.config, "image_token_id", None)
     if token is not None and wanted is not None and token != wanted:
         raise ValueError(
-            f"`processor` must mark images by token {wanted}, as the model's configuration says, got {token}; load both from the "
-            "same place"
+            f"`processor` must mark images by token {wanted}, as the model's configuration says, got {token}; load both "
+            "from the same place"
         )

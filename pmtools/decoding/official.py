@@ -1,9 +1,9 @@
 """The official Perception Magnifier, quirks included, inside `generate`: for reproducing the paper's tables on LLaVA-1.5.
 
 What it does differently from `PerceptionMagnifier`: pads first and counts the padding as image; divides the sum of its
-N - L + 1 layers by N - L; splits by a scale-dependent two-means over hidden tokens too; always hides at least once and leaves
-the pass that ends the loop out of the average; hides from every query at the prompt and from the last one only later;
-magnifies by `pmtools.compat`. Nothing here is used elsewhere.
+N - L + 1 layers by N - L; splits by a scale-dependent two-means over hidden tokens too; always hides at least once and
+leaves the pass that ends the loop out of the average; hides from every query at the prompt and from the last one only
+later; magnifies by `pmtools.compat`. Nothing here is used elsewhere.
 
 References
 ----------
@@ -62,7 +62,9 @@ class OfficialMagnifier(PerceptionMagnifier):
 
     def _new_run(self, model: Any, images: list[list[Any]]) -> OfficialRun:
         if model.config.model_type != "llava":
-            raise ValueError(f"`model` must be LLaVA-1.5 for the official preset, got a {model.config.model_type} model")
+            raise ValueError(
+                f"`model` must be LLaVA-1.5 for the official preset, got a {model.config.model_type} model"
+            )
         return OfficialRun(self, model, self.processor.canvases(images))  # padding first: it is image from here on
 
 
@@ -71,7 +73,8 @@ class OfficialRun(MagnifyingRun):
 
     def _layer_mean(self, tap: AttentionTap) -> torch.Tensor:
         divisor = text_decoder(self.model).config.num_hidden_layers - (tap.layers[0] + 1)  # N - L, one too few
-        return tap.maps.sum(1) / divisor
+        mean: torch.Tensor = tap.maps.sum(1) / divisor
+        return mean
 
     def _refined(
         self, sequences: TokenSequences, tokens: ImageTokens, mass: torch.Tensor, cache: Any, rows: torch.Tensor
@@ -97,7 +100,10 @@ class OfficialRun(MagnifyingRun):
         return mass.new_tensor(np.stack([compat.official_highlight(row)[0] for row in values])).bool()
 
     def _warps(self, heatmaps: list[list[torch.Tensor]], rows: torch.Tensor) -> list[list[Any]]:
-        options = {"gain": self.pm.warp_options["gain"], "kernel_size": self.pm.warp_options["kernel_size"]}
+        options: dict[str, Any] = {
+            "gain": self.pm.warp_options["gain"],
+            "kernel_size": self.pm.warp_options["kernel_size"],
+        }
         return [
             [
                 compat.official_perception_map(heatmap.cpu().numpy(), **options, size_hw=(image.height, image.width))

@@ -50,7 +50,8 @@ AUTO_START = 12 / 32
 class MagnifierStep:
     """What one decoding step saw and did.
 
-    Lists have one entry per sequence (prompts, times beams or returned sequences), each a list with one entry per image.
+    Lists have one entry per sequence (prompts, times beams or returned sequences), each a list with one entry per
+    image.
 
     Attributes
     ----------
@@ -84,9 +85,9 @@ class MagnifierStep:
 class PerceptionMagnifier(DecodingMethod):
     r"""Perception Magnifier as a `custom_generate` callable of transformers' `generate`.
 
-    At each step: the last query's attention to the image tokens, max over heads, mean over the layers from `start_layer` on; refined by
-    hiding what stood out and looking again; the images magnified by it; the next token from the magnified images' logits.
-    Every argument of `generate` keeps its meaning.
+    At each step: the last query's attention to the image tokens, max over heads, mean over the layers from
+    `start_layer` on; refined by hiding what stood out and looking again; the images magnified by it; the next token
+    from the magnified images' logits. Every argument of `generate` keeps its meaning.
 
     Parameters
     ----------
@@ -99,11 +100,11 @@ class PerceptionMagnifier(DecodingMethod):
     threshold, max_iterations
         Of the refinement: as in `pmtools.refine`.
     refine : {"exact", "cached", "none"}, optional
-        How hidden tokens are hidden. "exact": from every query, so the sequence runs again from the image on. "cached": from the
-        last query only, a pass of one token. "none": not at all.
+        How hidden tokens are hidden. "exact": from every query, so the sequence runs again from the image on.
+        "cached": from the last query only, a pass of one token. "none": not at all.
     refresh : {"every", "first", "adaptive"}, optional
-        When images are magnified anew: at every token (the method); once, from the first token's attention (the economy); or
-        where the warp moved by more than `tolerance` patches since, with both streams kept in one cache.
+        When images are magnified anew: at every token (the method); once, from the first token's attention (the
+        economy); or where the warp moved by more than `tolerance` patches since, with both streams kept in one cache.
     tolerance : float, optional
         Patches, >= 0; for "adaptive". 0 equals "every", infinity equals "first".
     preprocess : {"processor", "fused"}, optional
@@ -112,8 +113,8 @@ class PerceptionMagnifier(DecodingMethod):
     streamer : transformers streamer, optional
         `generate` does not hand its own `streamer` on to `custom_generate`; give it here.
     heatmap : "attention", array of shape (h, w), or callable, optional
-        Instead of the model's attention: one map for every image and step, or `heatmap(image, step)` with a PIL image and the
-        number of the step from 0. The map covers the image; it is not refined.
+        Instead of the model's attention: one map for every image and step, or `heatmap(image, step)` with a PIL image
+        and the number of the step from 0. The map covers the image; it is not refined.
 
     Attributes
     ----------
@@ -159,7 +160,7 @@ class PerceptionMagnifier(DecodingMethod):
     ) -> None:
         super().__init__(processor, streamer=streamer)
         self.start_layer = start_layer if start_layer == "auto" else _checks.whole_number(start_layer, "start_layer")
-        self.warp_options = {
+        self.warp_options: dict[str, Any] = {
             "gain": _checks.real_number(gain, "gain", minimum=0.0),
             "kernel_size": _checks.odd_number(kernel_size, "kernel_size"),
             "marginal": _checks.choice(marginal, "marginal", marginals.MARGINALS),
@@ -169,7 +170,9 @@ class PerceptionMagnifier(DecodingMethod):
         self.max_iterations = _checks.whole_number(max_iterations, "max_iterations", minimum=0)
         self.refine = _checks.choice(refine, "refine", REFINE)
         self.refresh = _checks.choice(refresh, "refresh", REFRESH)
-        self.tolerance = float("inf") if tolerance == float("inf") else _checks.real_number(tolerance, "tolerance", minimum=0.0)
+        self.tolerance = (
+            float("inf") if tolerance == float("inf") else _checks.real_number(tolerance, "tolerance", minimum=0.0)
+        )
         self.preprocess = _checks.choice(preprocess, "preprocess", PREPROCESS)
         self.antialias = bool(antialias)
         self.heatmap = heatmap if callable(heatmap) or isinstance(heatmap, str) else _checks.weights(heatmap, "heatmap")
@@ -306,7 +309,7 @@ class MagnifyingRun:
         return output, self._layer_mean(tap) * tokens.coverage
 
     def _layer_mean(self, tap: AttentionTap) -> torch.Tensor:
-        return tap.maps.mean(1)
+        return tap.maps.mean(1)  # (rows, layers, n)
 
     def _look(self, sequences: TokenSequences, mass: torch.Tensor, cache: Any, rows: torch.Tensor) -> None:
         """Steps 2 to 4 for some rows: new heatmaps and warps."""
@@ -335,14 +338,14 @@ class MagnifyingRun:
             hidden = visible & ~shown[:, 0]
             return self._hidden_pass(sequences, tokens, hidden, cache, image, self.pm.refine)[:, None]
 
-        options = {} if bool(visible.all()) else {"visible": visible[:, None]}
         found = refine(
-            attend, **options, threshold=self.pm.threshold, max_iterations=self.pm.max_iterations
+            attend, visible=visible[:, None], threshold=self.pm.threshold, max_iterations=self.pm.max_iterations
         )
         for mask in found.masks[1:]:
             for row, ran in zip(rows.tolist(), mask.any(-1)[:, 0].tolist(), strict=True):
                 self.iterations[row] += ran
-        return found.aggregate[:, 0]
+        aggregate: torch.Tensor = found.aggregate[:, 0]
+        return aggregate
 
     def _hidden_pass(
         self,
@@ -405,8 +408,7 @@ class MagnifyingRun:
         heatmaps = self._probe_heatmaps(mass, rows)
         moved = [
             any(
-                _movement(new, old, heatmap.shape) > self.pm.tolerance
-                for new, old, heatmap in zip(*parts, strict=True)
+                _movement(new, old, heatmap.shape) > self.pm.tolerance for new, old, heatmap in zip(*parts, strict=True)
             )
             for parts in zip(self._warps(heatmaps, rows), self.probes, heatmaps, strict=True)
         ]
@@ -427,9 +429,15 @@ class MagnifyingRun:
         warps = [self.warps[row] for row in rows.tolist()]
         self.forwards["encode"] += sum(len(row) for row in warps)
         if self.pm.preprocess == "fused":
-            pairs = [(self._pixels(image), w) for row, ws in zip(rows.tolist(), warps, strict=True) for image, w in zip(self.images[row], ws, strict=True)]
+            pairs = [
+                (self._pixels(image), w)
+                for row, ws in zip(rows.tolist(), warps, strict=True)
+                for image, w in zip(self.images[row], ws, strict=True)
+            ]
             images, flat = zip(*pairs, strict=True)
-            pixels = encode_fused(self.model, self.image_processor, self.layout, images, flat, antialias=self.pm.antialias)
+            pixels = encode_fused(
+                self.model, self.image_processor, self.layout, images, flat, antialias=self.pm.antialias
+            )
         else:
             pixels = self._encoded(self._magnified_images(warps, rows.tolist()))
         return self._counted("magnified", sequences.run(self._prefix(cache), image=pixels))
@@ -507,7 +515,9 @@ def heat_layers(count: int, start_layer: int | str, allowed: Sequence[int] | Non
     first = max(1, round(AUTO_START * count)) if isinstance(start_layer, str) else start_layer
     layers = [layer for layer in range(first - 1, count) if allowed is None or layer in allowed]
     if not layers:
-        raise ValueError(f"`start_layer` must leave layers whose attention counts, got {start_layer} of {count}; use 'auto'")
+        raise ValueError(
+            f"`start_layer` must leave layers whose attention counts, got {start_layer} of {count}; use 'auto'"
+        )
     return layers
 
 

@@ -1,7 +1,7 @@
-"""Tiny random vision-language models and processors of every supported family, built from configurations: nothing is downloaded.
+"""Tiny random vision-language models and processors of every supported family; nothing is downloaded.
 
-For tests of code that works on transformers models. The weights are random, so answers mean nothing; the shapes, caches,
-masks, positions and image-token orders are those of the real families.
+For tests of code that works on transformers models. The weights are random, so answers mean nothing; the shapes,
+caches, masks, positions and image-token orders are those of the real families.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def _sharpen(model: Any) -> None:
                 weight.normal_(std=0.1)
             if "newline" not in name and weight.ndim > 1 and ("project" in name or "merger" in name):
                 weight.mul_(4.0)  # image features as large as word embeddings
-        model.get_output_embeddings().weight.mul_(20.0)
+        model.get_output_embeddings().weight.mul_(10.0)
 
 
 def _configuration(family: str, text: dict[str, Any]) -> Any:
@@ -249,7 +249,7 @@ def _qwen_configuration(family: str, text: dict[str, Any]) -> Any:
 
 
 def tiny_processor(model: Any) -> Any:
-    """A processor that fits a model of `tiny_model`: transformers' own `LlavaProcessor`, or a `TinyProcessor` around its image processor.
+    """A processor for a model of `tiny_model`: transformers' `LlavaProcessor`, or a `TinyProcessor`.
 
     The own processors of several families cannot be built without torchvision; their image processors can, and they
     decide the pixels.
@@ -306,7 +306,7 @@ def _image_processor(family: str) -> Any:
 
 
 class TinyProcessor:
-    """Image processor and tokenizer as one processor; `<image>` in the text becomes as many image tokens as the model makes.
+    """Image processor and tokenizer as one; `<image>` in a text becomes as many image tokens as the model makes.
 
     How many, it learns from the model's own vision tower, so it owes nothing to the code under test.
 

@@ -1,0 +1,207 @@
+"""Sequences run again with tokens hidden, dropped or other images, and the caches they share."""
+
+from functools import cache
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pmtools.adapters.streams import (
+    cache_rows,
+    check_cache,
+    empty_cache,
+    encoded_images,
+    fork,
+    kept_features,
+    replace_rows,
+    takes_features,
+    twin_cache,
+)
+from pmtools.decoding._loop import run_loop
+from pmtools.testing.models import FAMILIES, tiny_model, tiny_processor
+
+#: Families in which a token sees only those before it, so that hidden ones may be dropped.
+CAUSAL = [family for family in FAMILIES if family not in ("gemma3", "paligemma")]
+
+
+@pytest.fixture(autouse=True)
+def _no_gradients():
+    with torch.no_grad():
+        yield
+
+
+@cache
+def model_of(family):
+    return tiny_model(family)
+
+
+@cache
+def inputs_of(family):
+    rng = np.random.default_rng(0)
+    images = [[Image.fromarray(rng.integers(0, 256, (h, w, 3), dtype=np.uint8))] for w, h in [(120, 90), (70, 100)]]
+    try:
+        processor = tiny_processor(model_of(family))
+    except ImportError as reason:  # some image processors of transformers 5.17 need torchvision
+        pytest.skip(str(reason).strip().splitlines()[0])
+    return dict(
+        processor(
+            images=images, text=["Is <image> there?", "What is <image>, then?"], return_tensors="pt", padding=True
+        )
+    )
+
+
+@cache
+@torch.no_grad()
+def state(family):
+    """What a step sees at the prompt of a left-padded batch of two, after the plain forward pass."""
+    seen = SimpleNamespace()
+
+    def step(sequences, inputs, image):
+        seen.sequences, seen.image, seen.output = sequences, image, model_of(family)(**inputs)
+        seen.cache = seen.output.past_key_values
+        return seen.output
+
+    def once(model, input_ids, **arguments):
+        return run_loop(model, step, input_ids, **arguments)
+
+    model_of(family).generate(**inputs_of(family), custom_generate=once, max_new_tokens=1, do_sample=False)
+    return seen
+
+
+def some_hidden(family, counts=(2, 5)):
+    """A few image tokens of each row, as many as `counts` says."""
+    ids = state(family).sequences.input_ids
+    hidden = torch.zeros_like(ids, dtype=torch.bool)
+    for row, count in enumerate(counts):
+        columns = (ids[row] == model_of(family).config.image_token_id).nonzero()[:, 0]
+        hidden[row, columns[1 : 1 + count]] = True
+    return hidden
+
+
+def close(a, b, atol=1e-5):
+    torch.testing.assert_close(a, b, atol=atol, rtol=0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+class TestEveryFamily:
+    def test_from_scratch_equals_transformers_own_pass(self, family):
+        now = state(family)
+        again = now.sequences.run(empty_cache(model_of(family)), image=now.image)
+        close(again.logits[:, -1], now.output.logits[:, -1])
+
+    def test_the_last_token_on_a_fork(self, family):
+        now = state(family)
+        again = now.sequences.run(fork(now.cache, now.sequences.length - 1))
+        close(again.logits[:, -1], now.output.logits[:, -1])
+        assert now.cache.get_seq_length() == now.sequences.length  # the original has not grown
+
+    def test_positions_stay_when_tokens_are_hidden(self, family):
+        now, seen = state(family), []
+
+        def look(_, args, keywords):
+            seen.append(keywords["position_ids"])
+
+        handle = model_of(family).get_decoder().register_forward_pre_hook(look, with_kwargs=True)
+        image = encoded_images(model_of(family), now.image)
+        try:
+            now.sequences.run(empty_cache(model_of(family)), image=image)
+            hidden = now.sequences.hiding(some_hidden(family))
+            hidden.run(empty_cache(model_of(family)), image=image)
+            hidden.run(fork(now.cache, now.sequences.length - 1))
+        finally:
+            handle.remove()
+        assert torch.equal(seen[0], seen[1])
+        assert torch.equal(seen[0][..., -1:], seen[2])
+
+    def test_hidden_tokens_matter(self, family):
+        now = state(family)
+        hidden = now.sequences.hiding(some_hidden(family)).run(empty_cache(model_of(family)), image=now.image)
+        assert (hidden.logits[:, -1] - now.output.logits[:, -1]).abs().max() > 1e-3
+
+    def test_rows(self, family):
+        now = state(family)
+        rows = torch.tensor([1, 0, 1])
+        step = now.sequences.rows(rows).run(fork(cache_rows(now.cache, rows), now.sequences.length - 1))
+        close(step.logits[:, -1], now.output.logits[rows, -1])
+
+
+@pytest.mark.parametrize("family", CAUSAL)
+def test_dropped_tokens_equal_masked_tokens(family):
+    model, now = model_of(family), state(family)
+    if not takes_features(model):
+        pytest.skip("this transformers does not take encoded images")
+    hidden, image = some_hidden(family), encoded_images(model, now.image)
+    masked = now.sequences.hiding(hidden).run(empty_cache(model), image=image)
+    shorter, kept = now.sequences.without(hidden)
+    assert shorter.length == now.sequences.length - 2  # the row with the fewest; the other masks the rest
+    is_image = now.sequences.input_ids == model.config.image_token_id
+    stays = torch.zeros_like(is_image).scatter(1, kept, True)
+    dropped = shorter.run(empty_cache(model), image=kept_features(image, stays[is_image].nonzero()[:, 0]))
+    close(dropped.logits[:, -1], masked.logits[:, -1])
+
+
+@pytest.mark.parametrize("family", CAUSAL)
+def test_the_text_before_the_image_may_be_kept(family):
+    now = state(family)
+    first = int((now.sequences.input_ids == model_of(family).config.image_token_id).nonzero()[:, 1].min())
+    assert first > 0
+    again = now.sequences.run(fork(now.cache, first), image=now.image)
+    close(again.logits[:, -1], now.output.logits[:, -1])
+
+
+class TestCaches:
+    def test_forks_never_mix(self):
+        now = state("llava")
+        before = [(layer.keys.clone(), layer.values.clone()) for layer in now.cache.layers]
+        one, other = fork(now.cache), fork(now.cache, 5)
+        more = torch.ones(2, 4, 3, 16)
+        for forked in (one, other):
+            for layer in forked.layers:
+                layer.update(more[:, : layer.keys.shape[1]], more[:, : layer.keys.shape[1]])
+        assert (one.get_seq_length(), other.get_seq_length()) == (now.sequences.length + 3, 8)
+        for layer, (keys, values) in zip(now.cache.layers, before, strict=True):
+            assert torch.equal(layer.keys, keys)
+            assert torch.equal(layer.values, values)
+
+    def test_both_streams_in_one_cache(self):
+        now = state("llava")
+        length, moves = now.sequences.length, []
+        short = fork(now.cache, length - 1)
+        twin = twin_cache(short, cache_rows(short, torch.tensor([1, 0])), on_reorder=moves.append)
+        step = now.sequences.rows(torch.tensor([0, 1, 1, 0])).run(twin)
+        close(step.logits[:, -1], now.output.logits[[0, 1, 1, 0], -1])
+        twin.reorder_cache(torch.tensor([1, 1]))
+        assert [move.tolist() for move in moves] == [[1, 1]]
+        for layer, own in zip(twin.layers, now.cache.layers, strict=True):
+            close(layer.keys, own.keys[[1, 1, 0, 0]])
+            close(layer.values, own.values[[1, 1, 0, 0]])
+
+    def test_rows_are_replaced(self):
+        now = state("llava")
+        target = fork(now.cache)
+        replace_rows(target, torch.tensor([1]), cache_rows(now.cache, torch.tensor([0])))
+        assert all(torch.equal(layer.keys[0], layer.keys[1]) for layer in target.layers)
+        assert not torch.equal(now.cache.layers[0].keys[0], now.cache.layers[0].keys[1])
+
+    def test_a_window_that_has_dropped_keys_cannot_be_cut_back(self):
+        model = model_of("gemma3")
+        cache = empty_cache(model)
+        model(input_ids=torch.full((1, 70), 40), past_key_values=cache)
+        with pytest.raises(ValueError, match="dropped keys"):
+            fork(cache, 69)
+        short = empty_cache(model)
+        model(input_ids=torch.full((1, 30), 40), past_key_values=short)
+        assert fork(short, 29).get_seq_length() == 29
+
+    def test_what_cannot_be_forked_is_refused(self):
+        from transformers import StaticCache
+
+        with pytest.raises(ValueError, match="DynamicCache"):
+            check_cache(StaticCache(config=model_of("llava").config, max_cache_len=8))
+        with pytest.raises(ValueError, match="DynamicCache"):
+            check_cache(None)
+        with pytest.raises(ValueError, match="must be empty"):
+            check_cache(state("llava").cache)
+        check_cache(empty_cache(model_of("llava")))
