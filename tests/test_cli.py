@@ -410,6 +410,20 @@ def test_no_input_is_overwritten_whatever_it_is_called(kind):
     assert Path("in/a.png").read_bytes() == before
 
 
+def test_no_map_is_overwritten_by_the_image_of_its_name():
+    save("in/a.png")
+    io.write_image(np.eye(4, dtype=np.uint8), "maps/a.png")
+    arguments = ("magnify", "in", "--heatmap", "maps", "-o", "maps", "--overwrite")
+    assert_refused(*arguments, says="'maps/a.png' would overwrite the input 'maps/a.png'")
+
+
+def test_a_folder_in_the_place_of_an_output_is_no_output():
+    save("in/a.png")
+    os.makedirs("out/a.png")
+    result = run("magnify", "in", "--box", BOX_TEXT, "-o", "out", code=1)
+    assert result.stderr == "failed: 'in/a.png': 'out/a.png' is a folder; add a file name\n"
+
+
 def truncated(good: bytes) -> bytes:
     return good[: len(good) // 2]
 

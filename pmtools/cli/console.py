@@ -66,7 +66,12 @@ def usage_error(message: str, option: str | None = None) -> CommandError:
 
 def print_error(message: str) -> None:
     """One line on stderr."""
-    stderr().print(f"pmtools: error: {' '.join(message.split())}")
+    stderr().print(one_line(f"pmtools: error: {message}"))
+
+
+def one_line(message: str) -> str:
+    """A message without line breaks."""
+    return re.sub(r"\s*[\r\n]\s*", " ", message.strip())
 
 
 def stderr() -> Console:

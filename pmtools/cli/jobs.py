@@ -13,7 +13,7 @@ from typing import Any
 import typer
 
 from pmtools import io
-from pmtools.cli.console import in_options, progress, quoted, stderr, usage_error
+from pmtools.cli.console import in_options, one_line, progress, quoted, stderr, usage_error
 
 
 @dataclass(frozen=True)
@@ -114,14 +114,18 @@ def plan(
     show: str | None = None,
     also_read: Path | None = None,
 ) -> list[Job]:
-    """The jobs, checked: no file is written twice, and no file that is read (sources, `also_read`) is written to."""
+    """The jobs, checked: no file is written twice, and no file that is read is written to.
+
+    Files that are read are the sources, and `also_read` or all that is in that folder.
+    """
     columns = (
         destinations("--output", output, sources, None),
         destinations("--warp", warp, sources, ".json"),
         destinations("--show", show, sources, ".png"),
     )
     jobs = [Job(source, out, *rest) for source, out, *rest in zip(sources, *columns, strict=True) if out is not None]
-    inputs = {_identity(path): path for path in (*sources, *([also_read] if also_read else []))}
+    others = [] if also_read is None else also_read.iterdir() if also_read.is_dir() else [also_read]
+    inputs = {_identity(path): path for path in (*sources, *others)}
     writers: dict[str, Job] = {}
     for job in jobs:
         for path in job.outputs:
@@ -190,7 +194,7 @@ def run_jobs(
     """
     results: dict[Job, Result] = {}
     if not overwrite:
-        results = {job: Result(job, "skipped") for job in jobs if all(path.exists() for path in job.outputs)}
+        results = {job: Result(job, "skipped") for job in jobs if all(path.is_file() for path in job.outputs)}
     todo = [job for job in jobs if job not in results]
     _make_folders(todo)
     interrupted = False
@@ -200,7 +204,7 @@ def run_jobs(
         def settle(future: Future[Any]) -> None:
             result = results[futures[future]] = _result(futures[future], future)
             if result.error:
-                console.print(f"failed: {result.error}")
+                console.print(one_line(f"failed: {result.error}"))
             step()
 
         try:
