@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from pmtools import __version__
-from pmtools.cli import coords, magnify, show, unmagnify
+from pmtools.cli import ask, coords, magnify, score, show, unmagnify
 from pmtools.cli.console import print_error
 
 
@@ -63,6 +63,8 @@ app.command()(magnify.magnify)
 app.command()(unmagnify.unmagnify)
 app.command()(coords.coords)
 app.command()(show.show)
+app.add_typer(score.app, name="score")
+app.command()(ask.ask)
 
 
 def _print_version(wanted: bool) -> None:
