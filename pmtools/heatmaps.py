@@ -21,7 +21,9 @@ DEFAULT_GRID = (48, 48)
 
 
 def from_boxes(boxes_xyxy: BoxesXYXY, /, *, source_hw: SizeHW, grid_hw: SizeHW = DEFAULT_GRID) -> np.ndarray[Any, Any]:
-    """How much of each cell lies in a box; the greatest share where boxes overlap.
+    """How much of each cell lies in a box, relative to the box's fullest cell; the greatest value where boxes overlap.
+
+    So a box below the size of a cell counts as much as a large one.
 
     Parameters
     ----------
@@ -44,9 +46,9 @@ def from_boxes(boxes_xyxy: BoxesXYXY, /, *, source_hw: SizeHW, grid_hw: SizeHW =
 
     Examples
     --------
-    >>> from_boxes([0, 0, 30, 40], source_hw=(80, 80), grid_hw=(2, 2))
-    array([[0.75, 0.  ],
-           [0.  , 0.  ]])
+    >>> from_boxes([0, 0, 60, 40], source_hw=(80, 80), grid_hw=(2, 2))
+    array([[1. , 0.5],
+           [0. , 0. ]])
     """
     boxes = _rows(boxes_xyxy, "boxes_xyxy", 4, "x0, y0, x1, y1")
     if (boxes[:, 2:] < boxes[:, :2]).any():

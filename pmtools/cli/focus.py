@@ -84,8 +84,7 @@ class Focus:
         to_units = self.units.frame(image_hw)
         maps = [heatmaps.from_boxes(box, source_hw=image_hw) for box in to_units.inverse_boxes(self.boxes)]
         maps += [heatmaps.from_points(point, source_hw=image_hw) for point in to_units.inverse_points(self.points)]
-        # each counts fully: a box that fills a tenth of a cell would otherwise be nothing beside one that fills it
-        combined: Numbers = np.max([each / each.max() for each in maps], axis=0)
+        combined: Numbers = np.max(maps, axis=0)
         return combined
 
 
