@@ -58,11 +58,11 @@ def from_boxes(boxes_xyxy: BoxesXYXY, /, *, source_hw: SizeHW, grid_hw: SizeHW =
     (height, width), (h, w) = _grid(source_hw, grid_hw)
     share_x = _overlap(boxes[:, 0], boxes[:, 2], width, w)  # (n, w)
     share_y = _overlap(boxes[:, 1], boxes[:, 3], height, h)  # (n, h)
-    heatmap: np.ndarray[Any, Any] = (share_y[:, :, None] * share_x[:, None, :]).max(axis=0)
-    if not heatmap.any():
-        raise ValueError(
-            f"`boxes_xyxy` must touch the image of {height} x {width} pixels; is it in pixels, x before y?"
-        )
+    shares = share_y[:, :, None] * share_x[:, None, :]  # (n, h, w)
+    fullest = shares.max(axis=(1, 2), keepdims=True)
+    if not fullest.any():
+        raise ValueError(f"`boxes_xyxy` must touch the image of {height} x {width} pixels; is it in pixels, x before y?")
+    heatmap: np.ndarray[Any, Any] = (shares / np.where(fullest > 0, fullest, 1.0)).max(axis=0)
     return heatmap
 
 
