@@ -355,36 +355,78 @@ DEFINE_COLUMNS_REAL(columns_f32, float, (float))
 
 #if HAVE_AVX2
 
-AVX2 static void rows_u8_avx2(int16_t *out, const uint8_t *const *rows, const int16_t *weights, index_t pairs, index_t n,
-                              int shift)
+/* Source rows that the next output row needs and this one did not. So many rows are read side by side that the processor does
+ * not see them coming; asked for early, they are there. */
+struct ahead {
+    const char *rows;
+    index_t stride, count;
+};
+
+/* Two rows whose weights are >= 0: the one product (b - a) v gives the same bits as a u + b v, in 16 instead of 32 bits. */
+AVX2 static void lerp_u8_avx2(int16_t *out, const uint8_t *a, const uint8_t *b, int16_t weight, index_t n)
 {
-    if (n < 32) {
+    if (weight == ONE) {                 /* twice that would not fit */
+        a = b;
+        weight = 0;
+    }
+    const __m256i w = _mm256_set1_epi16((int16_t)(2 * weight));
+    for (index_t x = 0;; x = least(x + 16, n - 16)) { /* the last step overlaps the one before */
+        const __m256i p = _mm256_slli_epi16(_mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)(a + x))), 7);
+        const __m256i q = _mm256_slli_epi16(_mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)(b + x))), 7);
+        _mm256_storeu_si256((__m256i *)(out + x), _mm256_add_epi16(p, _mm256_mulhrs_epi16(_mm256_sub_epi16(q, p), w)));
+        if (x == n - 16)
+            return;
+    }
+}
+
+AVX2 INLINE void add_pair(__m256i sums[4], const uint8_t *from_a, const uint8_t *from_b, __m256i w)
+{
+    const __m256i zero = _mm256_setzero_si256();
+    const __m256i a = _mm256_loadu_si256((const __m256i *)from_a), b = _mm256_loadu_si256((const __m256i *)from_b);
+    const __m256i low = _mm256_unpacklo_epi8(a, b);  /* a0 b0 a1 b1 ..  of columns 0..7 | 16..23 */
+    const __m256i high = _mm256_unpackhi_epi8(a, b); /*                            8..15 | 24..31 */
+    sums[0] = _mm256_add_epi32(sums[0], _mm256_madd_epi16(_mm256_unpacklo_epi8(low, zero), w));  /* 0..3 | 16..19 */
+    sums[1] = _mm256_add_epi32(sums[1], _mm256_madd_epi16(_mm256_unpackhi_epi8(low, zero), w));  /* 4..7 | 20..23 */
+    sums[2] = _mm256_add_epi32(sums[2], _mm256_madd_epi16(_mm256_unpacklo_epi8(high, zero), w)); /* 8..11 | 24..27 */
+    sums[3] = _mm256_add_epi32(sums[3], _mm256_madd_epi16(_mm256_unpackhi_epi8(high, zero), w)); /* 12..15 | 28..31 */
+}
+
+AVX2 INLINE void store_sums(int16_t *out, const __m256i sums[4], __m128i bits)
+{
+    const __m256i p = _mm256_packs_epi32(_mm256_sra_epi32(sums[0], bits), _mm256_sra_epi32(sums[1], bits)); /* 0..7 | 16..23 */
+    const __m256i q = _mm256_packs_epi32(_mm256_sra_epi32(sums[2], bits), _mm256_sra_epi32(sums[3], bits)); /* 8..15 | 24..31 */
+    _mm256_storeu_si256((__m256i *)out, _mm256_permute2x128_si256(p, q, 0x20));
+    _mm256_storeu_si256((__m256i *)(out + 16), _mm256_permute2x128_si256(p, q, 0x31));
+}
+
+AVX2 static void rows_u8_avx2(int16_t *out, const uint8_t *const *rows, const int16_t *weights, index_t pairs, index_t n,
+                              int shift, struct ahead ahead)
+{
+    /* whole cache lines of 64: rows often lie a multiple of 4096 bytes apart, and then evict each other's */
+    if (n < 64) {
         rows_u8(out, rows, weights, pairs, n, shift);
+        return;
+    }
+    if (pairs == 1 && shift == 7 && weights[0] >= 0 && weights[1] >= 0) {
+        lerp_u8_avx2(out, rows[0], rows[1], weights[1], n);
         return;
     }
     const __m256i half = _mm256_set1_epi32(1 << (shift - 1));
     const __m128i bits = _mm_cvtsi32_si128(shift);
-    for (index_t x = 0;; x = least(x + 32, n - 32)) { /* the last step overlaps the one before */
-        __m256i s0 = half, s1 = half, s2 = half, s3 = half;
+    for (index_t x = 0;; x = least(x + 64, n - 64)) {
+        __m256i low[4] = {half, half, half, half}, high[4] = {half, half, half, half};
         for (index_t k = 0; k < pairs; k++) {
             int32_t pair;
             memcpy(&pair, weights + 2 * k, sizeof pair);
             const __m256i w = _mm256_set1_epi32(pair);
-            const __m256i a = _mm256_loadu_si256((const __m256i *)(rows[2 * k] + x));
-            const __m256i b = _mm256_loadu_si256((const __m256i *)(rows[2 * k + 1] + x));
-            const __m256i zero = _mm256_setzero_si256();
-            const __m256i low = _mm256_unpacklo_epi8(a, b);  /* a0 b0 a1 b1 ..  of columns 0..7 | 16..23 */
-            const __m256i high = _mm256_unpackhi_epi8(a, b); /*                            8..15 | 24..31 */
-            s0 = _mm256_add_epi32(s0, _mm256_madd_epi16(_mm256_unpacklo_epi8(low, zero), w));  /* 0..3 | 16..19 */
-            s1 = _mm256_add_epi32(s1, _mm256_madd_epi16(_mm256_unpackhi_epi8(low, zero), w));  /* 4..7 | 20..23 */
-            s2 = _mm256_add_epi32(s2, _mm256_madd_epi16(_mm256_unpacklo_epi8(high, zero), w)); /* 8..11 | 24..27 */
-            s3 = _mm256_add_epi32(s3, _mm256_madd_epi16(_mm256_unpackhi_epi8(high, zero), w)); /* 12..15 | 28..31 */
+            add_pair(low, rows[2 * k] + x, rows[2 * k + 1] + x, w);
+            add_pair(high, rows[2 * k] + x + 32, rows[2 * k + 1] + x + 32, w);
         }
-        const __m256i p = _mm256_packs_epi32(_mm256_sra_epi32(s0, bits), _mm256_sra_epi32(s1, bits)); /* 0..7 | 16..23 */
-        const __m256i q = _mm256_packs_epi32(_mm256_sra_epi32(s2, bits), _mm256_sra_epi32(s3, bits)); /* 8..15 | 24..31 */
-        _mm256_storeu_si256((__m256i *)(out + x), _mm256_permute2x128_si256(p, q, 0x20));
-        _mm256_storeu_si256((__m256i *)(out + x + 16), _mm256_permute2x128_si256(p, q, 0x31));
-        if (x == n - 32)
+        for (index_t k = 0; k < ahead.count; k++)
+            _mm_prefetch(ahead.rows + k * ahead.stride + x, _MM_HINT_T1);
+        store_sums(out + x, low, bits);
+        store_sums(out + x + 32, high, bits);
+        if (x == n - 64)
             return;
     }
 }
@@ -435,7 +477,9 @@ AVX2 INLINE void columns_u8_few(uint8_t *out, const int16_t *row, const struct p
     const __m128i close_up = channels == 2   ? _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, -1, -1, -1, -1, -1, -1, -1, -1)
                              : channels == 3 ? _mm_setr_epi8(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, -1, -1, -1, -1)
                                              : _mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    const __m256i first_two = _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1), last_two = _mm256_setr_epi32(2, 2, 2, 2, 3, 3, 3, 3);
+    const __m256i first_two = _mm256_setr_epi64x(0x0302010003020100, 0x0302010003020100, 0x0706050407060504, 0x0706050407060504);
+    const __m256i last_two = _mm256_add_epi8(first_two, _mm256_set1_epi8(8)); /* bytes of the weights, for lane 0 | 1, 2 | 3 */
+    const __m256i in_order = _mm256_setr_epi32(0, 4, 1, 5, 0, 4, 1, 5);
     const __m256i half = _mm256_set1_epi32(1 << (shift - 1));
     const __m128i bits = _mm_cvtsi32_si128(shift);
     const int16_t *w = plan->fixed;
@@ -445,16 +489,15 @@ AVX2 INLINE void columns_u8_few(uint8_t *out, const int16_t *row, const struct p
         __m256i s = half, t = half;
         for (index_t k = 0; k < plan->chunks[g]; k++, w += 8) {
             const int16_t *from = row + 2 * channels * k;
-            const __m256i four = _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)w));
+            const __m256i four = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)w));
             const __m256i a = _mm256_shuffle_epi8(load_two(from + start[0], from + start[1]), pair_up);
             const __m256i b = _mm256_shuffle_epi8(load_two(from + start[2], from + start[3]), pair_up);
-            s = _mm256_add_epi32(s, _mm256_madd_epi16(a, _mm256_permutevar8x32_epi32(four, first_two)));
-            t = _mm256_add_epi32(t, _mm256_madd_epi16(b, _mm256_permutevar8x32_epi32(four, last_two)));
+            s = _mm256_add_epi32(s, _mm256_madd_epi16(a, _mm256_shuffle_epi8(four, first_two)));
+            t = _mm256_add_epi32(t, _mm256_madd_epi16(b, _mm256_shuffle_epi8(four, last_two)));
         }
         __m256i v = _mm256_packs_epi32(_mm256_sra_epi32(s, bits), _mm256_sra_epi32(t, bits)); /* 0 2 | 1 3 */
-        v = _mm256_packus_epi16(v, v);
-        __m128i pixels = _mm_unpacklo_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
-        pixels = _mm_shuffle_epi8(pixels, close_up);
+        v = _mm256_permutevar8x32_epi32(_mm256_packus_epi16(v, v), in_order);
+        const __m128i pixels = _mm_shuffle_epi8(_mm256_castsi256_si128(v), close_up);
         const index_t at = g * LANES * channels;
         if (at + 16 <= size) {           /* what it writes too much, the next store overwrites */
             _mm_storeu_si128((__m128i *)(out + at), pixels);
@@ -616,11 +659,13 @@ static void columns_pass(const struct job *job, void *out, const void *between, 
 }
 
 #if HAVE_AVX2
-AVX2 static void rows_pass_avx2(const struct job *job, void *between, const void *const *rows, size_t weights, index_t chunks)
+AVX2 static void rows_pass_avx2(const struct job *job, void *between, const void *const *rows, size_t weights, index_t chunks,
+                                struct ahead ahead)
 {
     const index_t n = job->width * job->channels;
     if (job->type == UINT8)
-        rows_u8_avx2(between, (const uint8_t *const *)rows, job->rows.fixed + weights, chunks, n, ONE_BITS - job->row_bits);
+        rows_u8_avx2(between, (const uint8_t *const *)rows, job->rows.fixed + weights, chunks, n, ONE_BITS - job->row_bits,
+                     ahead);
     else if (job->type == UINT16)
         rows_u16(between, (const uint16_t *const *)rows, job->rows.real + weights, chunks, n);
     else
@@ -702,7 +747,14 @@ static void resample_plane(const struct job *job, struct source *source, const s
             pointers[k] = source_row(source, least(job->rows.start[i] + k, rows->size - 1));
 #if HAVE_AVX2
         if (job->avx2) {
-            rows_pass_avx2(job, between, pointers, weights, chunks);
+            struct ahead ahead = {0};
+            if (source->direct && i + 1 < rows->length) {
+                const index_t from = job->rows.start[i] + taps;
+                const index_t to = least(job->rows.start[i + 1] + (index_t)job->rows.chunks[i + 1] * job->rows.depth, rows->size);
+                if (from < to)
+                    ahead = (struct ahead){source->base + from * source->row_stride, source->row_stride, to - from};
+            }
+            rows_pass_avx2(job, between, pointers, weights, chunks, ahead);
             columns_pass_avx2(job, out + i * out_stride, between, range);
         } else
 #endif
