@@ -1,0 +1,73 @@
+r"""Image-biased decoding: towards what the model would say if it attended more to the image.
+
+Experimental: the paper gives no values for its options, and these are not tuned.
+
+References
+----------
+- IBD, [arXiv:2402.18476](https://arxiv.org/abs/2402.18476)
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+from pmtools import _checks
+from pmtools.adapters.editing import biased_image, edited_attention
+from pmtools.adapters.prompts import Prompts
+from pmtools.decoding._contrast import image_biased
+from pmtools.decoding._second_stream import ContrastiveMethod, SecondStream
+
+if TYPE_CHECKING:
+    import torch
+
+
+class IBD(ContrastiveMethod):
+    r"""Image-biased decoding, [arXiv:2402.18476](https://arxiv.org/abs/2402.18476). Experimental.
+
+    $z + a\, I\, (\hat z - z)$ where plausible. $\hat z$ comes from the same model with attention scores
+    $(q \cdot k + \epsilon) / \sqrt d$ for image keys $k$; $I$ is the Jensen-Shannon divergence of both predictions in bits, so
+    that nothing changes where they agree.
+
+    Parameters
+    ----------
+    processor : transformers processor
+        The model's own.
+    strength : float, optional
+        $a$, >= 0; 0 is plain decoding.
+    bias : float, optional
+        $\epsilon$, >= 0; 0 is plain decoding.
+    cutoff : float, optional
+        Tokens less likely than this share of the likeliest are out, in [0, 1].
+    streamer : transformers streamer, optional
+        `generate` does not hand its own on.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an option is out of range; when called, if the model has sliding-window layers that drop keys.
+    """
+
+    def __init__(
+        self, processor: Any, *, strength: float = 1.0, bias: float = 2.0, cutoff: float = 0.1, streamer: Any = None
+    ) -> None:
+        super().__init__(processor, streamer=streamer)
+        self.strength = _checks.real_number(strength, "strength", minimum=0.0)
+        self.bias = _checks.real_number(bias, "bias", minimum=0.0)
+        self.cutoff = _checks.real_number(cutoff, "cutoff", minimum=0.0, maximum=1.0)
+
+    @property
+    def _contrasts(self) -> bool:
+        return self.strength != 0 and self.bias != 0
+
+    def _references(self, prompts: Prompts, prompt_length: int) -> list[SecondStream]:
+        image_token_id = prompts.layout.image_token_id
+
+        def within(input_ids: torch.Tensor) -> AbstractContextManager[None]:
+            edit = biased_image(input_ids == image_token_id, bias=self.bias)
+            return edited_attention(prompts.model, edit)
+
+        return [SecondStream(prompts, prompt_length=prompt_length, within=within)]
+
+    def _combine(self, scores: torch.Tensor, references: list[torch.Tensor], step: int) -> torch.Tensor:
+        return image_biased(scores, references[0], strength=self.strength, cutoff=self.cutoff)

@@ -1,0 +1,93 @@
+r"""Pay attention to the image: more of the last query's attention for the image, then guidance away from text alone.
+
+Experimental: checked against its formulas on tiny models, not against the published results.
+
+References
+----------
+- PAI, [arXiv:2407.21771](https://arxiv.org/abs/2407.21771)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pmtools import _checks
+from pmtools.adapters.attention import text_decoder
+from pmtools.adapters.editing import boosted_image, edited_attention
+from pmtools.adapters.layouts import image_token_layout
+from pmtools.adapters.prompts import Prompts
+from pmtools.adapters.streams import TokenSequences
+from pmtools.decoding._contrast import contrast
+from pmtools.decoding._second_stream import ContrastiveMethod, SecondStream
+
+if TYPE_CHECKING:
+    import torch
+
+
+class PAI(ContrastiveMethod):
+    r"""Pay attention to the image, [arXiv:2407.21771](https://arxiv.org/abs/2407.21771). Experimental.
+
+    Before the softmax, the last query's scores of image keys become $s + a\,|s|$; the logits then
+    $g\,(\log p_c - \log p_u) + \log p_u$ where plausible, with $p_u$ without the image and without this edit.
+
+    Parameters
+    ----------
+    processor : transformers processor
+        The model's own.
+    strength : float, optional
+        $a$, >= 0; 0 leaves the attention as it is.
+    guidance : float, optional
+        $g$, >= 1; 1 leaves the logits as they are.
+    cutoff : float, optional
+        Of the guidance: tokens less likely than this share of the likeliest are out, in [0, 1].
+    first_layer : int, optional
+        0-based; attention is edited from here on. In families with sliding-window layers, in the others only.
+    streamer : transformers streamer, optional
+        `generate` does not hand its own on.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an option is out of range.
+
+    Notes
+    -----
+    `logits_processor` is the guidance alone.
+    """
+
+    def __init__(
+        self,
+        processor: Any,
+        *,
+        strength: float = 0.2,
+        guidance: float = 1.1,
+        cutoff: float = 0.1,
+        first_layer: int = 2,
+        streamer: Any = None,
+    ) -> None:
+        super().__init__(processor, streamer=streamer)
+        self.strength = _checks.real_number(strength, "strength", minimum=0.0)
+        self.guidance = _checks.real_number(guidance, "guidance", minimum=1.0)
+        self.cutoff = _checks.real_number(cutoff, "cutoff", minimum=0.0, maximum=1.0)
+        self.first_layer = _checks.whole_number(first_layer, "first_layer", minimum=0)
+
+    @property
+    def _contrasts(self) -> bool:
+        return self.guidance != 1
+
+    def _forward(self, sequences: TokenSequences, inputs: dict[str, Any]) -> Any:
+        if self.strength == 0:
+            return super()._forward(sequences, inputs)
+        model = sequences.model
+        layout = image_token_layout(model, self.processor.image_processor)
+        count = text_decoder(model).config.num_hidden_layers
+        layers = {layer for layer in layout.heat_layers or range(count) if layer >= self.first_layer}
+        is_image = sequences.input_ids == layout.image_token_id
+        with edited_attention(model, boosted_image(is_image, strength=self.strength, layers=layers)):
+            return super()._forward(sequences, inputs)
+
+    def _references(self, prompts: Prompts, prompt_length: int) -> list[SecondStream]:
+        return [SecondStream(prompts.without_images(), prompt_length=prompt_length)]
+
+    def _combine(self, scores: torch.Tensor, references: list[torch.Tensor], step: int) -> torch.Tensor:
+        return contrast(scores, references[0], strength=self.guidance - 1, cutoff=self.cutoff)
