@@ -163,6 +163,29 @@ class TestHeatmaps:
         torch.testing.assert_close(got, torch.tensor([[1.6, 1.6, 0, 0], [1.6, 1.6, 0, 0]]).double())
 
 
+class TestClassTokens:
+    """LLaVA's "full" features have a class token in front where the vision tower has one."""
+
+    @pytest.mark.parametrize(("vision", "count", "start"), [("CLIP", 17, 1), ("Siglip", 16, 0)])
+    def test_full_features(self, vision, count, start):
+        import transformers
+
+        tower = getattr(transformers, f"{vision}VisionConfig")(image_size=56, patch_size=14)
+        model = copy.copy(tiny_model("llava"))
+        model.config = transformers.LlavaConfig(vision_config=tower, vision_feature_select_strategy="full")
+        layout = image_token_layout(model, processor_of("llava").image_processor)
+        found, (grid,) = layout.grids((56, 56), 1)
+        assert (found, grid.start) == (count, start)
+
+    def test_pixtral_has_no_fixed_grid(self):
+        import transformers
+
+        model = copy.copy(tiny_model("llava"))
+        model.config = transformers.LlavaConfig(vision_config=transformers.PixtralVisionConfig())
+        with pytest.raises(ValueError, match="Pixtral"):
+            image_token_layout(model, processor_of("llava").image_processor)
+
+
 class TestRefusals:
     def test_an_unknown_family_says_what_to_write(self):
         model = copy.copy(tiny_model("llava"))

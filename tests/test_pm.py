@@ -525,6 +525,24 @@ def test_fused_pixels_are_close_to_the_processors(family):
     assert (seen["processor"] - seen["fused"]).abs().max() < 0.15 * spread
 
 
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("preprocess", ["processor", "fused"])
+def test_heatmaps_warps_and_pixels_stay_on_the_device(device, preprocess, monkeypatch):
+    model = copy.deepcopy(model_of("llava")).to(device)
+    pm = magnifier(preprocess=preprocess, refresh="adaptive", tolerance=0.1)
+    inputs = pm.processor(images=PICTURES, text=PROMPTS, return_tensors="pt", padding=True).to(device)
+    out = model.generate(**inputs, custom_generate=pm, **GREEDY)
+    assert out.sequences.device.type == device
+    for step in pm.last:
+        assert step.heatmaps[0][0].device.type == device
+        assert step.warps[0][0].x.like.device.type == device
+    want = run(pm)
+    close(out.logits[0].cpu(), want.logits[0], 1e-2)
+
+
 # ----------------------------------------------------------------------------------------- what stays as it was
 
 
@@ -661,6 +679,10 @@ class TestRefusals:
 
     def test_prompt_lookup(self):
         self.refused("greedy search, sampling or beam search", prompt_lookup_num_tokens=2)
+
+    def test_an_assistant(self):
+        with pytest.raises(ValueError, match="`assistant_model` cannot be used"):
+            magnifier().generate(model_of("llava"), picture(), PROMPTS[0], assistant_model=model_of("llava"))
 
     def test_chunked_prefill(self):
         self.refused("prefill_chunk_size", prefill_chunk_size=8)

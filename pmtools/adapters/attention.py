@@ -119,10 +119,13 @@ def capture_attention(
 
     Examples
     --------
-    >>> columns = (inputs["input_ids"] == model.config.image_token_id).nonzero()[:, 1].reshape(1, -1)
-    >>> with capture_attention(model, columns, layers=range(11, 32)) as tap:
-    ...     output = model(**inputs)
-    >>> heatmap = tap.maps.mean(1).reshape(24, 24)
+    >>> import torch
+    >>> from pmtools.testing.models import tiny_model
+    >>> model = tiny_model()
+    >>> with torch.no_grad(), capture_attention(model, torch.tensor([[1, 2, 4]]), layers=[2, 3]) as tap:
+    ...     output = model(input_ids=torch.tensor([[20, 21, 22, 23, 24, 25]]))
+    >>> tap.maps.shape  # (B, layers, n)
+    torch.Size([1, 2, 3])
     """
     import torch
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from pmtools import _array
@@ -104,9 +105,11 @@ def image_token_layout(model: Any, image_processor: Any, /) -> ImageTokenLayout:
 
     Examples
     --------
-    >>> layout = image_token_layout(model, processor.image_processor)
-    >>> layout.grids((480, 640), 1)
-    (576, [TokenGrid(start=0, shape_hw=(24, 24), box_xyxy=(0.0, -0.166, 1.0, 1.166), row_gap=0)])
+    >>> from pmtools.testing.models import tiny_model, tiny_processor
+    >>> model = tiny_model("llava")
+    >>> layout = image_token_layout(model, tiny_processor(model).image_processor)
+    >>> layout.grids((480, 960), 1)  # padded above and below
+    (16, [TokenGrid(start=0, shape_hw=(4, 4), box_xyxy=(0.0, -0.5, 1.0, 1.5), row_gap=0)])
     """
     family = model.config.model_type
     if family not in LAYOUTS:
@@ -142,8 +145,15 @@ def _padded_square(size_hw: SizeHW) -> tuple[float, float, float, float]:
 
 def _llava(config: Any, image_processor: Any) -> ImageTokenLayout:
     """One grid in raster order; processors that crop the centre get a padded square, so that nothing is lost."""
-    side = config.vision_config.image_size // config.vision_config.patch_size
-    class_token = config.vision_feature_select_strategy == "full"
+    vision = config.vision_config
+    if vision.model_type == "pixtral":
+        raise ValueError(
+            "LLaVA models with a Pixtral vision tower have no fixed grid; write a layout of their own and put it into "
+            "pmtools.adapters.layouts.LAYOUTS['llava']"
+        )
+    side = vision.image_size // vision.patch_size
+    # "full" keeps the class token in front, where the vision tower has one
+    class_token = config.vision_feature_select_strategy == "full" and not vision.model_type.startswith("siglip")
     square = pads_to_square(image_processor)
     return ImageTokenLayout(
         config.image_token_id, _one_grid(side, start=int(class_token), square=square), square=square
@@ -493,6 +503,7 @@ def _overlaps(low: float, high: float, cells: int, targets: int) -> torch.Tensor
     return (upper - lower).clamp(min=0) * cells / (high - low)
 
 
+@cache
 def _shares(low: float, high: float, cells: int, targets: int) -> torch.Tensor:
     """How a cell's mass on [0, 1] is spread over the targets it meets: columns sum to 1, or 0 beyond [0, 1]."""
     overlaps = _overlaps(low, high, cells, targets)

@@ -130,6 +130,8 @@ class DecodingMethod:
         """
         from transformers import StoppingCriteriaList, StopStringCriteria
 
+        if options.get("assistant_model") is not None:  # `model.generate` would drop it without a word
+            raise ValueError("`assistant_model` cannot be used here: each token needs the whole method; leave it out")
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         nested = self.processor.nested(images, len(prompts))
         texts = [self.processor.as_prompt(text, len(row)) for text, row in zip(prompts, nested, strict=True)]

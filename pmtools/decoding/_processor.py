@@ -145,10 +145,7 @@ def check_family(model: Any, processor: Any, /) -> None:
 
     family, name = model.config.model_type, type(processor.inner).__name__
     expected = PROCESSOR_MAPPING_NAMES.get(family)
-    known = {
-        item for value in PROCESSOR_MAPPING_NAMES.values() for item in (value if isinstance(value, tuple) else (value,))
-    }
-    if expected is not None and name in known and name != expected:
+    if expected is not None and name in PROCESSOR_MAPPING_NAMES.values() and name != expected:
         raise ValueError(
             f"`processor` must be a {expected}, for a {family} model, got a {name}; load both from the same place"
         )

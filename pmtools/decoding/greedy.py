@@ -22,7 +22,11 @@ class Greedy(DecodingMethod):
 
     Examples
     --------
-    >>> Greedy(processor).generate(model, image, "How many birds are there?", max_new_tokens=16)
+    >>> from PIL import Image
+    >>> from pmtools.testing.models import tiny_model, tiny_processor
+    >>> model = tiny_model()
+    >>> greedy = Greedy(tiny_processor(model))
+    >>> answer = greedy.generate(model, Image.new("RGB", (64, 48)), "How many birds?", max_new_tokens=2, do_sample=False)
     """
 
     def _new_run(self, model: Any, images: list[list[Any]]) -> _PlainRun:

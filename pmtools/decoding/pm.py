@@ -134,9 +134,15 @@ class PerceptionMagnifier(DecodingMethod):
 
     Examples
     --------
-    >>> pm = PerceptionMagnifier(processor)
-    >>> inputs = pm.processor(images=image, text=prompt, return_tensors="pt")
-    >>> output = model.generate(**inputs, custom_generate=pm, max_new_tokens=64)
+    >>> from PIL import Image
+    >>> from pmtools.testing.models import tiny_model, tiny_processor
+    >>> model = tiny_model()
+    >>> pm = PerceptionMagnifier(tiny_processor(model))
+    >>> image = Image.new("RGB", (64, 48))
+    >>> inputs = pm.processor(images=image, text="What is <image>?", return_tensors="pt")
+    >>> output = model.generate(**inputs, custom_generate=pm, max_new_tokens=2, do_sample=False)
+    >>> pm.last[-1].warps[0][0]
+    Warp(48x64 -> 48x64)
     """
 
     def __init__(
@@ -222,6 +228,7 @@ class MagnifyingRun:
         self.heatmaps: list[list[torch.Tensor]] = [[] for _ in images]
         self.warps: list[list[Warp]] = [[] for _ in images]
         self.probes: list[list[Warp]] = [[] for _ in images]  # warps of the unrefined heatmaps of the last refresh
+        self.on_device: dict[int, torch.Tensor] = {}  # source pixels, by the identity of their image
 
     # ---------------------------------------------------------------------------------------------- one step
 
@@ -306,7 +313,7 @@ class MagnifyingRun:
         """A forward pass and what its last query attends to on each image: (rows, n), layer mean, padding left out."""
         with capture_attention(self.model, tokens.columns, layers=self.layers) as tap:
             output = self._counted(stream, forward())
-        return output, self._layer_mean(tap) * tokens.coverage
+        return output, self._layer_mean(tap).to(tokens.coverage) * tokens.coverage
 
     def _layer_mean(self, tap: AttentionTap) -> torch.Tensor:
         return tap.maps.mean(1)  # (rows, layers, n)
@@ -341,9 +348,9 @@ class MagnifyingRun:
         found = refine(
             attend, visible=visible[:, None], threshold=self.pm.threshold, max_iterations=self.pm.max_iterations
         )
-        for mask in found.masks[1:]:
-            for row, ran in zip(rows.tolist(), mask.any(-1)[:, 0].tolist(), strict=True):
-                self.iterations[row] += ran
+        passes = sum(mask.any(-1)[:, 0].long() for mask in found.masks) - 1  # (rows,); the first hides nothing
+        for row, count in zip(rows.tolist(), passes.tolist(), strict=True):
+            self.iterations[row] = count
         aggregate: torch.Tensor = found.aggregate[:, 0]
         return aggregate
 
@@ -426,20 +433,17 @@ class MagnifyingRun:
 
     def _magnified_stream(self, sequences: TokenSequences, cache: Any, rows: torch.Tensor) -> Any:
         """The sequences with the magnified images in them, run from the first image on."""
-        warps = [self.warps[row] for row in rows.tolist()]
+        which = rows.tolist()
+        warps = [self.warps[row] for row in which]
         self.forwards["encode"] += sum(len(row) for row in warps)
         if self.pm.preprocess == "fused":
-            pairs = [
-                (self._pixels(image), w)
-                for row, ws in zip(rows.tolist(), warps, strict=True)
-                for image, w in zip(self.images[row], ws, strict=True)
-            ]
-            images, flat = zip(*pairs, strict=True)
+            sources = [self._pixels(image) for row in which for image in self.images[row]]
+            flat = [warp for row in warps for warp in row]
             pixels = encode_fused(
-                self.model, self.image_processor, self.layout, images, flat, antialias=self.pm.antialias
+                self.model, self.image_processor, self.layout, sources, flat, antialias=self.pm.antialias
             )
         else:
-            pixels = self._encoded(self._magnified_images(warps, rows.tolist()))
+            pixels = self._encoded(self._magnified_images(warps, which))
         return self._counted("magnified", sequences.run(self._prefix(cache), image=pixels))
 
     def _encoded(self, images: list[list[Any]]) -> dict[str, Any]:
@@ -454,10 +458,10 @@ class MagnifyingRun:
         """An image as (3, H, W) floats in 0 to 255 on the device, moved there once."""
         import torch
 
-        found: dict[int, torch.Tensor] = self.__dict__.setdefault("_on_device", {})
-        if id(image) not in found:
-            found[id(image)] = torch.from_numpy(np.array(image)).to(self.model.device).permute(2, 0, 1).float()
-        return found[id(image)]
+        if id(image) not in self.on_device:
+            pixels = torch.from_numpy(np.array(image)).to(self.model.device)
+            self.on_device[id(image)] = pixels.permute(2, 0, 1).float()
+        return self.on_device[id(image)]
 
     def _prefix(self, cache: Any) -> Any:
         """The cache of what comes before the first image, where it may be kept; otherwise an empty one."""
