@@ -33,7 +33,7 @@ def read_yes_no(reply: str, /) -> str | None:
     >>> read_yes_no("Yes, there is."), read_yes_no("No"), read_yes_no("The cross is red.")
     ('yes', 'no', None)
     """
-    text = reply.strip().lower()
+    text = reply.lower()
     if text in {"yes", "no"}:
         return text
     return next((word for word in ("yes", "no") if word in text[:4]), None)

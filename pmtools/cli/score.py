@@ -1,0 +1,260 @@
+"""`pmtools score`: the numbers of MME, POPE and LLaVA-Bench from files of answers; no model is loaded."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pmtools.cli import options as opt
+from pmtools.cli.console import CommandError, progress, stderr, usage_error
+from pmtools.evaluation import datasets
+from pmtools.evaluation.llava_bench import count_tokens, read_reviews, review_answers, score_llava_bench
+from pmtools.evaluation.matching import Matching, Question, match_answers, read_answers
+from pmtools.evaluation.mme import COGNITION, HALLUCINATION, PERCEPTION, label_yes_then_no, score_mme
+from pmtools.evaluation.pope import score_pope
+from pmtools.evaluation.records import RecordError
+
+if TYPE_CHECKING:
+    from pmtools.evaluation._bootstrap import Interval
+
+app = typer.Typer(help="Score answers to MME, POPE and LLaVA-Bench; needs no model.")
+
+
+@app.callback(invoke_without_command=True)
+def _score(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+class Missing(StrEnum):
+    """What questions without exactly one answer do."""
+
+    ERROR = "error"
+    WRONG = "wrong"
+
+
+def _file(help: str, *names: str) -> Any:
+    return opt.value("FILE", help, *names, exists=True, dir_okay=False)
+
+
+def _folder(help: str) -> Any:
+    return opt.value("DIR", help, exists=True, file_okay=False)
+
+
+AnswersOption = Annotated[Path | None, _file("The model's answers, JSON lines.")]
+MissingOption = Annotated[
+    Missing, opt.value("error|wrong", "What answers that are missing or there twice do: stop, or count as wrong.")
+]
+JsonOption = Annotated[bool, opt.flag("Print one JSON object instead of a table.", "--json")]
+
+
+@app.command()
+def mme(
+    *,
+    questions: Annotated[Path | None, _file("MME's questions, JSON lines.")] = None,
+    answers: AnswersOption = None,
+    labels: Annotated[
+        Path | None, _folder("MME's release, or `<category>.txt` files, where questions lack labels.")
+    ] = None,
+    official: Annotated[Path | None, _folder("A folder of `<category>.txt`: image, question, label, reply.")] = None,
+    missing: MissingOption = Missing.ERROR,
+    as_json: JsonOption = False,
+) -> None:
+    """MME: accuracy, accuracy+ and score a category; perception, cognition and hallucination totals.
+
+    Answers are in the order of the questions, or carry `image` and the question (`prompt`). Where neither the questions
+    nor `--labels` say so, the first question of an image is yes and the second no.
+    """
+    if (official is None) == (questions is None) or (official is None) != (answers is not None):
+        raise usage_error("say what to score: --questions with --answers, or --official")
+    if official is not None and (labels is not None or missing is Missing.WRONG):
+        raise usage_error("--labels and --missing go with --questions; the files of --official have all of it")
+    with _one_line_errors():
+        if official is not None:
+            asked, replies = datasets.read_mme_results(official)
+            matching = Matching(tuple(replies))
+        elif questions is not None and answers is not None:
+            asked = _label_mme(datasets.read_mme_questions(questions), labels)
+            matching = match_answers(asked, read_answers(answers), missing=missing)
+        score = score_mme(asked, matching.replies)
+    if as_json:
+        _print_json(score.to_dict() | _leftovers(matching))
+        return
+    rows = [
+        [name, c.n, f"{c.accuracy:.3f}", f"{c.accuracy_plus:.3f}", f"{c.score:.2f}", *_ends(score.intervals, name, 1)]
+        for name, c in score.categories.items()
+    ]
+    totals = [
+        [name, "", "", "", f"{getattr(score, name):.2f}", *_ends(score.intervals, name, 1)]
+        for name in ("perception", "cognition", "hallucination")
+        if name in score.intervals
+    ]
+    _print_table(["MME", "n", "accuracy", "accuracy+", "score", "95 % from", "to"], rows, totals)
+    members = {"perception": PERCEPTION, "cognition": COGNITION, "hallucination": HALLUCINATION}
+    for name, categories in members.items():
+        lacking = [category for category in categories if category in score.absent]
+        if lacking and name in score.intervals:
+            _note(f"{name}: without {', '.join(lacking)}")
+    _note_leftovers(matching)
+
+
+def _label_mme(questions: list[Question], labels: Path | None) -> list[Question]:
+    if labels is not None:
+        return datasets.label_mme_from_folder(questions, labels)
+    return questions if questions[0].label is not None else label_yes_then_no(questions)
+
+
+@app.command()
+def pope(
+    *,
+    questions: Annotated[Path, _file("POPE's questions with labels, JSON lines.")],
+    answers: Annotated[Path, _file("The model's answers, JSON lines.")],
+    missing: MissingOption = Missing.ERROR,
+    as_json: JsonOption = False,
+) -> None:
+    """POPE: accuracy, precision, recall, F1 and how often the model says yes.
+
+    Answers carry `question_id`, or `image` and the question (`prompt`), or are in the order of the questions.
+    """
+    with _one_line_errors():
+        asked = datasets.read_pope(questions)
+        matching = match_answers(asked, read_answers(answers), missing=missing)
+        score = score_pope(asked, matching.replies)
+    if as_json:
+        _print_json(score.to_dict() | _leftovers(matching))
+        return
+    rows = [
+        [name.replace("_", " "), f"{getattr(score, name):.4f}", *_ends(score.intervals, name, 4)]
+        for name in score.intervals
+    ]
+    _print_table([f"POPE, n = {score.n}", "value", "95 % from", "to"], rows)
+    _note_leftovers(matching)
+
+
+@app.command()
+def llava_bench(
+    *,
+    reviews: Annotated[Path, opt.value("FILE", "Reviews, JSON lines; a judge adds to it.", dir_okay=False)],
+    skip_unread: Annotated[bool, opt.flag("Leave out reviews without scores, [-1, -1].", "--skip-unread")] = False,
+    as_json: JsonOption = False,
+    data: Annotated[Path | None, _folder("LLaVA-Bench as published; to have answers judged.")] = None,
+    answers: AnswersOption = None,
+    judge_model: Annotated[str | None, opt.value("NAME", "The judge, as its endpoint calls it.")] = None,
+    judge_url: Annotated[str | None, opt.value("URL", "An OpenAI-compatible endpoint, up to /v1; OpenAI's.")] = None,
+    judge_prices: Annotated[
+        str | None, opt.value("IN,OUT", "Price of a million tokens, to count the cost.", show_default=False)
+    ] = None,
+) -> None:
+    """LLaVA-Bench: 100 x the model's scores / the reference's, overall and per category.
+
+    With `--data`, `--answers` and `--judge-model`, answers that FILE has no review of are judged first. The key is read
+    from OPENAI_API_KEY.
+    """
+    prices = _read_prices(judge_prices)
+    if any(option is not None for option in (data, answers, judge_model)):
+        if data is None or answers is None or judge_model is None:
+            raise usage_error("a judge needs all of --data, --answers and --judge-model")
+        _judge_answers(data, answers, reviews, judge_model, judge_url)
+    with _one_line_errors():
+        found, skipped = read_reviews(reviews, skip_unread=skip_unread)
+        score = score_llava_bench(found, skipped=skipped)
+        tokens = dict(zip(("prompt", "completion"), count_tokens(reviews), strict=True))
+    cost = sum(price * count / 1e6 for price, count in zip(prices, tokens.values(), strict=True)) if prices else None
+    if as_json:
+        _print_json(score.to_dict() | {"tokens": tokens} | ({} if cost is None else {"cost": cost}))
+        return
+    rows = [[name, f"{ratio:.1f}", *_ends(score.intervals, name, 1)] for name, ratio in score.categories.items()]
+    overall = ["overall", f"{score.overall:.1f}", *_ends(score.intervals, "overall", 1)]
+    _print_table([f"LLaVA-Bench, n = {score.n}", "score", "95 % from", "to"], rows, [overall])
+    if skipped:
+        _note(f"{skipped} reviews without scores left out")
+    if any(tokens.values()):
+        price = "" if cost is None else f", cost {cost:.4f}"
+        _note(f"judge: {tokens['prompt']} + {tokens['completion']} tokens{price}")
+
+
+def _judge_answers(data: Path, answers: Path, reviews: Path, model: str, url: str | None) -> None:
+    from pmtools.evaluation.judge import DEFAULT_URL, Judge, JudgeError
+
+    with _one_line_errors(JudgeError):
+        try:
+            judge = Judge(model, url or DEFAULT_URL)
+        except ValueError as error:
+            raise usage_error(str(error).replace("`url`", "--judge-url")) from None
+        items = datasets.read_llava_bench(data)
+        matching = match_answers([item.question for item in items], read_answers(answers))
+        replies = [reply for reply in matching.replies if reply is not None]
+        with progress(len(items), "judging") as (_, step):
+            review_answers(items, replies, judge, reviews, progress=step)
+
+
+def _read_prices(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?),(\d+(?:\.\d+)?)", text)
+    if match is None:
+        raise usage_error(f"{text!r} must be IN,OUT, the prices of a million tokens, 2.5,10 say", "--judge-prices")
+    return float(match[1]), float(match[2])
+
+
+@contextlib.contextmanager
+def _one_line_errors(*others: type[Exception]) -> Iterator[None]:
+    """What is wrong with files, or `others`, in the words of the command line."""
+    failures: tuple[type[Exception], ...] = (RecordError, *others)
+    try:
+        yield
+    except failures as error:
+        text = str(error).replace('missing="wrong"', "--missing wrong").replace("skip_unread=True", "--skip-unread")
+        raise CommandError(text, exit_code=1) from None
+    except OSError as error:
+        raise CommandError(f"{error.filename}: {error.strerror or error}", exit_code=1) from None
+
+
+def _leftovers(matching: Matching) -> dict[str, int]:
+    return {"missing": matching.missing, "duplicate": matching.duplicate, "unmatched": matching.unmatched}
+
+
+def _note_leftovers(matching: Matching) -> None:
+    wrong, counts = matching.missing + matching.duplicate, _leftovers(matching)
+    if any(counts.values()):
+        told = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+        _note(f"answers: {told}; {wrong} questions counted as wrong")
+
+
+def _ends(intervals: Mapping[str, Interval], name: str, digits: int) -> list[str]:
+    return [f"{end:.{digits}f}" for end in intervals[name]]
+
+
+def _print_json(numbers: Mapping[str, Any]) -> None:
+    typer.echo(json.dumps(numbers, indent=2, allow_nan=False))
+
+
+def _note(text: str) -> None:
+    """A remark about the table, where it does not mix with it."""
+    stderr().print(text)
+
+
+def _print_table(
+    head: Sequence[str], rows: Sequence[Sequence[object]], totals: Sequence[Sequence[object]] = ()
+) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for index, name in enumerate(head):
+        table.add_column(name, justify="right" if index else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*map(str, row))
+    if totals:
+        table.add_section()
+    for row in totals:
+        table.add_row(*map(str, row))
+    Console(highlight=False, markup=False, emoji=False).print(table)

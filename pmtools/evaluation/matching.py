@@ -1,0 +1,336 @@
+"""Which answer belongs to which question, when files name them by id, by picture and text, or by order alone.
+
+Ids repeat (MME gives the two questions of a picture one id, POPE numbers each split from 1), questions are spelled
+differently from release to release, and runs are cut short; an answer is never given to a question by guessing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from pmtools import _checks
+from pmtools.evaluation.records import PathLike, Record, RecordError, read_records
+
+__all__ = [
+    "Answer",
+    "Matching",
+    "Question",
+    "answer_record",
+    "image_stem",
+    "match_answers",
+    "normalize_question",
+    "read_answers",
+]
+
+_INSTRUCTION = re.compile(r"\s*(?:please\s+)?answer (?:yes or no|the question|this question|with)\b[^.]*\.?$")
+_SHOWN = 3  # of the answers or questions that a message is about
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question of a benchmark.
+
+    Attributes
+    ----------
+    question_id : str or None
+    image : str
+        As the file names it.
+    text : str
+    category : str
+    label : str or None
+        `"yes"` or `"no"`.
+    place : str
+        `file:line` it was read from.
+    """
+
+    question_id: str | None
+    image: str
+    text: str
+    category: str = ""
+    label: str | None = None
+    place: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One reply of a model, with whatever the file says about its question.
+
+    Attributes
+    ----------
+    reply : str
+    question_id, image, text : str or None
+        Of the question.
+    place : str
+        `file:line` it was read from.
+    """
+
+    reply: str
+    question_id: str | None = None
+    image: str | None = None
+    text: str | None = None
+    place: str = ""
+
+
+@dataclass(frozen=True)
+class Matching:
+    """The reply to each question, and what did not fit.
+
+    Attributes
+    ----------
+    replies : tuple of str or None
+        In the order of the questions; None counts as wrong.
+    missing, duplicate, unmatched : int
+        Questions without an answer, questions with more than one, answers without a question.
+    """
+
+    replies: tuple[str | None, ...]
+    missing: int = 0
+    duplicate: int = 0
+    unmatched: int = 0
+
+
+def normalize_question(text: str, /) -> str:
+    """A question without what differs between releases: case, spacing, the spelling "imange", instructions at the end.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> normalize_question("Is there an orange in the imange?\\nAnswer the question using a single word or phrase.")
+    'is there an orange in the image?'
+    """
+    text = " ".join(text.replace("<image>", " ").lower().split()).replace("imange", "image")
+    while (shorter := _INSTRUCTION.sub("", text)) != text and shorter:
+        text = shorter
+    return text
+
+
+def image_stem(image: str, /) -> str:
+    """The name of a picture's file without folder and suffix.
+
+    Parameters
+    ----------
+    image : str
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> image_stem("celebrity/images/tt0032138_shota.jpg")
+    'tt0032138_shota'
+    """
+    return PurePosixPath(image.replace("\\", "/")).stem
+
+
+def read_answers(path: PathLike, /) -> list[Answer]:
+    """A model's answers from JSON lines, as LLaVA, POPE or pmtools write them.
+
+    The reply is `answer` or `response`, and then `text` is the question; or it is `text`, with the question under
+    `prompt` or `question`. `question_id` and `image` are read where they are there.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    list of Answer
+
+    Raises
+    ------
+    RecordError
+        If a line is malformed, has no reply, or has two.
+    OSError
+        If the file cannot be opened.
+    """
+    return [_answer(record) for record in read_records(path)]
+
+
+def _answer(record: Record) -> Answer:
+    replies = [name for name in ("answer", "response") if name in record.fields]
+    asked = [name for name in ("prompt", "question") if name in record.fields]
+    if len(replies) > 1 or (replies and asked and "text" in record.fields):
+        names = " and ".join(f"`{name}`" for name in [*replies, *asked, "text"] if name in record.fields)
+        raise record.error(f"{names} leave open which is the reply; keep `prompt` and `text` only")
+    return Answer(
+        reply=record.text(*replies) if replies else record.text("text", "answer"),
+        question_id=record.identifier("question_id"),
+        image=record.optional_text("image"),
+        text=record.optional_text(*asked) if asked else record.optional_text("text") if replies else None,
+        place=record.place,
+    )
+
+
+def answer_record(question: Question, reply: str, /) -> dict[str, Any]:
+    """The JSON line that `read_answers` reads back, with all that finds the question again.
+
+    Parameters
+    ----------
+    question : Question
+    reply : str
+
+    Returns
+    -------
+    dict
+        `question_id`, `image`, `prompt`, `text`.
+    """
+    known = {"question_id": question.question_id} if question.question_id is not None else {}
+    return {**known, "image": question.image, "prompt": question.text, "text": reply}
+
+
+def match_answers(questions: Sequence[Question], answers: Sequence[Answer], /, *, missing: str = "error") -> Matching:
+    """The answer of each question.
+
+    Answers that carry the question's text are joined by (image, text), or by (id, text) where they carry no image; the
+    others by id. Where questions share a key and differ in label, and where answers carry nothing, order decides, and
+    what the answers carry must agree with it.
+
+    Parameters
+    ----------
+    questions, answers : sequence
+    missing : str, optional
+        `"error"`, or `"wrong"`: questions that have no answer, or several, count as answered wrongly.
+
+    Returns
+    -------
+    Matching
+
+    Raises
+    ------
+    RecordError
+        If answers are missing, duplicate or unmatched, which the message names; or it cannot be told whose they are.
+    """
+    _checks.choice(missing, "missing", ("error", "wrong"))
+    key_of = _shared_key(questions, answers)
+    wanted: dict[Any, list[int]] = defaultdict(list)
+    for index, question in enumerate(questions):
+        wanted[key_of(question)].append(index)
+    given: dict[Any, list[int]] = defaultdict(list)
+    for index, answer in enumerate(answers):
+        given[key_of(answer)].append(index)
+    if all(_interchangeable([questions[i] for i in members]) for members in wanted.values()):
+        found = {key: (members, given.get(key, [])) for key, members in wanted.items()}
+        stray = [i for key, members in given.items() if key not in wanted for i in members]
+    else:
+        _check_order(questions, answers, key_of)
+        found = {i: ([i], [i] if i < len(answers) else []) for i in range(len(questions))}
+        stray = list(range(len(questions), len(answers)))
+    return _collect(questions, answers, found, stray, strict=missing == "error")
+
+
+def _shared_key(
+    questions: Sequence[Question], answers: Sequence[Answer]
+) -> Callable[[Question | Answer], tuple[str | None, ...]]:
+    """The key that all answers carry."""
+    text, image, number = (
+        all(getattr(answer, name) is not None for answer in answers) for name in ("text", "image", "question_id")
+    )
+    names = ["text"] if text else []
+    if image:
+        names.append("image")
+    if number and not (text and image):  # ids differ between releases, pictures and texts do not
+        names.append("question_id")
+    # answers may name pictures by where they lie: celebrity/images/1.jpg is celebrity/1.jpg
+    same_names = {question.image for question in questions} >= {answer.image for answer in answers}
+    read: dict[str, Callable[[Any], str | None]] = {
+        "text": lambda item: normalize_question(item.text),
+        "image": lambda item: item.image if same_names else image_stem(item.image),
+        "question_id": lambda item: item.question_id,
+    }
+    return lambda item: tuple(read[name](item) for name in names)
+
+
+def _interchangeable(questions: Sequence[Question]) -> bool:
+    """Whether it does not matter which of these questions gets which of their answers."""
+    return len({(q.category, q.label, normalize_question(q.text), q.image) for q in questions}) == 1
+
+
+def _check_order(questions: Sequence[Question], answers: Sequence[Answer], key_of: Any) -> None:
+    """Refuse answers whose keys do not follow the questions'; a run may have been cut short."""
+    if not any(answer.question_id or answer.image or answer.text for answer in answers):
+        if len(questions) != len(answers):
+            raise RecordError(
+                f"{len(answers)} answers to {len(questions)} questions, and nothing in them says which is whose; "
+                "add `image` and `prompt` (the question) to each answer"
+            )
+        return
+    for number, (question, answer) in enumerate(zip(questions, answers, strict=False), 1):
+        if key_of(question) == key_of(answer):
+            continue
+        wanted, given = Counter(map(key_of, questions)), Counter(map(key_of, answers))
+        uneven = [key for key in {**wanted, **given} if wanted[key] != given[key]]
+        counts = [f"{given[key]} for the {wanted[key]} questions of {_keyed(key)}" for key in uneven[:_SHOWN]]
+        raise RecordError(
+            f"{answer.place}: this answer is about {_keyed(key_of(answer))}, but question {number} is about "
+            f"{_keyed(key_of(question))}"
+            + (f"; number of answers: {', '.join(counts)}{_more(uneven)}" if uneven else "")
+            + "; several questions share what the answers carry, so they must be in question order, "
+            "or carry `image` and `prompt` (the question)"
+        )
+
+
+def _collect(
+    questions: Sequence[Question],
+    answers: Sequence[Answer],
+    found: dict[Any, tuple[list[int], list[int]]],
+    stray: list[int],
+    *,
+    strict: bool,
+) -> Matching:
+    replies: list[str | None] = [None] * len(questions)
+    absent: list[int] = []
+    extra: list[int] = []
+    doubled = 0
+    for asked, replied in found.values():
+        if len(replied) > len(asked):
+            extra += replied[len(asked) :]
+            doubled += len(asked)
+            continue
+        for question, answer in zip(asked, replied, strict=False):
+            replies[question] = answers[answer].reply
+        absent += asked[len(replied) :]
+    if strict and (absent or extra or stray):
+        parts = [
+            _named("missing", [_place(questions[i]) for i in sorted(absent)]),
+            _named("duplicate", [_place(answers[i]) for i in sorted(extra)]),
+            _named("unmatched", [_place(answers[i]) for i in sorted(stray)]),
+        ]
+        raise RecordError(
+            f"{'; '.join(part for part in parts if part)}. "
+            'Give missing="wrong" to count the questions of missing and duplicate answers as wrong'
+        )
+    return Matching(tuple(replies), len(absent), doubled, len(stray))
+
+
+def _named(what: str, places: Sequence[str]) -> str:
+    if not places:
+        return ""
+    noun = f"answer{'s' if len(places) > 1 else ''}"
+    head = f"{len(places)} {what} {noun}" if what != "missing" else f"{len(places)} {noun} missing, to the question"
+    return f"{head}: {', '.join(places[:_SHOWN])}{_more(places)}"
+
+
+def _place(item: Question | Answer) -> str:
+    about = [ascii(part) for part in (item.question_id, item.image, item.text) if part is not None]
+    return " ".join([item.place, f"({', '.join(about)})" if about else ""]).strip()
+
+
+def _keyed(key: tuple[str | None, ...]) -> str:
+    return " ".join(map(ascii, key))
+
+
+def _more(items: Sequence[object]) -> str:
+    return f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
