@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from pmtools.evaluation._bootstrap import percentiles, resampled_sums
+
 __all__ = ["Mcnemar", "bootstrap_interval", "mcnemar", "mme_scores", "plot_accuracy", "summarize", "table"]
 
 BASELINE = "greedy"
@@ -83,23 +85,15 @@ def mcnemar(first: Sequence[bool] | np.ndarray[Any, Any], second: Sequence[bool]
 
 
 def bootstrap_interval(
-    right: Sequence[bool] | np.ndarray[Any, Any],
-    groups: Sequence[int] | np.ndarray[Any, Any],
-    /,
-    *,
-    level: float = 0.95,
-    rounds: int = 1000,
-    seed: int = 0,
+    right: Sequence[bool] | np.ndarray[Any, Any], groups: Sequence[int] | np.ndarray[Any, Any], /, *, seed: int = 0
 ) -> tuple[float, float]:
-    """Percentile interval of an accuracy, resampling whole pictures: their questions are not independent.
+    """95 % percentile interval of an accuracy, resampling whole pictures: their questions are not independent.
 
     Parameters
     ----------
     right : sequence of bool, shape (n,)
     groups : sequence of int, shape (n,)
         The picture of each question.
-    level : float, optional
-    rounds : int, optional
     seed : int, optional
 
     Returns
@@ -110,12 +104,9 @@ def bootstrap_interval(
     if len(right) == 0:
         return math.nan, math.nan
     _, index = np.unique(np.asarray(groups), return_inverse=True)
-    hits = np.bincount(index, weights=np.asarray(right, float))
-    sizes = np.bincount(index)
-    drawn = np.random.default_rng(seed).multinomial(len(hits), np.full(len(hits), 1 / len(hits)), size=rounds)
-    means = (drawn @ hits) / (drawn @ sizes)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    sums = np.stack([np.bincount(index, weights=np.asarray(right, float)), np.bincount(index)], axis=1)
+    hits, sizes = resampled_sums(sums, seed).T
+    return percentiles(hits / sizes)
 
 
 def mme_scores(records: Iterable[dict[str, Any]], /) -> dict[str, float]:

@@ -7,8 +7,10 @@ batch share the plain pass and the heatmap. For other models use `PerceptionMagn
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,9 @@ import numpy as np
 from pmtools import _checks, heatmaps
 from pmtools._magnify import fit_warp
 from pmtools.alternatives import ALTERNATIVES
-from pmtools.evaluation.scenes import SceneItem
+from pmtools.evaluation.report import plot_accuracy, summarize, table
+from pmtools.evaluation.runner import run_scenes
+from pmtools.evaluation.scenes import SceneItem, scene_items
 from pmtools.frames import crop as crop_frame
 from pmtools.frames import pad_to_square
 from pmtools.marginals import DEFAULT_FLOOR
@@ -24,7 +28,7 @@ from pmtools.perception import perception_map
 from pmtools.refinement import refine
 from pmtools.warp import Warp
 
-__all__ = ["METHODS", "SceneMethods", "Settings", "best_window"]
+__all__ = ["METHODS", "SceneMethods", "Settings", "best_window", "evaluate_scenes"]
 
 METHODS = {
     "greedy": "the plain image",
@@ -58,6 +62,61 @@ class Settings:
     max_iterations: int = 8
     marginal: str = "max"
     floor: float = DEFAULT_FLOOR
+
+
+def evaluate_scenes(
+    model: Any,
+    processor: Any,
+    /,
+    *,
+    out: str | Path,
+    methods: Sequence[str] = tuple(METHODS),
+    limit: int = 3300,
+    seed: int = 0,
+    split: str = "test",
+    settings: Settings | None = None,
+    prompt: Callable[[str, int], str] | None = None,
+    name: str = "demo model",
+    batch_size: int = 48,
+    progress: Callable[[int], object] | None = None,
+) -> dict[str, Any]:
+    """Run the scenes benchmark, resumably, and write its tables and plots.
+
+    Parameters
+    ----------
+    model, processor, settings, prompt
+        As for `SceneMethods`.
+    out : str or Path
+        Folder for `answers.jsonl`, `setup.json`, `summary.json`, `tables.md`, `by_size.png` and `by_category.png`.
+    methods : sequence of str, optional
+        Keys of `METHODS`; include `"greedy"` to have the paired tests.
+    limit : int, optional
+        Number of questions.
+    seed : int, optional
+    split : {"test", "tune"}, optional
+    name : str, optional
+        Of the model, for the setup file.
+    batch_size : int, optional
+    progress : callable, optional
+        Called with the number of answers done since the last call; `limit * len(methods)` in all.
+
+    Returns
+    -------
+    dict
+        As `pmtools.evaluation.report.summarize`.
+    """
+    answer = SceneMethods(model, processor, settings=settings, prompt=prompt, seed=seed)
+    setup = {"model": name, "seed": seed, "split": split, "settings": asdict(answer.settings)}
+    items = scene_items(seed=seed, limit=limit, split=split)
+    records = run_scenes(items, answer, methods=methods, out=out, setup=setup, batch_size=batch_size, progress=progress)
+    summary = summarize(records)
+    folder = Path(out)
+    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    tables = "\n\n".join(table(summary, columns=c) for c in ("by_category", "by_size", "by_category_and_size", "mme"))
+    (folder / "tables.md").write_text(tables + "\n")
+    for columns in ("by_size", "by_category"):
+        plot_accuracy(summary, folder / f"{columns}.png", columns=columns)
+    return summary
 
 
 class SceneMethods:
@@ -112,6 +171,19 @@ class SceneMethods:
             _checks.choice(method, "methods", METHODS)
         batch = _Batch(self, items)
         return {method: batch.answer(method) for method in methods}
+
+    def heatmaps(self, items: Sequence[SceneItem], /) -> np.ndarray[Any, Any]:
+        """PM's refined heatmaps of the plain images, shape (n, h, w).
+
+        Parameters
+        ----------
+        items : sequence of SceneItem
+
+        Returns
+        -------
+        array of shape (n, h, w)
+        """
+        return _Batch(self, items).heatmap()
 
 
 class _Batch:
@@ -178,7 +250,7 @@ class _Batch:
             self._plain = (logits, maps, attend)
         return self._plain
 
-    def _heatmap(self, *, refined: bool = True, all_layers: bool = True) -> np.ndarray[Any, Any]:
+    def heatmap(self, *, refined: bool = True, all_layers: bool = True) -> np.ndarray[Any, Any]:
         """Heatmaps (batch, h, w)."""
         key = (refined, all_layers)
         if key not in self._heat:
@@ -208,9 +280,9 @@ class _Batch:
         if method.startswith("pm"):
             refined = method in {"pm", "pm-single-layer"}
             all_layers = method in {"pm", "pm-no-refinement"}
-            return self._magnified(self._heatmap(refined=refined, all_layers=all_layers))
+            return self._magnified(self.heatmap(refined=refined, all_layers=all_layers))
         if method in ALTERNATIVES:
-            maps = perception_map(self._heatmap(), gain=self.settings.gain, kernel_size=self.settings.kernel_size)
+            maps = perception_map(self.heatmap(), gain=self.settings.gain, kernel_size=self.settings.kernel_size)
             edit: Any = ALTERNATIVES[method]
             return self._see([_squared(edit(image, m).image) for image, m in zip(self.images, maps, strict=True)])
         if method.startswith("window"):
@@ -218,7 +290,7 @@ class _Batch:
                 crop_frame((image.height, image.width), best_window(heat, size_hw=(image.height, image.width))).image(
                     image
                 )
-                for image, heat in zip(self.images, self._heatmap(), strict=True)
+                for image, heat in zip(self.images, self.heatmap(), strict=True)
             ]
             if method == "window":
                 return self._see(windows)
@@ -232,7 +304,7 @@ class _Batch:
         control = heatmaps.CONTROLS[method]
         streams = [np.random.default_rng((self.methods.seed, item.index)) for item in self.items]
         return self._magnified(
-            np.stack([control(heat, rng=rng) for heat, rng in zip(self._heatmap(), streams, strict=True)])
+            np.stack([control(heat, rng=rng) for heat, rng in zip(self.heatmap(), streams, strict=True)])
         )
 
     def _magnified(self, heat: np.ndarray[Any, Any]) -> list[str]:

@@ -33,10 +33,10 @@ QUESTION_SHARES = {
     "open_shape": (3.0, 2.5),
     "open_relation": (4.0, 1.5),
     "position": (1.0, 4.0),
-    "open_count": (4.0, 3.5),
-    "count": (0.3, 3.0),
+    "open_count": (5.0, 7.0),  # asked in a third of the scenes only, see below
+    "count": (0.3, 5.0),
 }
-PLAN_SHARES = {"mixed": 0.30, "unique_color": 0.20, "unique_shape": 0.16, "repeat_color": 0.17, "repeat_shape": 0.17}
+PLAN_SHARES = {"mixed": 0.27, "unique_color": 0.17, "unique_shape": 0.16, "repeat_color": 0.2, "repeat_shape": 0.2}
 PAIRS = ("position", "open_relation")
 
 
@@ -115,8 +115,7 @@ class QuestionSamples(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, NDArray[Any]]:
         progress = index / self.total
         rng = np.random.default_rng((self.seed, 2, index))
-        step_rng = np.random.default_rng((self.seed, 3, index // self.batch))
-        two_pictures = step_rng.random() < np.interp(progress, [0.45, 0.5], [0.0, 0.12])
+        two_pictures = self._has_two_pictures(index // self.batch)
         while True:
             plan = _draw(rng, PLAN_SHARES)
             scene = compose_scene(rng, plan=plan, diameters=(self.sizes(progress), LARGEST))
@@ -130,6 +129,12 @@ class QuestionSamples(Dataset[dict[str, Any]]):
             questions = self._ask(views[0].scene, plan, progress, rng)  # type: ignore[union-attr]
             if questions:
                 return _packed([view for view in views if view], questions)
+
+    def _has_two_pictures(self, step: int) -> bool:
+        """Late in training every eighth step or so shows each scene twice: whole, and a crop beside it."""
+        progress = step * self.batch / self.total
+        chance = np.interp(progress, [0.45, 0.5], [0.0, 0.12])
+        return bool(np.random.default_rng((self.seed, 3, step)).random() < chance)
 
     def _ask(self, scene: Scene, plan: str, progress: float, rng: np.random.Generator) -> list[Question]:
         ramp = float(np.interp(progress, [0.12, 0.4], [0.0, 1.0]))

@@ -34,8 +34,8 @@ WEIGHTS = {
     "ask": 0.3,
     "hop": 0.3,
     "place": 4.0,
-    "count": 0.6,
-    "count_read": 0.25,
+    "count": 1.2,
+    "count_read": 0.4,
     "end": 0.1,
 }
 
