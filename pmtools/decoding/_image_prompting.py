@@ -1,0 +1,156 @@
+"""Attend, edit, answer: methods that look once, show the model an edited image and decode from that.
+
+The edited prompt is a second stream; the first one is not run at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pmtools import _array, _checks
+from pmtools.adapters.heatmaps import HeatmapSource, heatmap_source
+from pmtools.adapters.prompts import Prompts
+from pmtools.adapters.streams import TokenSequences
+from pmtools.alternatives import ALTERNATIVES, Edited
+from pmtools.decoding._method import DecodingMethod
+from pmtools.decoding._second_stream import SecondStream
+from pmtools.perception import perception_map
+from pmtools.typing import Heatmap
+from pmtools.warp import Warp
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, eq=False)
+class ImagePromptingStep:
+    """What the method saw and showed; there is one step, before the first token.
+
+    Lists have one entry per prompt, each with one entry per image.
+
+    Attributes
+    ----------
+    heatmaps : list of lists of arrays of shape (h, w)
+    shown : list of lists of lists of PIL images
+        What stands in the place of each image.
+    frames : list of lists of Warp
+        From each image to the edited one.
+    """
+
+    heatmaps: list[list[Heatmap]]
+    shown: list[list[list[Any]]]
+    frames: list[list[Warp]]
+
+
+class ImagePrompting(DecodingMethod):
+    """Any heatmap with any edit: attend, edit the image, answer from the edited image.
+
+    Parameters
+    ----------
+    processor : transformers processor
+        The model's own.
+    edit : str or callable
+        A name in `pmtools.alternatives.ALTERNATIVES`, or `edit(image, perception_map)` that returns an `Edited`.
+    heatmap : str, array of shape (h, w), or callable, optional
+        Where it looks: a name in `pmtools.adapters.heatmaps.SOURCES`, a map of your own, or a source. Default: the model's
+        refined attention, as for the Perception Magnifier.
+    gain, kernel_size
+        Of the perception map; see `pmtools.perception_map`. Sources that return final maps do without.
+    streamer : transformers streamer, optional
+        `generate` does not hand its own on.
+    **edit_options
+        Of the edit.
+
+    Attributes
+    ----------
+    last : list of ImagePromptingStep
+        The one step of the latest call.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an option is out of range; when called, if an edit changes the size of an image in a family that writes text
+        between image tokens.
+
+    References
+    ----------
+    - Perception Magnifier, [arXiv:2503.10183](https://arxiv.org/abs/2503.10183), table of strategies
+
+    Examples
+    --------
+    >>> from PIL import Image
+    >>> from pmtools.testing.models import tiny_model, tiny_processor
+    >>> model = tiny_model()
+    >>> method = ImagePrompting(tiny_processor(model), edit="blur", heatmap="relative", sigma=5.0)
+    >>> answer = method.generate(model, Image.new("RGB", (60, 40)), "Is it blue?", max_new_tokens=2)
+    >>> method.last[0].shown[0][0][0].size
+    (60, 40)
+    """
+
+    def __init__(
+        self,
+        processor: Any,
+        *,
+        edit: str | Callable[..., Edited],
+        heatmap: str | Heatmap | HeatmapSource = "refined",
+        gain: float = 10.0,
+        kernel_size: int = 3,
+        streamer: Any = None,
+        **edit_options: Any,
+    ) -> None:
+        super().__init__(processor, streamer=streamer)
+        if not callable(edit):
+            edit = ALTERNATIVES[_checks.choice(edit, "edit", ALTERNATIVES)]
+        self.edit, self.edit_options = edit, edit_options
+        self.heatmap = heatmap_source(heatmap)
+        self.gain = _checks.real_number(gain, "gain", minimum=0.0)
+        self.kernel_size = _checks.odd_number(kernel_size, "kernel_size")
+
+    def _new_run(self, model: Any, images: list[list[Any]]) -> ImagePromptingRun:
+        return ImagePromptingRun(self, images)
+
+    def _shown(self, image: Any, heatmap: Heatmap) -> tuple[list[Any], Warp]:
+        """What stands in the place of an image, and the frame of the last of it."""
+        weights = heatmap
+        if not getattr(self.heatmap, "perceptual", False):
+            weights = perception_map(heatmap, gain=self.gain, kernel_size=self.kernel_size)
+        edited = self.edit(image, _array.to_numpy(weights), **self.edit_options)
+        return [edited.image], edited.frame
+
+
+class ImagePromptingRun:
+    """One call of `generate` by an `ImagePrompting`."""
+
+    def __init__(self, method: ImagePrompting, images: list[list[Any]]) -> None:
+        self.method, self.images = method, images
+        self.steps: list[ImagePromptingStep] = []
+        self._stream: SecondStream | None = None
+
+    def step(self, sequences: TokenSequences, inputs: dict[str, Any], image: dict[str, Any], /) -> Any:
+        """Logits of the edited prompts; the cache that transformers keeps stays empty."""
+        from transformers.modeling_outputs import CausalLMOutputWithPast
+
+        if self._stream is None:
+            prompts = Prompts.from_sequences(self.method.processor, sequences, self.images)
+            self._stream = SecondStream(self._edited(prompts), prompt_length=sequences.length)
+        logits: torch.Tensor = self._stream(sequences.input_ids)
+        return CausalLMOutputWithPast(logits=logits[:, None], past_key_values=inputs["past_key_values"])
+
+    def finish(self, output: Any, /) -> Any:
+        """What `generate` returns, with the cache of the edited prompts."""
+        if getattr(output, "past_key_values", None) is not None and self._stream is not None:
+            output.past_key_values = self._stream.cache
+        return output
+
+    def _edited(self, prompts: Prompts) -> Prompts:
+        heatmaps = [list(row) for row in self.method.heatmap(prompts)]
+        found = [
+            [self.method._shown(image, heatmap) for image, heatmap in zip(*row, strict=True)]
+            for row in zip(prompts.images, heatmaps, strict=True)
+        ]
+        shown: Sequence[Sequence[list[Any]]] = [[images for images, _ in row] for row in found]
+        frames = [[frame for _, frame in row] for row in found]
+        self.steps.append(ImagePromptingStep(heatmaps, [list(row) for row in shown], frames))
+        return prompts.with_images(shown)
