@@ -394,10 +394,11 @@ class ImageTokens:
         self.coverage = pad(coverage, batch_first=True, padding_value=0.0)
         self.first = int(min(row.min() for row in columns))
 
-    def select(self, rows: torch.Tensor, /) -> ImageTokens:
-        """The tokens of some rows."""
+    def select(self, rows: Sequence[int], /) -> ImageTokens:
+        """The tokens of some rows, in the order of `rows`; a row may come twice."""
+        rows = list(rows)
         chosen = object.__new__(ImageTokens)
-        chosen._images = [self._images[row] for row in rows.tolist()]
+        chosen._images = [self._images[row] for row in rows]
         chosen.columns, chosen.coverage, chosen.first = self.columns[rows], self.coverage[rows], self.first
         return chosen
 
@@ -406,7 +407,7 @@ class ImageTokens:
         width = int(max(kept.max(), self.columns.max())) + 1
         places = kept.new_full((kept.shape[0], width), -1)
         places.scatter_(1, kept, _counting(kept))
-        found = self.select(_counting(kept[:, :1].T)[0])
+        found = self.select(range(len(kept)))
         found.columns = places.gather(1, self.columns.clamp(min=0)).where(self.columns >= 0, -1)
         return found
 

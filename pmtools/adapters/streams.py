@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -107,8 +107,11 @@ class TokenSequences:
         mask = (self._mask() * ~hidden).gather(1, kept)
         return replace(self, input_ids=self.input_ids.gather(1, kept), attention_mask=mask, options=options), kept
 
-    def rows(self, rows: torch.Tensor, /) -> TokenSequences:
+    def rows(self, rows: Sequence[int] | torch.Tensor, /) -> TokenSequences:
         """Some of the sequences, in the order of `rows`; a row may come twice."""
+        import torch
+
+        rows = torch.as_tensor(rows, device=self.input_ids.device)
         options = dict(self.options)
         if (positions := options.get("position_ids")) is not None:  # (B, T), or (axes, B, T) for multimodal positions
             options["position_ids"] = positions.index_select(-2, rows)
@@ -255,7 +258,7 @@ def empty_cache(model: Any, /) -> Any:
     return DynamicCache(config=model.config)
 
 
-def cache_rows(cache: Any, rows: torch.Tensor, /) -> Any:
+def cache_rows(cache: Any, rows: Sequence[int] | torch.Tensor, /) -> Any:
     """A fork that holds some rows of a cache."""
     forked = fork(cache)
     for layer in forked.layers:
@@ -296,8 +299,11 @@ def twin_cache(original: Any, magnified: Any, /, *, on_reorder: Callable[[torch.
     return twin
 
 
-def replace_rows(cache: Any, rows: torch.Tensor, new: Any, /) -> None:
+def replace_rows(cache: Any, rows: Sequence[int] | torch.Tensor, new: Any, /) -> None:
     """Put the rows of another cache of the same length in the place of some of a cache's own."""
+    import torch
+
     for layer, other in zip(cache.layers, new.layers, strict=True):
-        layer.keys = layer.keys.index_copy(0, rows, other.keys)
-        layer.values = layer.values.index_copy(0, rows, other.values)
+        index = torch.as_tensor(rows, device=layer.keys.device)
+        layer.keys = layer.keys.index_copy(0, index, other.keys)
+        layer.values = layer.values.index_copy(0, index, other.values)

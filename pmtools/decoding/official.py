@@ -71,13 +71,17 @@ class OfficialMagnifier(PerceptionMagnifier):
 class OfficialRun(MagnifyingRun):
     """One call of `generate` by `OfficialMagnifier`."""
 
+    def __init__(self, pm: PerceptionMagnifier, model: Any, images: list[list[Any]]) -> None:
+        super().__init__(pm, model, images)
+        self.view = compat.official_magnify
+
     def _layer_mean(self, tap: AttentionTap) -> torch.Tensor:
         divisor = text_decoder(self.model).config.num_hidden_layers - (tap.layers[0] + 1)  # N - L, one too few
         mean: torch.Tensor = tap.maps.sum(1) / divisor
         return mean
 
     def _refined(
-        self, sequences: TokenSequences, tokens: ImageTokens, mass: torch.Tensor, cache: Any, rows: torch.Tensor
+        self, sequences: TokenSequences, tokens: ImageTokens, mass: torch.Tensor, cache: Any, rows: list[int]
     ) -> torch.Tensor:
         how = "cached" if self.steps else "exact"
         image = self._original_images(rows)
@@ -99,7 +103,7 @@ class OfficialRun(MagnifyingRun):
         values = mass.float().cpu().numpy()[:, None]  # (rows, 1, n)
         return mass.new_tensor(np.stack([compat.official_highlight(row)[0] for row in values])).bool()
 
-    def _warps(self, heatmaps: list[list[torch.Tensor]], rows: torch.Tensor) -> list[list[Any]]:
+    def _warps(self, heatmaps: list[list[torch.Tensor]], rows: list[int]) -> list[list[Any]]:
         options: dict[str, Any] = {
             "gain": self.pm.warp_options["gain"],
             "kernel_size": self.pm.warp_options["kernel_size"],
@@ -109,10 +113,5 @@ class OfficialRun(MagnifyingRun):
                 compat.official_perception_map(heatmap.cpu().numpy(), **options, size_hw=(image.height, image.width))
                 for heatmap, image in zip(maps, self.images[row], strict=True)
             ]
-            for maps, row in zip(heatmaps, rows.tolist(), strict=True)
+            for maps, row in zip(heatmaps, rows, strict=True)
         ]
-
-    def _magnified_images(self, warps: list[list[Any]], rows: Any = None) -> list[list[Any]]:
-        rows = range(len(self.images)) if rows is None else rows
-        pairs = zip(warps, (self.images[row] for row in rows), strict=True)
-        return [[compat.official_magnify(image, weights) for weights, image in zip(*row, strict=True)] for row in pairs]

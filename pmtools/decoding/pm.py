@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -75,11 +76,12 @@ class MagnifierStep:
     iterations: tuple[int, ...]
     forwards: dict[str, int]
     seconds: float
-    _magnify: Callable[[list[list[Warp]]], list[list[Any]]] = field(repr=False)
+    _sources: list[list[Any]] = field(repr=False)
+    _view: Callable[[Any, Any], Any] = field(repr=False)
 
     def images(self) -> list[list[Any]]:
         """The magnified images of the step, made again from the originals."""
-        return self._magnify(self.warps)
+        return magnified_images(self._view, self._sources, self.warps)
 
 
 class PerceptionMagnifier(DecodingMethod):
@@ -122,6 +124,11 @@ class PerceptionMagnifier(DecodingMethod):
         The steps of the latest call.
     processor : MagnifierProcessor
         Makes inputs that carry their images: use it in the place of the model's own.
+
+    Notes
+    -----
+    The cache in what `generate` returns is the original stream's; with `refresh="first"` it is the magnified one's, the only
+    stream that runs on.
 
     Raises
     ------
@@ -224,19 +231,21 @@ class MagnifyingRun:
         self.image_processor = pm.processor.image_processor
         self.layout = image_token_layout(model, self.image_processor)
         self.layers = heat_layers(text_decoder(model).config.num_hidden_layers, pm.start_layer, self.layout.heat_layers)
+        self.all_rows = list(range(len(images)))
         self.steps: list[MagnifierStep] = []
         self.heatmaps: list[list[torch.Tensor]] = [[] for _ in images]
         self.warps: list[list[Warp]] = [[] for _ in images]
         self.probes: list[list[Warp]] = [[] for _ in images]  # warps of the unrefined heatmaps of the last refresh
         self.on_device: dict[int, torch.Tensor] = {}  # source pixels, by the identity of their image
+        self.view: Callable[[Any, Any], Any] = partial(_view, antialias=pm.antialias)
 
     # ---------------------------------------------------------------------------------------------- one step
 
     def step(self, sequences: TokenSequences, inputs: dict[str, Any], image: dict[str, Any], /) -> Any:
         """Logits for the next token; which streams run depends on `refresh`."""
-        started, rows = time.perf_counter(), len(self.images)
+        started = time.perf_counter()
         self.forwards: Counter[str] = Counter()
-        self.refreshed, self.iterations = [False] * rows, [0] * rows
+        self.refreshed, self.iterations = [False] * len(self.images), [0] * len(self.images)
         if not self.steps:
             self._start(sequences, image)
         sequences = self._with_suffix_type(sequences)
@@ -248,16 +257,16 @@ class MagnifyingRun:
         else:
             output = self._twin_step(sequences, inputs["past_key_values"])
 
-        seconds = time.perf_counter() - started
         self.steps.append(
             MagnifierStep(
-                list(self.heatmaps),
-                list(self.warps),
-                tuple(self.refreshed),
-                tuple(self.iterations),
-                dict(self.forwards),
-                seconds,
-                self._magnified_images,
+                heatmaps=list(self.heatmaps),
+                warps=list(self.warps),
+                refreshed=tuple(self.refreshed),
+                iterations=tuple(self.iterations),
+                forwards=dict(self.forwards),
+                seconds=time.perf_counter() - started,
+                _sources=self.images,
+                _view=self.view,
             )
         )
         return output
@@ -266,7 +275,7 @@ class MagnifyingRun:
         """What `generate` returns; two streams in one cache become the original one."""
         cache = getattr(output, "past_key_values", None)
         if cache is not None and self.pm.refresh == "adaptive":
-            output.past_key_values = cache_rows(cache, self._all_rows(output.sequences))
+            output.past_key_values = cache_rows(cache, self.all_rows)
         return output
 
     def _start(self, sequences: TokenSequences, image: dict[str, Any]) -> None:
@@ -277,34 +286,43 @@ class MagnifyingRun:
 
     def _full_step(self, sequences: TokenSequences, inputs: dict[str, Any]) -> Any:
         """The method for all sequences, with the original stream as transformers runs it."""
-        rows = self._all_rows(sequences.input_ids)
+        rows = self.all_rows
         # 1. heatmap: what the last query of the original stream attends to
         output, mass = self._attended("original", self.tokens, lambda: self.model(**inputs))
+        unrefined = self._heatmaps(mass)
         # 2. to 4. refinement, perception map, warp
-        self._look(sequences, mass, output.past_key_values, rows)
+        self._look(sequences, mass, unrefined, output.past_key_values, rows)
         # 5. the next token comes from the magnified images
         magnified = self._magnified_stream(sequences, output.past_key_values, rows)
         output.logits = magnified.logits
         if self.pm.refresh == "first":
             output.past_key_values = magnified.past_key_values
         elif self.pm.refresh == "adaptive":
+            self.probes = self._warps(unrefined, rows)
             caches = output.past_key_values, magnified.past_key_values
             output.past_key_values = twin_cache(*caches, on_reorder=self._reorder)
         return output
 
     def _twin_step(self, sequences: TokenSequences, twin: Any) -> Any:
         """Both streams in one pass, and the method anew for the sequences whose warp has moved."""
-        rows = self._all_rows(sequences.input_ids)
-        both = sequences.rows(rows.repeat(2))
-        output, mass = self._attended("both", self.tokens.select(rows.repeat(2)), lambda: both.run(twin))
-        mass, output.logits = mass[: len(rows)], output.logits[len(rows) :]
-        moved = rows[self._has_moved(mass)]
-        if len(moved):
+        count, twice = len(self.all_rows), self.all_rows * 2
+        # 1. heatmap; the first rows are the original stream
+        both = sequences.rows(twice)
+        output, mass = self._attended("both", self.tokens.select(twice), lambda: both.run(twin))
+        mass, output.logits = mass[:count], output.logits[count:]
+        unrefined = self._heatmaps(mass)
+        probes = self._warps(unrefined, self.all_rows)
+        moved = self._moved(probes, unrefined)
+        if moved:
             some, original = sequences.rows(moved), cache_rows(twin, moved)
-            self._look(some, mass[moved], original, moved)
+            # 2. to 4.
+            self._look(some, mass[moved], [unrefined[row] for row in moved], original, moved)
+            # 5.
             magnified = self._magnified_stream(some, original, moved)
-            replace_rows(twin, moved + len(rows), magnified.past_key_values)
-            output.logits = output.logits.index_copy(0, moved, magnified.logits)
+            replace_rows(twin, [row + count for row in moved], magnified.past_key_values)
+            output.logits[moved] = magnified.logits
+            for row in moved:
+                self.probes[row] = probes[row]
         return output
 
     # ----------------------------------------------------------------------------------- 1. heatmap, 2. refinement
@@ -318,24 +336,39 @@ class MagnifyingRun:
     def _layer_mean(self, tap: AttentionTap) -> torch.Tensor:
         return tap.maps.mean(1)  # (rows, layers, n)
 
-    def _look(self, sequences: TokenSequences, mass: torch.Tensor, cache: Any, rows: torch.Tensor) -> None:
+    def _heatmaps(self, mass: torch.Tensor) -> list[list[torch.Tensor]]:
+        """The heatmap of every image, unrefined, or the caller's."""
+        import torch
+
+        given = self.pm.heatmap
+        if isinstance(given, str):
+            return self.tokens.heatmaps(mass)
+        step, device = len(self.steps), self.model.device
+        return [
+            [torch.as_tensor(given(image, step) if callable(given) else given, device=device) for image in row]
+            for row in self.images
+        ]
+
+    def _look(
+        self,
+        sequences: TokenSequences,
+        mass: torch.Tensor,
+        unrefined: list[list[torch.Tensor]],
+        cache: Any,
+        rows: list[int],
+    ) -> None:
         """Steps 2 to 4 for some rows: new heatmaps and warps."""
-        tokens = self.tokens.select(rows)
-        if isinstance(self.pm.heatmap, str):
+        heatmaps = unrefined
+        if self.pm.refine != "none" and isinstance(self.pm.heatmap, str):
+            tokens = self.tokens.select(rows)
             heatmaps = tokens.heatmaps(self._refined(sequences, tokens, mass, cache, rows))
-        else:
-            heatmaps = self._given_heatmaps(rows)
-        probes = self._warps(self._probe_heatmaps(mass, rows), rows) if self.pm.refresh == "adaptive" else self.probes
-        for i, (row, warps) in enumerate(zip(rows.tolist(), self._warps(heatmaps, rows), strict=True)):
-            self.heatmaps[row], self.warps[row], self.refreshed[row] = heatmaps[i], warps, True
-            self.probes[row] = probes[i]
+        for row, maps, warps in zip(rows, heatmaps, self._warps(heatmaps, rows), strict=True):
+            self.heatmaps[row], self.warps[row], self.refreshed[row] = maps, warps, True
 
     def _refined(
-        self, sequences: TokenSequences, tokens: ImageTokens, mass: torch.Tensor, cache: Any, rows: torch.Tensor
+        self, sequences: TokenSequences, tokens: ImageTokens, mass: torch.Tensor, cache: Any, rows: list[int]
     ) -> torch.Tensor:
         """Attend, hide the highlight, attend again: the mean per token over the passes that saw it, (rows, n)."""
-        if self.pm.refine == "none":
-            return mass
         visible = tokens.coverage > 0
         image = self._original_images(rows) if self.pm.refine == "exact" else {}
 
@@ -349,7 +382,7 @@ class MagnifyingRun:
             attend, visible=visible[:, None], threshold=self.pm.threshold, max_iterations=self.pm.max_iterations
         )
         passes = sum(mask.any(-1)[:, 0].long() for mask in found.masks) - 1  # (rows,); the first hides nothing
-        for row, count in zip(rows.tolist(), passes.tolist(), strict=True):
+        for row, count in zip(rows, passes.tolist(), strict=True):
             self.iterations[row] = count
         aggregate: torch.Tensor = found.aggregate[:, 0]
         return aggregate
@@ -381,78 +414,49 @@ class MagnifyingRun:
 
     # --------------------------------------------------------------------- 3. perception map, 4. magnified images
 
-    def _warps(self, heatmaps: list[list[torch.Tensor]], rows: torch.Tensor) -> list[list[Warp]]:
+    def _warps(self, heatmaps: list[list[torch.Tensor]], rows: list[int]) -> list[list[Warp]]:
         return [
             [
                 fit_warp(heatmap, source_hw=(image.height, image.width), **self.pm.warp_options)
                 for heatmap, image in zip(maps, self.images[row], strict=True)
             ]
-            for maps, row in zip(heatmaps, rows.tolist(), strict=True)
+            for maps, row in zip(heatmaps, rows, strict=True)
         ]
 
-    def _given_heatmaps(self, rows: torch.Tensor) -> list[list[torch.Tensor]]:
-        """The caller's heatmaps, for every image of some rows."""
-        import torch
-
-        given, step = self.pm.heatmap, len(self.steps)
+    def _moved(self, probes: list[list[Warp]], heatmaps: list[list[torch.Tensor]]) -> list[int]:
+        """The rows in which some part of an image now comes from more than `tolerance` patches away."""
         return [
-            [
-                torch.as_tensor(given(image, step) if callable(given) else given, device=self.model.device)
-                for image in self.images[row]
-            ]
-            for row in rows.tolist()
-        ]
-
-    def _probe_heatmaps(self, mass: torch.Tensor, rows: torch.Tensor) -> list[list[torch.Tensor]]:
-        """Heatmaps that cost nothing more: unrefined, or the caller's."""
-        if isinstance(self.pm.heatmap, str):
-            return self.tokens.select(rows).heatmaps(mass)
-        return self._given_heatmaps(rows)
-
-    def _has_moved(self, mass: torch.Tensor) -> torch.Tensor:
-        """Whether any part of a row's images now comes from more than `tolerance` patches away, (rows,)."""
-        rows = self._all_rows(mass)
-        heatmaps = self._probe_heatmaps(mass, rows)
-        moved = [
-            any(
-                _movement(new, old, heatmap.shape) > self.pm.tolerance for new, old, heatmap in zip(*parts, strict=True)
-            )
-            for parts in zip(self._warps(heatmaps, rows), self.probes, heatmaps, strict=True)
-        ]
-        return rows.new_tensor(moved).bool()
-
-    def _magnified_images(self, warps: list[list[Warp]], rows: Sequence[int] | None = None) -> list[list[Any]]:
-        """The images of some rows, magnified at their own size."""
-        rows = range(len(self.images)) if rows is None else rows
-        pairs = zip(warps, (self.images[row] for row in rows), strict=True)
-        return [
-            [warp.image(image, antialias=self.pm.antialias) for warp, image in zip(*row, strict=True)] for row in pairs
+            row
+            for row, parts in enumerate(zip(probes, self.probes, heatmaps, strict=True))
+            if any(_movement(new, old, m.shape) > self.pm.tolerance for new, old, m in zip(*parts, strict=True))
         ]
 
     # ------------------------------------------------------------------------------------- 5. the magnified stream
 
-    def _magnified_stream(self, sequences: TokenSequences, cache: Any, rows: torch.Tensor) -> Any:
+    def _magnified_stream(self, sequences: TokenSequences, cache: Any, rows: list[int]) -> Any:
         """The sequences with the magnified images in them, run from the first image on."""
-        which = rows.tolist()
-        warps = [self.warps[row] for row in which]
-        self.forwards["encode"] += sum(len(row) for row in warps)
+        images, warps = [self.images[row] for row in rows], [self.warps[row] for row in rows]
+        self.forwards["encode"] += sum(len(row) for row in images)
         if self.pm.preprocess == "fused":
-            sources = [self._pixels(image) for row in which for image in self.images[row]]
-            flat = [warp for row in warps for warp in row]
             pixels = encode_fused(
-                self.model, self.image_processor, self.layout, sources, flat, antialias=self.pm.antialias
+                self.model,
+                self.image_processor,
+                self.layout,
+                [self._pixels(image) for row in images for image in row],
+                [warp for row in warps for warp in row],
+                antialias=self.pm.antialias,
             )
         else:
-            pixels = self._encoded(self._magnified_images(warps, which))
+            pixels = self._encoded(magnified_images(self.view, images, warps))
         return self._counted("magnified", sequences.run(self._prefix(cache), image=pixels))
 
     def _encoded(self, images: list[list[Any]]) -> dict[str, Any]:
         return encode(self.model, self.image_processor, self.layout, self.pm.processor.canvases(images))
 
-    def _original_images(self, rows: torch.Tensor) -> dict[str, Any]:
+    def _original_images(self, rows: list[int]) -> dict[str, Any]:
         if len(rows) == len(self.images):
             return self.original
-        return encoded_images(self.model, self._encoded([self.images[row] for row in rows.tolist()]))
+        return encoded_images(self.model, self._encoded([self.images[row] for row in rows]))
 
     def _pixels(self, image: Any) -> torch.Tensor:
         """An image as (3, H, W) floats in 0 to 255 on the device, moved there once."""
@@ -489,10 +493,16 @@ class MagnifyingRun:
         self.forwards[stream] += 1
         return output
 
-    def _all_rows(self, like: torch.Tensor) -> torch.Tensor:
-        import torch
 
-        return torch.arange(len(self.images), device=like.device)
+def magnified_images(
+    view: Callable[[Any, Any], Any], images: list[list[Any]], warps: list[list[Any]]
+) -> list[list[Any]]:
+    """Each image seen through its warp, at its own size."""
+    return [[view(image, warp) for image, warp in zip(*row, strict=True)] for row in zip(images, warps, strict=True)]
+
+
+def _view(image: Any, warp: Warp, *, antialias: bool) -> Any:
+    return warp.image(image, antialias=antialias)
 
 
 def heat_layers(count: int, start_layer: int | str, allowed: Sequence[int] | None) -> list[int]:

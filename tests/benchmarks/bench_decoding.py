@@ -182,8 +182,6 @@ class EveryIteration(MagnifyingRun):
     due = frozenset[int]()
 
     def _refined(self, sequences: Any, tokens: Any, mass: Any, cache: Any, rows: Any) -> Any:
-        if self.pm.refine == "none":
-            return mass
         image = self._original_images(rows) if self.pm.refine == "exact" else {}
         visible = tokens.coverage > 0
         total, count = mass.clone(), visible.to(mass)
@@ -194,10 +192,9 @@ class EveryIteration(MagnifyingRun):
             total, count = total + mass * visible, count + visible
         return total / count
 
-    def _has_moved(self, mass: Any) -> Any:
-        super()._has_moved(mass)  # what the question costs
-        rows = self._all_rows(mass)
-        return torch.full_like(rows, len(self.steps) in self.due, dtype=torch.bool)
+    def _moved(self, probes: Any, heatmaps: Any) -> list[int]:
+        super()._moved(probes, heatmaps)  # what the question costs
+        return self.all_rows if len(self.steps) in self.due else []
 
 
 class Forced(PerceptionMagnifier):
