@@ -22,6 +22,7 @@ INPUT_HW = (112, 112)  # what the model sees
 
 
 def main(folder: Path) -> None:
+    """Magnify, undo, draw, write, and print the numbers."""
     photo = data.astronaut()
     source_hw = (photo.shape[0], photo.shape[1])
 
@@ -53,7 +54,9 @@ def main(folder: Path) -> None:
     ]
     cuts = [pmtools.frames.crop(INPUT_HW, pmtools.frames.covering(b, INPUT_HW)).image(i) for i, b in seen]
     titles = [f"{cut.shape[1]} x {cut.shape[0]} px" for cut in cuts]
-    patch = viz.side_by_side(cuts, titles=[f"in a plain {INPUT_HW[1]} px input: {titles[0]}", f"magnified first: {titles[1]}"], height=380)
+    patch = viz.side_by_side(
+        cuts, titles=[f"in a plain {INPUT_HW[1]} px input: {titles[0]}", f"magnified first: {titles[1]}"], height=380
+    )
 
     pmtools.io.write_image(magnified, folder / "magnified.png")
     pmtools.io.write_image(row, folder / "magnify_photograph.png")
