@@ -233,15 +233,15 @@ def _keys(t: Array) -> Array:
     return xp.where(t < 1.0, near, xp.where(t < 2.0, far, xp.zeros_like(t)))
 
 
-def _blocks(axis: Footprints, kernel: str) -> list[tuple[slice, slice]]:
+def _blocks(axis: Footprints, kernel: str, step: int = BLOCK) -> list[tuple[slice, slice]]:
     """Runs of output pixels, and the source pixels each run needs."""
     low, high, centre = (_array.to_numpy(a) for a in (axis.low, axis.high, axis.centre))
     reach = 2.0 * np.maximum(high - low, 1.0) if kernel == "cubic" else np.full(len(axis), 1.0)
     start = np.clip(np.floor(np.minimum(low, centre - reach)).astype(int), axis.first, axis.last)
     stop = np.clip(np.ceil(np.maximum(high, centre + reach)).astype(int), axis.first + 1, axis.last + 1)
     return [
-        (slice(i, min(i + BLOCK, len(axis))), slice(int(start[i : i + BLOCK].min()), int(stop[i : i + BLOCK].max())))
-        for i in range(0, len(axis), BLOCK)
+        (slice(i, min(i + step, len(axis))), slice(int(start[i : i + step].min()), int(stop[i : i + step].max())))
+        for i in range(0, len(axis), step)
     ]
 
 
@@ -336,27 +336,31 @@ _Pass = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
 
 def _row_chunks(axis: Footprints, kernel: str, dtype: Any, width: int) -> list[tuple[slice, _Pass]]:
     """For each chunk of output rows, the function that makes it, (H, W, C) -> (chunk, W, C)."""
+    step = max(1, CHUNK_PIXELS // width)
     if kernel in ("box", "cubic"):
-        return [
-            (o, _row_product(kernel_weights(axis, kernel, o, p).astype(dtype), p, dtype))
-            for o, p in _blocks(axis, kernel)
-        ]
+        blocks = _blocks(axis, kernel, min(max(step, BLOCK // 2), BLOCK))
+        return [(o, _row_product(kernel_weights(axis, kernel, o, p).astype(dtype), p, dtype)) for o, p in blocks]
     first, second, weight = linear_taps(axis.centre, axis.size)
     if kernel != "linear":
         first = second = nearest_index(axis)
         weight = np.zeros(len(axis))
     first, second = (np.clip(index, axis.first, axis.last) for index in (first, second))
     weight = weight.astype(dtype)[:, None, None]
-    step = max(1, CHUNK_PIXELS // width)
     chunks = [slice(i, min(i + step, len(axis))) for i in range(0, len(axis), step)]
     return [(o, _row_lerp(first[o], second[o], weight[o], dtype)) for o in chunks]
 
 
 def _row_product(weights: np.ndarray[Any, Any], pixels: slice, dtype: Any) -> _Pass:
+    step = max(1, CHUNK_PIXELS // weights.shape[1])  # columns at a time: a strong reduction needs many rows
+
     def along_rows(image: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        slab = image[pixels].astype(dtype, copy=False)
-        product: np.ndarray[Any, Any] = weights @ slab.reshape(slab.shape[0], -1)
-        return product.reshape(-1, *slab.shape[1:])
+        slab = image[pixels]
+        out = np.empty((len(weights), *slab.shape[1:]), dtype=dtype)
+        for x in range(0, slab.shape[1], step):
+            part = slab[:, x : x + step]
+            product = weights @ part.astype(dtype, order="C", copy=False).reshape(len(part), -1)
+            out[:, x : x + step] = product.reshape(len(weights), *part.shape[1:])
+        return out
 
     return along_rows
 
@@ -442,7 +446,10 @@ def _generic_axis(planes: Array, footprint: Footprints, kernel: str, *, axis: in
         first, second, weight = linear_taps(footprint.centre, footprint.size)
         first, second = (xp.clip(index, footprint.first, footprint.last) for index in (first, second))
         weight = xp.reshape(xp.astype(weight, planes.dtype), (-1, 1) if axis == 2 else (-1,))
-        return xp.take(planes, first, axis=axis) * (1 - weight) + xp.take(planes, second, axis=axis) * weight
+        a, b = xp.take(planes, first, axis=axis), xp.take(planes, second, axis=axis)
+        return (
+            xp.lerp(a, b, weight) if _array.is_torch(planes) else a * (1 - weight) + b * weight
+        )  # one kernel for three
     parts = []
     for outputs, pixels in _blocks(footprint, kernel):
         weights = xp.astype(kernel_weights(footprint, kernel, outputs, pixels), planes.dtype)
