@@ -11,7 +11,15 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from pmtools import zoo  # noqa: E402
-from pmtools.evaluation.scene_methods import METHODS, SceneMethods, Settings, best_window, evaluate_scenes  # noqa: E402
+from pmtools.evaluation.runner import grade  # noqa: E402
+from pmtools.evaluation.scene_methods import (  # noqa: E402
+    METHODS,
+    SceneMethods,
+    Settings,
+    best_window,
+    compare_settings,
+    evaluate_scenes,
+)
 from pmtools.evaluation.scenes import scene_items  # noqa: E402
 from pmtools.zoo import packaging  # noqa: E402
 from pmtools.zoo.training import batches, network, objectives, views  # noqa: E402
@@ -336,3 +344,15 @@ def test_wrong_use_is_refused(random_demo):
         SceneMethods(random_demo.model, random_demo.processor, settings=Settings(start_layer=7))
     with pytest.raises(ValueError, match="methods"):
         SceneMethods(random_demo.model, random_demo.processor)(list(scene_items(limit=1)), ["magic"])
+
+
+def test_settings_are_compared_on_the_same_questions(random_demo):
+    items = list(scene_items(seed=11, limit=8, split="tune"))
+    candidates = [Settings(start_layer=2, max_iterations=1), Settings(start_layer=3, max_iterations=1, gain=0.0)]
+    found = compare_settings(random_demo.model, random_demo.processor, candidates, items=items, batch_size=3)
+    assert {settings for settings, _ in found} == set(candidates)
+    for settings, share in found:
+        replies = SceneMethods(random_demo.model, random_demo.processor, settings=settings)(items, ["pm"])["pm"]
+        assert share == np.mean([grade(item, reply) for item, reply in zip(items, replies, strict=True)])
+    with pytest.raises(ValueError, match="`items`"):
+        compare_settings(random_demo.model, random_demo.processor, candidates, items=[])

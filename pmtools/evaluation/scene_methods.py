@@ -7,8 +7,10 @@ batch share the plain pass and the heatmap. For other models use `PerceptionMagn
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from pmtools import _checks, heatmaps
 from pmtools._magnify import fit_warp
 from pmtools.alternatives import ALTERNATIVES
 from pmtools.evaluation.report import plot_accuracy, summarize, table
-from pmtools.evaluation.runner import run_scenes
+from pmtools.evaluation.runner import grade, run_scenes
 from pmtools.evaluation.scenes import SceneItem, scene_items
 from pmtools.frames import crop as crop_frame
 from pmtools.frames import pad_to_square
@@ -28,7 +30,7 @@ from pmtools.perception import perception_map
 from pmtools.refinement import refine
 from pmtools.warp import Warp
 
-__all__ = ["METHODS", "SceneMethods", "Settings", "best_window", "evaluate_scenes"]
+__all__ = ["METHODS", "SceneMethods", "Settings", "best_window", "compare_settings", "evaluate_scenes"]
 
 METHODS = {
     "greedy": "the plain image",
@@ -193,7 +195,7 @@ class _Batch:
         self.methods, self.items = methods, items
         self.model, self.settings = methods.model, methods.settings
         self.images = [item.image for item in items]
-        self._heat: dict[tuple[bool, bool], np.ndarray[Any, Any]] = {}
+        self._heat: dict[tuple[float, ...], np.ndarray[Any, Any]] = {}
         self._plain: Any = None
 
     # --- the model ------------------------------------------------------------------------------------------------
@@ -252,7 +254,8 @@ class _Batch:
 
     def heatmap(self, *, refined: bool = True, all_layers: bool = True) -> np.ndarray[Any, Any]:
         """Heatmaps (batch, h, w)."""
-        key = (refined, all_layers)
+        s = self.settings
+        key = (refined, all_layers, s.start_layer, *((s.threshold, s.max_iterations) if refined else ()))
         if key not in self._heat:
             _, first, attend = self._plain_pass()
             start = self.settings.start_layer - 1
@@ -271,6 +274,12 @@ class _Batch:
             else:
                 self._heat[key] = layer_mean(None)
         return self._heat[key]
+
+    def with_settings(self, settings: Settings) -> _Batch:
+        """The same batch under other settings; what both need is computed once."""
+        other = copy(self)
+        other.settings = settings
+        return other
 
     # --- the methods ----------------------------------------------------------------------------------------------
 
@@ -331,6 +340,50 @@ class _Batch:
     def _oracle(self, k: int) -> Warp:
         size = (self.images[k].height, self.images[k].width)
         return Warp.from_map(self._truth(k), source_hw=size, floor=max(self.settings.floor, 0.02))
+
+
+def compare_settings(
+    model: Any,
+    processor: Any,
+    candidates: Sequence[Settings],
+    /,
+    *,
+    items: Iterable[SceneItem],
+    prompt: Callable[[str, int], str] | None = None,
+    batch_size: int = 48,
+) -> list[tuple[Settings, float]]:
+    """PM's accuracy under several settings, best first; heatmaps that settings share are computed once.
+
+    Choose on the `"tune"` split of `scene_items`, report on `"test"`.
+
+    Parameters
+    ----------
+    model, processor, prompt
+        As for `SceneMethods`.
+    candidates : sequence of Settings
+    items : iterable of SceneItem
+    batch_size : int, optional
+
+    Returns
+    -------
+    list of (Settings, float)
+        Share of right answers; of equals the earlier candidate comes first.
+    """
+    right = [0] * len(candidates)
+    total = 0
+    methods = SceneMethods(model, processor, settings=candidates[0], prompt=prompt)
+    iterator = iter(items)
+    while chunk := list(itertools.islice(iterator, batch_size)):
+        total += len(chunk)
+        batch = _Batch(methods, chunk)
+        batch.answer("greedy")  # the plain pass, before the batch is copied
+        for k, settings in enumerate(candidates):
+            replies = batch.with_settings(settings).answer("pm")
+            right[k] += sum(grade(item, reply) for item, reply in zip(chunk, replies, strict=True))
+    if not total:
+        raise ValueError("`items` must hold at least one question")
+    scored = [(settings, hits / total) for settings, hits in zip(candidates, right, strict=True)]
+    return sorted(scored, key=lambda pair: -pair[1])
 
 
 def best_window(heat: np.ndarray[Any, Any], /, *, size_hw: tuple[int, int]) -> tuple[int, int, int, int]:

@@ -34,7 +34,7 @@ from pmtools.zoo.training.objectives import patch_loss, question_loss
 
 PICTURE_BATCH, QUESTION_BATCH = 32, 8
 PICTURE_SECONDS, QUESTION_SECONDS = 0.52, 0.45  # nominal seconds a step, measured on one core (AMD EPYC)
-PICTURE_SHARE = 0.25  # of the hours
+PICTURE_SHARE = 0.27  # of the hours
 PICTURE_SIZES = Sizes(start=40, end=12, begin=0.2, finish=0.8)
 QUESTION_SIZES = Sizes(start=28, end=12, begin=0.35, finish=0.8)
 

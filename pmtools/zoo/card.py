@@ -1,0 +1,136 @@
+"""The model card, written from an evaluation's numbers: `python -m pmtools.zoo.card FOLDER EVALUATION`.
+
+No number of the scores is typed by hand; the text says what was done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from pmtools.evaluation.report import table
+
+__all__ = ["model_card"]
+
+_CARD = """---
+license: mit
+library_name: transformers
+pipeline_tag: image-text-to-text
+---
+
+# The demo model of pmtools
+
+A Llava of {parameters:.1f} million parameters, trained from nothing on synthetic scenes, so that magnification can be shown and
+measured anywhere in minutes. It knows {words} words and nothing of photographs. It is no general vision-language model.
+
+- **Architecture**: stock `LlavaForConditionalGeneration`; CLIP tower of 4 layers, width 128, 96 x 96 pixels in patches of 8
+  (144 image tokens); Llama of 6 layers, width 128, 4 heads; float16 safetensors.
+- **Input**: `<image>` and a question, `{example}` say; answers are one word. Originals may have any size; the scenes benchmark
+  has 384 x 384, four times the input, so that magnification has pixels to fetch.
+- **Load**: `pmtools.zoo.demo_model()`, or `from_pretrained` on this folder.
+
+## Training
+
+`{command}`
+
+- **Data**: scenes of `pmtools.evaluation.scenes` (coloured shapes on noise), drawn while training; questions of the benchmark's
+  kinds, `left or right` questions as a stepping stone; answers balanced; counts one to five. Test pictures are drawn from other seeds.
+- **What the model saw of each scene** (no method of the benchmark is favoured by having been seen, or handicapped by not): plain
+  resizes by box or triangle filters; smooth monotone warps; steep ones with plateaus around objects or anywhere; crops; padding;
+  blurred, masked and framed regions; two pictures in one prompt (a scene and a crop of it). PM's own warps are not among them;
+  steep warps are of their kind, so the model is warp-robust by construction.
+- **Supervision besides the answers**: per patch shape, colour, centre, density and position; in the language model, what single
+  attention heads look at (references look at their objects, the last token at the words it needs, then at the relevant objects),
+  places and counts read from hidden states. The read-outs are thrown away. **Localisation is supervised: that the heatmaps point
+  at the right objects is no emergent finding.**
+{history}
+## Scores
+
+Test split, seed {seed}, {n} questions; sizes are object diameters of 13 to 19, 19 to 30 and 30 to 60 pixels in the original.
+PM's settings were chosen on the tuning split (`selection.json`): `{settings}`. `{evaluation}` gives these tables again.
+
+{tables}
+
+Intervals: 95 % bootstrap over pictures. Last columns: paired difference from greedy, McNemar's z and p. One training run, so the
+spread between seeds is unknown.
+
+## Limits
+
+- {limits}
+- Words outside the vocabulary are refused by `DemoModel.prompt`; the bare tokenizer turns them into `<unk>`.
+- The tokenizer drops words that carry nothing here (`the`, `in this image`, `object`, ...) and MME's `Please answer yes or no.`
+"""
+
+
+def model_card(
+    folder: str | Path, evaluation: str | Path, /, *, command: str, history: str = "", limits: str = ""
+) -> str:
+    """The card's text.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Of the model, with `settings.json`.
+    evaluation : str or Path
+        Folder that `evaluate_scenes` wrote.
+    command : str
+        That trained the model.
+    history : str, optional
+        What the command alone does not say.
+    limits : str, optional
+        What the model does not do well, in words.
+
+    Returns
+    -------
+    str
+    """
+    from safetensors import safe_open
+
+    from pmtools.zoo.vocabulary import ANSWERS, TOKENS
+
+    folder, evaluation = Path(folder), Path(evaluation)
+    summary = json.loads((evaluation / "summary.json").read_text())
+    setup = json.loads((evaluation / "setup.json").read_text())
+    with safe_open(folder / "model.safetensors", "np") as weights:
+        names: Any = weights.keys()
+        parameters = sum(weights.get_tensor(name).size for name in names)
+    parts = [("By category", "by_category"), ("By object size", "by_size"), ("MME's score (at most 200 each)", "mme")]
+    parts.append(("By category and size", "by_category_and_size"))
+    return _CARD.format(
+        parameters=parameters / 1e6,
+        words=len(TOKENS) - 5,
+        example="<image>Is there a red circle in this image?",
+        command=command,
+        history=f"- **History**: {history}\n" if history else "",
+        seed=setup["seed"],
+        n=max(entry["n"] for entry in summary["methods"].values()),
+        settings=json.dumps(json.loads((folder / "settings.json").read_text())),
+        evaluation="pmtools eval scenes",
+        tables="\n\n".join(f"### {title}\n\n{table(summary, columns=columns)}" for title, columns in parts),
+        limits=limits or f"Only the words {', '.join(ANSWERS)} are ever answered.",
+    )
+
+
+def main() -> None:
+    """Write `README.md` into the model's folder."""
+    parser = argparse.ArgumentParser(prog="python -m pmtools.zoo.card", description=__doc__.split("\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("evaluation", type=Path)
+    parser.add_argument("--command", required=True)
+    parser.add_argument("--history", default="")
+    parser.add_argument("--limits", default="")
+    options = parser.parse_args()
+    text = model_card(
+        options.folder,
+        options.evaluation,
+        command=options.command,
+        history=options.history,
+        limits=options.limits,
+    )
+    (options.folder / "README.md").write_text(text)
+
+
+if __name__ == "__main__":
+    main()
