@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -158,6 +160,16 @@ def test_intervals_are_reproducible_and_do_not_depend_on_other_categories(rng):
     alone = score_mme(asked[40:], replies[40:])
     assert both == again
     assert both.intervals["OCR"] == alone.intervals["OCR"]
+
+
+def test_categories_are_drawn_apart(rng):
+    """Equal replies in two categories: their errors do not add up, they partly cancel."""
+    right = rng.random(30) < 0.5
+    asked = [question for c in ("color", "count") for k in range(30) for question in pair(str(k), c)]
+    replies = [question.label if right[k // 2 % 30] else "?" for k, question in enumerate(asked)]
+    intervals = score_mme(asked, replies).intervals
+    width = {name: high - low for name, (low, high) in intervals.items()}
+    assert width["hallucination"] < 0.85 * (width["color"] + width["count"])
 
 
 # Labels
@@ -359,3 +371,27 @@ def test_the_command_says_what_it_needs(tmp_path):
     (tmp_path / "colour.txt").rename(tmp_path / "color.txt")
     (tmp_path / "color.txt").write_text("a\tb\tYes\n")
     assert "color.txt:1: must be image, question" in run("mme", "--official", tmp_path, code=1).stderr
+
+
+def test_the_commands_and_the_code_of_the_guide_run(tmp_path, monkeypatch, capsys):
+    page = (Path(__file__).parents[1] / "docs/howto/run_mme_and_pope.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    options = files(tmp_path)
+    options[1].rename("mme.jsonl")
+    options[3].rename("answers.jsonl")
+    Path("results").mkdir()
+    Path("results/OCR.txt").write_text("a\tIs 0?\tYes\tYes\na\tIs 1?\tNo\tNo\n")
+    write_lines(Path("coco_pope_random.json"), [{"question_id": 1, "image": "a.jpg", "text": "?", "label": "no"}])
+    write_lines(Path("answers_pope.jsonl"), [{"question_id": 1, "text": "No"}])
+    write_lines(Path("reviews.jsonl"), [{"category": "conv", "tuple": [8, 6]}])
+    commands = [line for block in re.findall(r"```bash\n(.*?)```", page, re.DOTALL) for line in block.splitlines()]
+    commands = [line.split(" > ")[0] for line in commands if line.startswith("pmtools score") and "--data" not in line]
+    assert len(commands) == 6
+    for command in commands:
+        run(*shlex.split(command)[2:])
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(code, {})
+    assert capsys.readouterr().out == "0.0\n"
+    (lines,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    Path("forms.jsonl").write_text(lines)
+    assert {answer.reply.lower() for answer in read_answers("forms.jsonl")} == {"no"}

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pmtools.evaluation import datasets
-from pmtools.evaluation.matching import Question, answer_record, match_answers, read_answers
+from pmtools.evaluation.matching import Answer, Question, answer_record, match_answers, read_answers
 from pmtools.evaluation.records import RecordError, read_lines, read_records
 
 GOOD = b'{"question_id": 1, "image": "a.jpg", "text": "?", "label": "yes"}'
@@ -117,3 +121,32 @@ def test_answers_that_are_written_find_their_questions(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text("".join(json.dumps(answer_record(q, q.text)) + "\n" for q in reversed(asked)))
     assert match_answers(asked, read_answers(path)).replies == tuple(q.text for q in asked)
+
+
+@given(
+    st.one_of(
+        st.binary(),
+        st.text().map(str.encode),
+        st.lists(st.sampled_from([b"[", b"]", b"{", b"}", b",", GOOD, b"\n", b'"'])).map(b"".join),
+    )
+)
+def test_any_bytes_are_read_or_refused(tmp_path_factory, content):
+    path = tmp_path_factory.getbasetemp() / "fuzz.jsonl"
+    path.write_bytes(content)
+    with contextlib.suppress(RecordError):
+        assert all(isinstance(record.fields, dict) for record in read_records(path))
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_shuffled_answers_get_the_replies_of_ordered_ones(seed):
+    """Three splits with repeated ids, and texts and pictures that are partly the same."""
+    rng = np.random.default_rng(seed)
+    asked = [
+        Question(str(k), f"{rng.integers(3)}.jpg", f"Is there a {word}?", label="yes" if word < "c" else "no")
+        for _ in range(3)
+        for k, word in enumerate("abcd", 1)
+    ]
+    # the same reply to the same question, as a greedy model gives
+    lines = [Answer(f"{q.image} {q.text}", q.question_id, q.image, q.text) for q in asked]
+    shuffled = [lines[i] for i in rng.permutation(len(lines))]
+    assert match_answers(asked, shuffled).replies == tuple(answer.reply for answer in lines)
