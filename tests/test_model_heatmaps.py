@@ -1,0 +1,335 @@
+"""Heatmaps made by models: against attention matrices written out, against PM's own, and CLIP's relevance against its definition."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel
+
+import pmtools
+from pmtools.adapters.heatmaps import (
+    GENERAL_QUESTION,
+    SOURCES,
+    AttentionHeatmap,
+    CLIPRelevance,
+    ControlHeatmap,
+    GivenHeatmap,
+    RelativeAttention,
+    attention_contributions,
+    class_states,
+    heatmap_source,
+    project,
+)
+from pmtools.adapters.prompts import Prompts
+from pmtools.decoding import Greedy, PerceptionMagnifier
+from pmtools.testing.models import FAMILIES, tiny_model, tiny_processor, tiny_tokenizer
+
+PROMPTS = ["Is <image> there?", "What is <image> then, and why?"]
+
+
+@cache
+def model_of(family="llava", **text):
+    return tiny_model(family, **text)
+
+
+@cache
+def processor_of(family="llava"):
+    try:
+        return tiny_processor(model_of(family))
+    except ImportError as reason:  # some image processors of transformers 5.17 need torchvision
+        pytest.skip(str(reason).strip().splitlines()[0])
+
+
+@cache
+def picture(width=120, height=90, seed=0):
+    rng = np.random.default_rng(seed)
+    return Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+SQUARES = [[picture(80, 80, 1)], [picture(60, 60, 2)]]
+PICTURES = [[picture(120, 90, 1)], [picture(70, 100, 2)]]
+
+
+def prompts_of(family="llava", images=PICTURES, text=PROMPTS, model=None):
+    processor = Greedy(processor_of(family)).processor
+    inputs = processor(images=images, text=text, return_tensors="pt", padding=True)
+    return Prompts.from_inputs(model or model_of(family), processor, inputs)
+
+
+def written_out(prompts, row):
+    """Attention of the last query to each image token of one prompt, alone and unpadded: (layers, heads, n)."""
+    model = model_of(prompts.model.config.model_type, attn_implementation="eager")
+    inputs = prompts.processor(images=[prompts.images[row]], text=[PROMPTS[row]], return_tensors="pt")
+    inputs.pop("pm_images")
+    with torch.no_grad():
+        attentions = torch.cat(model(**inputs, output_attentions=True).attentions)
+    on = inputs["input_ids"][0] == model.config.image_token_id
+    return attentions[:, :, -1, on]
+
+
+def close(a, b, atol=1e-5):
+    torch.testing.assert_close(torch.as_tensor(a).double(), torch.as_tensor(b).double(), atol=atol, rtol=0)
+
+
+class TestAttention:
+    @pytest.mark.parametrize(
+        ("layers", "picked"),
+        [("deep", [1, 2, 3]), ("single", [1]), (20 / 32, [2]), (14 / 32, [1]), ([0, 3], [0, 3]), (0.0, [0])],
+    )
+    @pytest.mark.parametrize("heads", ["max", "mean"])
+    def test_layers_and_heads(self, layers, picked, heads):
+        prompts = prompts_of(images=SQUARES)  # nothing padded: every token is image
+        found = AttentionHeatmap(layers, heads=heads)(prompts)
+        for row in range(2):
+            matrix = written_out(prompts, row)[picked]
+            want = (matrix.amax(1) if heads == "max" else matrix.mean(1)).mean(0)
+            close(found[row][0], want.reshape(4, 4))
+
+    def test_the_depths_of_llava(self):
+        model = model_of(num_hidden_layers=32)
+        prompts = prompts_of(images=SQUARES, model=model)
+        assert AttentionHeatmap()._layers(prompts) == list(range(11, 32))  # 12 in the paper's count from 1
+        assert AttentionHeatmap("single")._layers(prompts) == [11]
+        assert SOURCES["api-l"]._layers(prompts) == [20]
+        assert AttentionHeatmap(RelativeAttention().layer)._layers(prompts) == [14]
+
+    @pytest.mark.parametrize("family", FAMILIES)
+    def test_refined_is_what_the_magnifier_refines(self, family):
+        prompts = prompts_of(family)
+        pm = PerceptionMagnifier(processor_of(family), refresh="first", threshold=0.05, max_iterations=3)
+        inputs = pm.processor(images=PICTURES, text=PROMPTS, return_tensors="pt", padding=True)
+        model_of(family).generate(**inputs, custom_generate=pm, max_new_tokens=1)
+        assert max(pm.last[0].iterations) > 0
+        found = AttentionHeatmap(refined=True, threshold=0.05, max_iterations=3)(prompts)
+        for got, want in zip(found, pm.last[0].heatmaps, strict=True):
+            close(got[0], want[0])
+
+    def test_padding_is_cut_off(self):
+        (wide,), (tall,) = AttentionHeatmap()(prompts_of())
+        assert wide.shape == (3, 4)
+        assert tall.shape == (4, 3)
+
+    def test_a_model_without_the_layer_is_refused(self):
+        with pytest.raises(ValueError, match="layers"):
+            AttentionHeatmap([7])(prompts_of())
+        with pytest.raises(ValueError, match="heads"):
+            AttentionHeatmap(heads="sum")
+
+
+class TestRelativeAttention:
+    def test_it_is_the_ratio_to_the_general_question(self):
+        question = "USER: <image>\nIs it red? ASSISTANT:"
+        images = [[picture(80, 80, 1)]]
+        found = RelativeAttention()(prompts_of(images=images, text=[question]))[0][0]
+        general = f"USER: <image>\n{GENERAL_QUESTION} ASSISTANT:"
+        asked, anyway = (AttentionHeatmap([1], heads="mean")(prompts_of(images=images, text=[t]))[0][0] for t in (question, general))
+        close(found, asked / anyway)
+
+    def test_the_general_question_itself_gives_one(self):
+        text = [f"USER: <image>\n{GENERAL_QUESTION} ASSISTANT:"]
+        found = RelativeAttention()(prompts_of(text=text, images=PICTURES[:1]))[0][0]
+        close(found, torch.ones(found.shape))
+
+
+class TestQuestions:
+    def test_the_template_is_taken_off(self):
+        texts = ["USER: <image>\nIs it red? ASSISTANT:", "USER: <image>\nHow many? ASSISTANT:"]
+        assert prompts_of(text=texts).questions() == ["Is it red?", "How many?"]
+
+    def test_other_prompts_stay_whole(self):
+        assert prompts_of().questions() == ["Is  there?", "What is  then, and why?"]
+
+    def test_without_a_template(self):
+        prompts = prompts_of()
+        prompts.processor.inner.chat_template, kept = None, prompts.processor.inner.chat_template
+        try:
+            assert prompts.questions() == ["Is  there?", "What is  then, and why?"]
+            assert RelativeAttention()(prompts)[0][0].shape == (3, 4)
+        finally:
+            prompts.processor.inner.chat_template = kept
+
+
+# ------------------------------------------------------------------------------------------------------------ CLIP
+
+
+class TinyCLIPProcessor:
+    def __init__(self, side):
+        self.image_processor = CLIPImageProcessorPil(size={"shortest_edge": side}, crop_size={"height": side, "width": side})
+        self.tokenizer = tiny_tokenizer()
+
+
+@cache
+def clip(seed=0):
+    side = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 4, "num_attention_heads": 4}
+    config = CLIPConfig(
+        text_config={**side, "vocab_size": 267, "max_position_embeddings": 64, "eos_token_id": 2, "bos_token_id": 1, "pad_token_id": 3},
+        vision_config={**side, "image_size": 40, "patch_size": 8},
+        projection_dim=24,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = CLIPModel(config).eval()
+        with torch.no_grad():
+            for name, weight in model.named_parameters():
+                weight.mul_(8.0 if "proj" in name and weight.ndim > 1 else 1.0)
+                if name.endswith("bias") or "norm" in name:  # zero or one at the start: nothing would be tested
+                    weight.add_(0.3 * torch.randn(weight.shape))
+    return model, TinyCLIPProcessor(40)
+
+
+def embeddings(model, pixels, question):
+    with torch.no_grad():
+        image = model.get_image_features(pixel_values=pixels).pooler_output[0]
+        ids = tiny_tokenizer()([question], return_tensors="pt", truncation=True)
+        text = model.get_text_features(**ids).pooler_output[0]
+    return image / image.norm(), text / text.norm()
+
+
+class TestCLIPRelevance:
+    @pytest.fixture
+    def pixels(self):
+        return clip()[1].image_processor(images=picture(80, 80, 1), return_tensors="pt")["pixel_values"]
+
+    def test_states_are_the_models_own(self, pixels):
+        model, _ = clip()
+        with torch.no_grad():
+            want = model.vision_model(pixels, output_hidden_states=True)
+            found = class_states(model, pixels)
+        assert len(found) == 5
+        for got, state in zip(found, want.hidden_states, strict=True):
+            close(got, state[0])
+        close(model.vision_model.post_layernorm(found[-1][0]), want.pooler_output[0])
+
+    def test_contributions_are_the_attention_output(self, pixels):
+        model, _ = clip()
+        with torch.no_grad():
+            states = class_states(model, pixels)
+            for index, layer in enumerate(model.vision_model.encoder.layers):
+                whole, _ = layer.self_attn(layer.layer_norm1(states[index][None]), attention_mask=None)
+                close(attention_contributions(model, states[index], index).sum(0), whole[0, 0], 1e-4)
+
+    def test_everything_together_is_the_image_embedding(self, pixels):
+        """The embedding, each layer's attention token by token, and each layer's MLP sum to the similarity."""
+        model, _ = clip()
+        image, text = embeddings(model, pixels, "a red ball?")
+        with torch.no_grad():
+            states = class_states(model, pixels)
+            final, tokens = states[-1][0], len(states[0])
+            parts = [project(model, states[0][:1], final, 1)]
+            for index in range(4):
+                added = attention_contributions(model, states[index], index)
+                parts.append(project(model, added, final, tokens))
+                mlp = states[index + 1][0] - states[index][0] - added.sum(0)
+                parts.append(project(model, mlp[None], final, 1))
+            close(torch.cat(parts).sum(0), image, 1e-4)
+            close(torch.cat(parts).sum(0) @ text, image @ text, 1e-4)
+
+    def test_relevance_token_by_token(self, pixels):
+        """From attention matrices, one patch at a time, in numbers written out."""
+        model, processor = clip()
+        source = CLIPRelevance(model, processor)
+        from_class, from_patches = source.relevance(picture(80, 80, 1), "a red ball?")
+        _, text = embeddings(model, pixels, "a red ball?")
+        eager = CLIPModel(model.config)
+        eager.load_state_dict(model.state_dict())
+        eager.eval().set_attn_implementation("eager")
+        with torch.no_grad():
+            out = eager.vision_model(pixels, output_hidden_states=True, output_attentions=True)
+            final, norm = out.hidden_states[-1][0, 0], eager.vision_model.post_layernorm
+            embedding = eager.visual_projection(norm(final)).norm()
+            deviation = ((final - final.mean()).pow(2).mean() + norm.eps).sqrt()
+            layer = eager.vision_model.encoder.layers[2]  # the last but one of four
+            values = layer.self_attn.v_proj(layer.layer_norm1(out.hidden_states[2][0]))
+            for patch in range(25):
+                mixed = torch.cat([out.attentions[2][0, h, 0, patch + 1] * values[patch + 1, 8 * h : 8 * h + 8] for h in range(4)])
+                a = layer.self_attn.out_proj.weight @ mixed + layer.self_attn.out_proj.bias / 26
+                a = (a - final.mean() / (9 * 26)) / deviation * norm.weight + norm.bias / (9 * 26)
+                x = (out.hidden_states[3][0, patch + 1] - final.mean() / 9) / deviation * norm.weight + norm.bias / 9
+                close(from_class[patch // 5, patch % 5], eager.visual_projection(a) @ text / embedding)
+                close(from_patches[patch // 5, patch % 5], eager.visual_projection(x) @ text / embedding, 1e-4)
+
+    def test_the_mask(self):
+        source = CLIPRelevance(*clip())
+        image = picture(80, 80, 1)
+        c, q = (part.double().numpy() for part in source.relevance(image, "a red ball?"))
+
+        def box(values):
+            padded = np.pad(values, 1, mode="edge")
+            return sum(padded[y : y + 5, x : x + 5] for y in range(3) for x in range(3)) / 9
+
+        scaled = (c - c.min()) / (c.max() - c.min())
+        big = box(1 / (1 + np.exp(-5 * (scaled - scaled.mean()) / scaled.std(ddof=1))))
+        small = box((q.max() - q) / (q.max() - q.min()))
+        union = big + small - big * small
+        found = source.mask(image, "a red ball?")
+        close(found, (union - union.min()) / (union.max() - union.min()), 1e-4)
+        assert source.perceptual
+
+    def test_padding_is_cut_off_and_nothing_is_turned(self):
+        source = CLIPRelevance(*clip())
+        image = picture(120, 72, 3)  # 3 of 5 rows of patches
+        found = source.relevance(image, "a red ball?")[0]
+        assert found.shape == (3, 5)
+        padded = Image.new("RGB", (120, 120), tuple(int(255 * v) for v in source.processor.image_processor.image_mean))
+        padded.paste(image, (0, 24))
+        close(found, source.relevance(padded, "a red ball?")[0][1:4])
+
+    def test_a_source_for_batches(self):
+        texts = ["USER: <image>\nIs it red? ASSISTANT:", "USER: <image>\nHow many? ASSISTANT:"]
+        source = CLIPRelevance(*clip())
+        found = source(prompts_of(text=texts))
+        close(found[0][0], source.mask(PICTURES[0][0], "Is it red?"))
+        close(found[1][0], source.mask(PICTURES[1][0], "How many?"))
+        assert (found[0][0] - source.mask(PICTURES[0][0], "How many?")).abs().max() > 1e-3
+
+    def test_final_maps_are_not_amplified_again(self):
+        from pmtools.decoding.api import API
+
+        source = CLIPRelevance(*clip())
+        api = API(processor_of(), heatmap=source)
+        api.generate(model_of(), PICTURES[0][0], "Is it red?", max_new_tokens=1)
+        (shown,) = api.last[0].shown[0][0]
+        want = pmtools.alternatives.mask(PICTURES[0][0], source.mask(PICTURES[0][0], "Is it red?")).image
+        assert np.array_equal(np.asarray(shown), np.asarray(want))
+
+    def test_long_questions_and_wrong_layers(self):
+        source = CLIPRelevance(*clip(), layer=4)
+        with pytest.raises(ValueError, match="layer"):
+            source.mask(picture(80, 80, 1), "?")
+
+
+class TestGivenAndControls:
+    def test_given(self):
+        heat = np.arange(6.0).reshape(2, 3)
+        assert GivenHeatmap(heat)(prompts_of())[1][0] is heat
+        sizes = GivenHeatmap(lambda image: np.full((1, 1), image.width))(prompts_of())
+        assert [row[0].item() for row in sizes] == [120, 70]
+        with pytest.raises(ValueError, match="heatmap"):
+            GivenHeatmap(-heat)
+
+    @pytest.mark.parametrize("control", pmtools.heatmaps.CONTROLS)
+    def test_controls(self, control):
+        prompts = prompts_of(images=SQUARES)
+        source = AttentionHeatmap()
+        found = ControlHeatmap(control, source, seed=3)(prompts)
+        again = ControlHeatmap(control, source, seed=3)(prompts)
+        for got, same, original in zip(found, again, source(prompts), strict=True):
+            assert torch.equal(got[0], same[0])
+            if control == "uniform":
+                assert got[0].unique().numel() == 1
+            else:
+                close(got[0].flatten().sort().values, original[0].flatten().sort().values)
+                assert not torch.equal(got[0], original[0])
+        assert ControlHeatmap("rolled", CLIPRelevance(*clip())).perceptual
+        assert not ControlHeatmap("rolled", source).perceptual
+
+    def test_names(self):
+        assert heatmap_source("relative") is SOURCES["relative"]
+        source = AttentionHeatmap("single")
+        assert heatmap_source(source) is source
+        with pytest.raises(ValueError, match="attention"):
+            heatmap_source("grad-cam")
+        with pytest.raises(TypeError):
+            heatmap_source(object())
