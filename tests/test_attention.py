@@ -99,6 +99,26 @@ class TestEveryFamily:
                 torch.testing.assert_close(maps, at_columns(attentions, columns), atol=1e-5, rtol=0)
 
 
+def test_the_check_sees_columns_that_are_one_off():
+    inputs, (model, _) = inputs_of("llava"), pair("llava")
+    columns = image_columns(model, inputs["input_ids"])
+    with torch.no_grad(), capture_attention(model, columns + 1, heads=True) as tap:
+        model(**inputs)
+        with pytest.raises(AssertionError, match="not close"):
+            torch.testing.assert_close(tap.head_maps, check("llava", inputs, columns), atol=1e-5, rtol=0)
+
+
+def test_a_text_model():
+    from transformers import LlamaForCausalLM
+
+    config = pair("llava")[0].config.text_config
+    model, columns = LlamaForCausalLM(config).eval(), torch.tensor([[0, 3]])
+    with torch.no_grad(), capture_attention(model, columns) as tap:
+        model(input_ids=torch.tensor([[20, 21, 22, 23, 24]]))
+    assert tap.maps.shape == (1, 4, 2)
+    assert model.config._attn_implementation == "sdpa"
+
+
 @pytest.mark.parametrize("groups", [1, 2, 4])
 def test_key_value_groups(groups):
     inputs = inputs_of("llava")

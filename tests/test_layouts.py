@@ -1,6 +1,7 @@
 """Image-token layouts against the models themselves: paint a spot, see which image tokens change."""
 
 import copy
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -57,9 +58,33 @@ def canvas(image, layout):
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
 def test_a_painted_spot_changes_the_token_that_covers_it(family, size):
-    processor, rng = processor_of(family), np.random.default_rng(1)
-    layout = image_token_layout(blind_model(family), processor.image_processor)
-    width, height = size
+    check_spots(family, size, image_token_layout(blind_model(family), processor_of(family).image_processor))
+
+
+@pytest.mark.parametrize("family", ["llava", "qwen2_vl", "llava_next", "internvl"])
+@pytest.mark.parametrize("wrong", ["transposed", "shifted by half a cell", "one token late"])
+def test_the_check_sees_wrong_layouts(family, wrong):
+    layout = image_token_layout(blind_model(family), processor_of(family).image_processor)
+
+    def spoiled(grid):
+        x0, y0, x1, y1 = grid.box_xyxy
+        half = 0.6 * (x1 - x0) / grid.shape_hw[1]
+        return {
+            "transposed": replace(grid, shape_hw=grid.shape_hw[::-1], box_xyxy=(y0, x0, y1, x1)),
+            "shifted by half a cell": replace(grid, box_xyxy=(x0 - half, y0, x1 - half, y1)),
+            "one token late": replace(grid, start=grid.start + 1),
+        }[wrong]
+
+    def grids(size, images):
+        count, found = layout.grids(size, images)
+        return count, [spoiled(grid) for grid in found]
+
+    with pytest.raises((AssertionError, IndexError)):
+        check_spots(family, (480, 300), replace(layout, grids=grids))
+
+
+def check_spots(family, size, layout):
+    rng, (width, height) = np.random.default_rng(1), size
     plain = Image.new("RGB", size, (128, 128, 128))
     before = features(family, [canvas(plain, layout)])
     count, grids = layout.grids((height, width), 1)
@@ -68,12 +93,8 @@ def test_a_painted_spot_changes_the_token_that_covers_it(family, size):
     for grid in grids:
         x0, y0, x1, y1 = grid.box_xyxy
         rows, columns = grid.shape_hw
-        for row, column in [
-            (0, 0),
-            (rows - 1, columns - 1),
-            (0, columns - 1),
-            *rng.integers(0, (rows, columns), (2, 2)),
-        ]:
+        edges = [(0, 0), (rows - 1, columns - 1), (0, columns - 1), (0, columns // 2), (rows // 2, 0)]
+        for row, column in [*edges, *rng.integers(0, (rows, columns), (2, 2)).tolist()]:
             x = (x0 + (column + 0.5) * (x1 - x0) / columns) * width
             y = (y0 + (row + 0.5) * (y1 - y0) / rows) * height
             if not (4 < x < width - 4 and 4 < y < height - 4):  # a cell of padding

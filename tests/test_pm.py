@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 import pmtools
-from pmtools.adapters import streams
+from pmtools.adapters import capture_attention, streams
 from pmtools.decoding import METHODS, Greedy, PerceptionMagnifier
 from pmtools.decoding.pm import heat_layers
 from pmtools.highlight import highlight_mask
@@ -547,6 +547,12 @@ def test_heatmaps_warps_and_pixels_stay_on_the_device(device, preprocess, monkey
 
 
 class TestNothingIsLeftBehind:
+    def used_model(self):
+        model = copy.deepcopy(model_of("llava"))
+        inputs = processor_of("llava")(images=picture(60, 60), text=PROMPTS[0], return_tensors="pt")
+        model.generate(**inputs, max_new_tokens=2)  # transformers itself notes a few things on first use
+        return model
+
     def snapshot(self, model):
         names = [
             (name, type(module), module.training, tuple(sorted(vars(module))), len(module._forward_hooks))
@@ -559,7 +565,7 @@ class TestNothingIsLeftBehind:
     @pytest.mark.parametrize("refresh", ["every", "first", "adaptive"])
     @pytest.mark.parametrize("breaks", [None, 0, 1])
     def test_model_and_configuration(self, refresh, breaks):
-        model = copy.deepcopy(model_of("llava"))
+        model = self.used_model()
         before = self.snapshot(model)
 
         def stop(ids, scores, **_):
@@ -577,8 +583,16 @@ class TestNothingIsLeftBehind:
                 model.generate(**inputs, **options)
         assert self.snapshot(model) == before
 
+    def test_the_snapshot_sees_what_is_left_behind(self):
+        model = self.used_model()
+        before = self.snapshot(model)
+        with capture_attention(model, torch.zeros(1, 1, dtype=torch.long)):
+            assert self.snapshot(model) != before
+        model.lm_head.register_forward_hook(lambda *_: None)
+        assert self.snapshot(model) != before
+
     def test_an_exception_in_the_middle_of_a_refinement(self, monkeypatch):
-        model = copy.deepcopy(model_of("llava"))
+        model = self.used_model()
         before = self.snapshot(model)
 
         def broken(*_):
