@@ -466,9 +466,9 @@ AVX2 static void columns_u8_one_avx2(uint8_t *out, const int16_t *row, const str
     }
 }
 
-/* depth 2: two neighbouring pixels of two to four channels at a time */
-AVX2 INLINE void columns_u8_few(uint8_t *out, const int16_t *row, const struct plan *plan, index_t length, index_t channels,
-                                int shift)
+/* depth 2: two neighbouring pixels of two to four channels at a time; `one_chunk`: none takes more than two */
+AVX2 INLINE void columns_u8_pairs(uint8_t *out, const int16_t *row, const struct plan *plan, index_t length, index_t channels,
+                                  int shift, int one_chunk)
 {
     const __m256i pair_up = _mm256_broadcastsi128_si256(
         channels == 2   ? _mm_setr_epi8(0, 1, 4, 5, 2, 3, 6, 7, -1, -1, -1, -1, -1, -1, -1, -1)
@@ -486,8 +486,9 @@ AVX2 INLINE void columns_u8_few(uint8_t *out, const int16_t *row, const struct p
     const index_t size = length * channels;
     for (index_t g = 0; g < plan->groups; g++) {
         const int32_t *start = plan->start + g * LANES;
+        const index_t chunks = one_chunk ? 1 : plan->chunks[g];
         __m256i s = half, t = half;
-        for (index_t k = 0; k < plan->chunks[g]; k++, w += 8) {
+        for (index_t k = 0; k < chunks; k++, w += 8) {
             const int16_t *from = row + 2 * channels * k;
             const __m256i four = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)w));
             const __m256i a = _mm256_shuffle_epi8(load_two(from + start[0], from + start[1]), pair_up);
@@ -507,6 +508,15 @@ AVX2 INLINE void columns_u8_few(uint8_t *out, const int16_t *row, const struct p
             memcpy(out + at, rest, (size_t)least(size - at, LANES * channels));
         }
     }
+}
+
+AVX2 INLINE void columns_u8_few(uint8_t *out, const int16_t *row, const struct plan *plan, index_t length, index_t channels,
+                                int shift)
+{
+    if (plan->reach == FIXED_DEPTH)      /* linear: a fifth faster without the loop */
+        columns_u8_pairs(out, row, plan, length, channels, shift, 1);
+    else
+        columns_u8_pairs(out, row, plan, length, channels, shift, 0);
 }
 
 /* The sums of four output pixels, channels (2 to 4) in 128-bit lanes: s = 0 | 1, t = 2 | 3. Depth 1. */
