@@ -1,5 +1,6 @@
 """The demo model's words, files and training, and the batched methods; random weights where none are needed."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -11,14 +12,13 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from pmtools import zoo  # noqa: E402
-from pmtools.evaluation.runner import grade  # noqa: E402
+from pmtools.evaluation.runner import evaluate_scenes, grade  # noqa: E402
 from pmtools.evaluation.scene_methods import (  # noqa: E402
     METHODS,
     SceneMethods,
     Settings,
     best_window,
     compare_settings,
-    evaluate_scenes,
 )
 from pmtools.evaluation.scenes import scene_items  # noqa: E402
 from pmtools.zoo import packaging  # noqa: E402
@@ -321,10 +321,8 @@ def test_heatmaps_equal_eager_attention(random_demo):
 
 def test_the_summary_is_written_and_a_second_run_gives_the_same(random_demo, tmp_path):
     def run(folder):
-        return evaluate_scenes(
-            random_demo.model, random_demo.processor, out=folder, methods=("greedy", "pm"), limit=12,
-            settings=Settings(max_iterations=1), batch_size=5,
-        )  # fmt: skip
+        answer = SceneMethods(random_demo.model, random_demo.processor, settings=Settings(max_iterations=1))
+        return evaluate_scenes(answer, out=folder, methods=("greedy", "pm"), limit=12, batch_size=5)
 
     summary = run(tmp_path / "a")
     assert summary == run(tmp_path / "a") == run(tmp_path / "b")
@@ -356,3 +354,32 @@ def test_settings_are_compared_on_the_same_questions(random_demo):
         assert share == np.mean([grade(item, reply) for item, reply in zip(items, replies, strict=True)])
     with pytest.raises(ValueError, match="`items`"):
         compare_settings(random_demo.model, random_demo.processor, candidates, items=[])
+
+
+def test_the_batched_pm_is_the_adapters_pm(random_demo):
+    """Two implementations: plain passes in batches here, transformers' generation loop there."""
+    from pmtools.decoding import PerceptionMagnifier
+
+    settings = Settings(start_layer=2, kernel_size=1, max_iterations=2)
+    items = list(scene_items(seed=12, limit=6))
+    methods = SceneMethods(random_demo.model, random_demo.processor, settings=settings)
+    replies, heats = methods(items, ["pm"])["pm"], methods.heatmaps(items)
+    for item, reply, heat in zip(items, replies, heats, strict=True):
+        pm = PerceptionMagnifier(random_demo.processor, **dataclasses.asdict(settings))
+        text = pm.generate(random_demo.model, item.image, random_demo.prompt(item.question.text), max_new_tokens=1)
+        assert text.strip() == ("" if reply in SPECIAL else reply)
+        np.testing.assert_allclose(np.asarray(pm.last[0].heatmaps[0]).reshape(heat.shape), heat, atol=1e-5)
+
+
+def test_any_model_can_be_asked():
+    from pmtools.evaluation.scene_generation import GeneratedAnswers, instruction
+    from pmtools.testing.models import tiny_model, tiny_processor
+
+    model = tiny_model("llava")
+    items = list(scene_items(seed=13, limit=2))
+    answers = GeneratedAnswers(model, tiny_processor(model), max_new_tokens=3)
+    replies = answers(items, ["greedy", "pm"])
+    assert [len(v) for v in replies.values()] == [2, 2]
+    assert instruction(items[0]).endswith("? Please answer yes or no.")
+    with pytest.raises(ValueError, match="methods"):
+        answers(items, ["magic"])

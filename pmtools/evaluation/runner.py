@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pmtools.evaluation.answers import read_word, read_yes_no
+from pmtools.evaluation.report import plot_accuracy, summarize, table
 from pmtools.evaluation.scene_drawing import COLORS, SHAPES
-from pmtools.evaluation.scenes import NUMBERS, SceneItem
+from pmtools.evaluation.scenes import NUMBERS, SceneItem, scene_items
 
-__all__ = ["Answerer", "grade", "read_records", "run_scenes"]
+__all__ = ["Answerer", "evaluate_scenes", "grade", "read_records", "run_scenes"]
 
 RECORDS, SETUP = "answers.jsonl", "setup.json"
 _OPTIONS = {"open_color": COLORS, "open_shape": SHAPES, "open_count": NUMBERS}
@@ -108,6 +109,55 @@ def run_scenes(
                 progress(len(batch) * len(methods))
     order = {method: k for k, method in enumerate(methods)}
     return [records[key] for key in sorted(wished, key=lambda key: (order[key[0]], key[1]))]
+
+
+def evaluate_scenes(
+    answer: Answerer,
+    /,
+    *,
+    methods: Sequence[str],
+    out: str | Path,
+    limit: int = 3300,
+    seed: int = 0,
+    split: str = "test",
+    batch_size: int = 48,
+    progress: Callable[[int], object] | None = None,
+) -> dict[str, Any]:
+    """Run the scenes benchmark, resumably, and write its tables and plots.
+
+    Parameters
+    ----------
+    answer : Answerer
+        `SceneMethods` or `GeneratedAnswers`; its `setup`, if it has one, is kept with the answers.
+    methods : sequence of str
+        Include `"greedy"` to have the paired tests.
+    out : str or Path
+        Folder for `answers.jsonl`, `setup.json`, `summary.json`, `tables.md`, `by_size.png` and `by_category.png`.
+    limit : int, optional
+        Number of questions.
+    seed : int, optional
+        Of the benchmark.
+    split : {"test", "tune"}, optional
+    batch_size : int, optional
+    progress : callable, optional
+        Called with the number of answers done since the last call; `limit * len(methods)` in all.
+
+    Returns
+    -------
+    dict
+        As `pmtools.evaluation.report.summarize`.
+    """
+    setup = {"seed": seed, "split": split, **getattr(answer, "setup", {})}
+    items = scene_items(seed=seed, limit=limit, split=split)
+    records = run_scenes(items, answer, methods=methods, out=out, setup=setup, batch_size=batch_size, progress=progress)
+    summary = summarize(records)
+    folder = Path(out)
+    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    tables = [table(summary, columns=c) for c in ("by_category", "by_size", "by_category_and_size", "mme")]
+    (folder / "tables.md").write_text("\n\n".join(tables) + "\n")
+    for columns in ("by_size", "by_category"):
+        plot_accuracy(summary, folder / f"{columns}.png", columns=columns)
+    return summary
 
 
 def read_records(folder: str | Path, /) -> list[dict[str, Any]]:

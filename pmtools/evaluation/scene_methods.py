@@ -8,11 +8,9 @@ batch share the plain pass and the heatmap. For other models use `PerceptionMagn
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,9 +18,8 @@ import numpy as np
 from pmtools import _checks, heatmaps
 from pmtools._magnify import fit_warp
 from pmtools.alternatives import ALTERNATIVES
-from pmtools.evaluation.report import plot_accuracy, summarize, table
-from pmtools.evaluation.runner import grade, run_scenes
-from pmtools.evaluation.scenes import SceneItem, scene_items
+from pmtools.evaluation.runner import grade
+from pmtools.evaluation.scenes import SceneItem
 from pmtools.frames import crop as crop_frame
 from pmtools.frames import pad_to_square
 from pmtools.marginals import DEFAULT_FLOOR
@@ -30,7 +27,7 @@ from pmtools.perception import perception_map
 from pmtools.refinement import refine
 from pmtools.warp import Warp
 
-__all__ = ["METHODS", "SceneMethods", "Settings", "best_window", "compare_settings", "evaluate_scenes"]
+__all__ = ["METHODS", "SceneMethods", "Settings", "best_window", "compare_settings"]
 
 METHODS = {
     "greedy": "the plain image",
@@ -66,61 +63,6 @@ class Settings:
     floor: float = DEFAULT_FLOOR
 
 
-def evaluate_scenes(
-    model: Any,
-    processor: Any,
-    /,
-    *,
-    out: str | Path,
-    methods: Sequence[str] = tuple(METHODS),
-    limit: int = 3300,
-    seed: int = 0,
-    split: str = "test",
-    settings: Settings | None = None,
-    prompt: Callable[[str, int], str] | None = None,
-    name: str = "demo model",
-    batch_size: int = 48,
-    progress: Callable[[int], object] | None = None,
-) -> dict[str, Any]:
-    """Run the scenes benchmark, resumably, and write its tables and plots.
-
-    Parameters
-    ----------
-    model, processor, settings, prompt
-        As for `SceneMethods`.
-    out : str or Path
-        Folder for `answers.jsonl`, `setup.json`, `summary.json`, `tables.md`, `by_size.png` and `by_category.png`.
-    methods : sequence of str, optional
-        Keys of `METHODS`; include `"greedy"` to have the paired tests.
-    limit : int, optional
-        Number of questions.
-    seed : int, optional
-    split : {"test", "tune"}, optional
-    name : str, optional
-        Of the model, for the setup file.
-    batch_size : int, optional
-    progress : callable, optional
-        Called with the number of answers done since the last call; `limit * len(methods)` in all.
-
-    Returns
-    -------
-    dict
-        As `pmtools.evaluation.report.summarize`.
-    """
-    answer = SceneMethods(model, processor, settings=settings, prompt=prompt, seed=seed)
-    setup = {"model": name, "seed": seed, "split": split, "settings": asdict(answer.settings)}
-    items = scene_items(seed=seed, limit=limit, split=split)
-    records = run_scenes(items, answer, methods=methods, out=out, setup=setup, batch_size=batch_size, progress=progress)
-    summary = summarize(records)
-    folder = Path(out)
-    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-    tables = "\n\n".join(table(summary, columns=c) for c in ("by_category", "by_size", "by_category_and_size", "mme"))
-    (folder / "tables.md").write_text(tables + "\n")
-    for columns in ("by_size", "by_category"):
-        plot_accuracy(summary, folder / f"{columns}.png", columns=columns)
-    return summary
-
-
 class SceneMethods:
     """Answers batches of scene questions with the methods of `METHODS`; an `Answerer` for `run_scenes`.
 
@@ -135,6 +77,13 @@ class SceneMethods:
         Makes the text for a question and a number of images. Default: placeholders, then the question.
     seed : int, optional
         Of the random controls; each question has its own stream.
+    name : str, optional
+        Of the model, for the record of the setup.
+
+    Attributes
+    ----------
+    setup : dict
+        What the answers depend on.
     """
 
     def __init__(
@@ -146,6 +95,7 @@ class SceneMethods:
         settings: Settings | None = None,
         prompt: Callable[[str, int], str] | None = None,
         seed: int = 0,
+        name: str = "demo model",
     ) -> None:
         if processor.tokenizer.padding_side != "left":
             raise ValueError('`processor` must pad on the left; set `processor.tokenizer.padding_side = "left"`')
@@ -153,6 +103,7 @@ class SceneMethods:
         self.settings = settings or Settings()
         self.prompt = prompt or (lambda question, images: "<image>" * images + question)
         self.seed = seed
+        self.setup = {"model": name, "controls": seed, "settings": asdict(self.settings)}
         layers = model.config.get_text_config().num_hidden_layers
         _checks.whole_number(self.settings.start_layer, "start_layer", minimum=1, maximum=layers)
 

@@ -36,7 +36,8 @@ measured anywhere in minutes. It knows {words} words and nothing of photographs.
 `{command}`
 
 - **Data**: scenes of `pmtools.evaluation.scenes` (coloured shapes on noise), drawn while training; questions of the benchmark's
-  kinds, `left or right` questions as a stepping stone; answers balanced; counts one to five. Test pictures are drawn from other seeds.
+  kinds, `left or right` questions as a stepping stone; answers balanced; counts one to five. Test pictures have other
+  seeds.
 - **What the model saw of each scene** (no method of the benchmark is favoured by having been seen, or handicapped by not): plain
   resizes by box or triangle filters; smooth monotone warps; steep ones with plateaus around objects or anywhere; crops; padding;
   blurred, masked and framed regions; two pictures in one prompt (a scene and a crop of it). PM's own warps are not among them;
