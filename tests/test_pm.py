@@ -303,6 +303,15 @@ class TestArgumentsOfGenerate:
         out = run(magnifier(), logits_processor=[count], stopping_criteria=[stop])
         assert len(seen) == 2 == len(out.logits)
 
+    @pytest.mark.parametrize("refresh", ["every", "first", "adaptive"])
+    def test_hidden_states(self, refresh):
+        pm = magnifier(refresh=refresh, tolerance=0.2)
+        out, want = (call(pm, output_hidden_states=True) for call in (run, plain))
+        for got, own in zip(out.hidden_states, want.hidden_states, strict=True):
+            assert [layer.shape for layer in got] == [layer.shape for layer in own]
+        if refresh != "first":
+            close(out.hidden_states[0][-1], want.hidden_states[0][-1])
+
     def test_plain_tensors_come_back_without_return_dict(self):
         out = run(magnifier(refresh="first"), return_dict_in_generate=False)
         assert isinstance(out, torch.Tensor)

@@ -127,8 +127,8 @@ class PerceptionMagnifier(DecodingMethod):
 
     Notes
     -----
-    The cache in what `generate` returns is the original stream's; with `refresh="first"` it is the magnified one's, the only
-    stream that runs on.
+    The cache, attentions and hidden states in what `generate` returns are the original stream's; with
+    `refresh="first"` they are the magnified one's, the only stream that runs on.
 
     Raises
     ------
@@ -310,6 +310,9 @@ class MagnifyingRun:
         both = sequences.rows(twice)
         output, mass = self._attended("both", self.tokens.select(twice), lambda: both.run(twin))
         mass, output.logits = mass[:count], output.logits[count:]
+        for name in ("hidden_states", "attentions"):  # where asked for: the original stream's
+            if output.get(name) is not None:
+                output[name] = tuple(layer[:count] for layer in output[name])
         unrefined = self._heatmaps(mass)
         probes = self._warps(unrefined, self.all_rows)
         moved = self._moved(probes, unrefined)
