@@ -244,7 +244,10 @@ def test_labels_come_from_answer_files_too(tmp_path):
     assert [q.label for q in datasets.label_mme_from_folder(bare, tmp_path)] == ["yes", "no"]
 
 
-def test_both_labels_for_one_question_are_no_label(tmp_path):
+def test_labels_that_contradict_each_other_are_refused(tmp_path):
+    (tmp_path / "OCR.txt").write_text("1.png\tIs it red?\tNo\n")
+    with pytest.raises(RecordError, match=r"the label is yes, but no in"):
+        datasets.label_mme_from_folder([Question("x", "1.png", "Is it red?", "OCR", "yes")], tmp_path)
     (tmp_path / "OCR.txt").write_text("1.png\tIs it red?\tNo\n1.png\tIs it red?\tYes\n")
     with pytest.raises(RecordError, match="both labels"):
         datasets.label_mme_from_folder([Question("x", "1.png", "Is it red?", "OCR")], tmp_path)
@@ -341,7 +344,7 @@ def test_the_command_takes_labels_from_a_folder(tmp_path):
     questions = write_lines(tmp_path / "q.jsonl", rows)
     answers = write_lines(tmp_path / "a.jsonl", [{"text": "no"}, {"text": "yes"}])
     options = ("mme", "--questions", questions, "--answers", answers, "--json")
-    assert json.loads(run(*options, "--labels", folder).stdout)["perception"] == 200.0
+    assert json.loads(run(*options, "--official", folder).stdout)["perception"] == 200.0
     assert json.loads(run(*options).stdout)["perception"] == 0.0  # the order rule, wrong for this release
 
 
@@ -357,12 +360,7 @@ def test_missing_answers_stop_or_count_as_wrong(tmp_path):
 
 def test_the_command_says_what_it_needs(tmp_path):
     questions, answers = files(tmp_path)[1::2]
-    for options in (
-        [],
-        ["--questions", questions],
-        ["--answers", answers],
-        ["--official", tmp_path, "--answers", answers],
-    ):
+    for options in ([], ["--questions", questions], ["--official", tmp_path, "--answers", answers]):
         assert "--questions with --answers, or --official" in run("mme", *options, code=2).stderr
     assert "--official" in run("mme", "--official", tmp_path, "--missing", "wrong", code=2).stderr
     assert "found none" in run("mme", "--official", tmp_path, code=1).stderr

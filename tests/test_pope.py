@@ -207,6 +207,13 @@ def test_answers_without_anything_are_joined_by_position_and_must_be_as_many(tmp
             match_answers(ask("ynn"), answers, missing=missing)
 
 
+def test_ids_that_only_the_answers_have_say_nothing():
+    asked = [Question(None, "a.jpg", str(k), label=label) for k, label in enumerate(("yes", "no", "no"))]
+    assert match_answers(asked, read_ids([7, 8, 9])).replies == ("7", "8", "9")
+    with pytest.raises(RecordError, match="2 answers to 3 questions, and nothing in them says which is whose"):
+        match_answers(asked, read_ids([7, 8]), missing="wrong")
+
+
 def test_missing_is_a_choice():
     with pytest.raises(ValueError, match="`missing` must be one of 'error', 'wrong', got 'skip'"):
         match_answers(ask("y"), [], missing="skip")

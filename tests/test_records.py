@@ -109,9 +109,9 @@ def test_a_file_that_is_not_there_is_an_os_error(tmp_path):
         read_records(tmp_path / "none.jsonl")
 
 
-def test_places_count_blank_lines(tmp_path):
+def test_places_count_blank_lines_and_line_ends_go(tmp_path):
     path = tmp_path / "x.txt"
-    path.write_text("\na\n\nb\n")
+    path.write_bytes(b"\na\r\n\r\nb\n")
     assert read_lines(path) == [(f"{path}:2", "a"), (f"{path}:4", "b")]
 
 

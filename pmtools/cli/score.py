@@ -60,29 +60,29 @@ def mme(
     *,
     questions: Annotated[Path | None, _file("MME's questions, JSON lines.")] = None,
     answers: AnswersOption = None,
-    labels: Annotated[
-        Path | None, _folder("MME's release, or `<category>.txt` files, where questions lack labels.")
+    official: Annotated[
+        Path | None,
+        _folder("MME's own files. Alone: `<category>.txt` with replies, to score; else where labels come from."),
     ] = None,
-    official: Annotated[Path | None, _folder("A folder of `<category>.txt`: image, question, label, reply.")] = None,
     missing: MissingOption = Missing.ERROR,
     as_json: JsonOption = False,
 ) -> None:
     """MME: accuracy, accuracy+ and score a category; perception, cognition and hallucination totals.
 
     Answers are in the order of the questions, or carry `image` and the question (`prompt`). Where neither the questions
-    nor `--labels` say so, the first question of an image is yes and the second no.
+    nor `--official` have labels, the first question of an image is yes and the second no.
     """
-    if (official is None) == (questions is None) or (official is None) != (answers is not None):
+    if (questions is None) != (answers is None) or (questions is None and official is None):
         raise usage_error("say what to score: --questions with --answers, or --official")
-    if official is not None and (labels is not None or missing is Missing.WRONG):
-        raise usage_error("--labels and --missing go with --questions; the files of --official have all of it")
+    if questions is None and missing is Missing.WRONG:
+        raise usage_error("--missing goes with --answers; the files of --official have all replies")
     with _one_line_errors():
-        if official is not None:
+        if questions is not None and answers is not None:
+            asked = _label_mme(datasets.read_mme_questions(questions), official)
+            matching = match_answers(asked, read_answers(answers), missing=missing)
+        elif official is not None:
             asked, replies = datasets.read_mme_results(official)
             matching = Matching(tuple(replies))
-        elif questions is not None and answers is not None:
-            asked = _label_mme(datasets.read_mme_questions(questions), labels)
-            matching = match_answers(asked, read_answers(answers), missing=missing)
         score = score_mme(asked, matching.replies)
     if as_json:
         _print_json(score.to_dict() | _leftovers(matching))
@@ -105,9 +105,9 @@ def mme(
     _note_leftovers(matching)
 
 
-def _label_mme(questions: list[Question], labels: Path | None) -> list[Question]:
-    if labels is not None:
-        return datasets.label_mme_from_folder(questions, labels)
+def _label_mme(questions: list[Question], official: Path | None) -> list[Question]:
+    if official is not None:
+        return datasets.label_mme_from_folder(questions, official)
     return questions if questions[0].label is not None else label_yes_then_no(questions)
 
 

@@ -17,9 +17,9 @@ def resampled_sums(values: Ndarray, seed: int, key: int = 0, rounds: int = ROUND
 
     `key` tells strata apart, so that what one of them draws does not depend on which others are there.
     """
-    groups = len(values)
-    draws = np.random.default_rng([seed, key]).multinomial(groups, np.full(groups, 1 / groups), size=rounds)
-    return np.asarray(draws @ values, float)
+    groups, rng = len(values), np.random.default_rng([seed, key])
+    draws = (np.bincount(rng.integers(groups, size=groups), minlength=groups) for _ in range(rounds))
+    return np.stack([draw @ values for draw in draws]).astype(float)
 
 
 def percentiles(samples: Ndarray, level: float = LEVEL) -> Interval:

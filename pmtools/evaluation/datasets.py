@@ -210,7 +210,7 @@ def label_mme_from_folder(questions: Sequence[Question], folder: PathLike, /) ->
     Raises
     ------
     RecordError
-        If the folder does not have one of the questions, or has it with both labels.
+        If the folder does not have one of the questions, has it with both labels, or with another than the question's.
     """
     if any(Path(folder).glob("*.txt")):
         lines = _result_lines(folder)
@@ -230,7 +230,10 @@ def label_mme_from_folder(questions: Sequence[Question], folder: PathLike, /) ->
             count = "both labels" if fitting else "no label"
             about = f"{question.text!a} about {question.image!a}"
             raise RecordError(f"{question.place}: {folder} has {count} for {about} in {question.category!a}")
-        found.append(replace(question, label=next(iter(fitting))))
+        (label,) = fitting
+        if question.label not in {None, label}:
+            raise RecordError(f"{question.place}: the label is {question.label}, but {label} in {folder}")
+        found.append(replace(question, label=label))
     return found
 
 

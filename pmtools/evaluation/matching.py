@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -111,7 +111,7 @@ def normalize_question(text: str, /) -> str:
     'is there an orange in the image?'
     """
     text = " ".join(text.replace("<image>", " ").lower().split()).replace("imange", "image")
-    while (shorter := _INSTRUCTION.sub("", text)) != text and shorter:
+    while "answer" in text and (shorter := _INSTRUCTION.sub("", text)) != text and shorter:
         text = shorter
     return text
 
@@ -214,7 +214,8 @@ def match_answers(questions: Sequence[Question], answers: Sequence[Answer], /, *
         If answers are missing, duplicate or unmatched, which the message names; or it cannot be told whose they are.
     """
     _checks.choice(missing, "missing", ("error", "wrong"))
-    key_of = _shared_key(questions, answers)
+    names = _shared_names(questions, answers)
+    key_of = _key_function(names, questions, answers)
     wanted: dict[Any, list[int]] = defaultdict(list)
     for index, question in enumerate(questions):
         wanted[key_of(question)].append(index)
@@ -225,30 +226,31 @@ def match_answers(questions: Sequence[Question], answers: Sequence[Answer], /, *
         found = {key: (members, given.get(key, [])) for key, members in wanted.items()}
         stray = [i for key, members in given.items() if key not in wanted for i in members]
     else:
-        _check_order(questions, answers, key_of)
+        _check_order(questions, answers, key_of if names else None)
         found = {i: ([i], [i] if i < len(answers) else []) for i in range(len(questions))}
         stray = list(range(len(questions), len(answers)))
-    return _collect(questions, answers, found, stray, strict=missing == "error")
+    if missing == "error":
+        _refuse_leftovers(questions, answers, found.values(), stray, names)
+    return _collect(len(questions), answers, found.values(), stray)
 
 
-def _shared_key(
-    questions: Sequence[Question], answers: Sequence[Answer]
-) -> Callable[[Question | Answer], tuple[str | None, ...]]:
-    """The key that all answers carry."""
-    text, image, number = (
-        all(getattr(answer, name) is not None for answer in answers) for name in ("text", "image", "question_id")
-    )
-    names = ["text"] if text else []
-    if image:
-        names.append("image")
-    if number and not (text and image):  # ids differ between releases, pictures and texts do not
-        names.append("question_id")
+def _shared_names(questions: Sequence[Question], answers: Sequence[Answer]) -> list[str]:
+    """What all questions and answers carry and are joined by."""
+    names = ["image", "text", "question_id"]
+    names = [name for name in names if all(getattr(item, name) is not None for item in (*questions, *answers))]
+    # ids differ between releases, pictures and texts do not
+    return names[:2] if names[:2] == ["image", "text"] else names
+
+
+def _key_function(
+    names: Sequence[str], questions: Sequence[Question], answers: Sequence[Answer]
+) -> Callable[[Question | Answer], tuple[str, ...]]:
     # answers may name pictures by where they lie: celebrity/images/1.jpg is celebrity/1.jpg
     same_names = {question.image for question in questions} >= {answer.image for answer in answers}
-    read: dict[str, Callable[[Any], str | None]] = {
-        "text": lambda item: normalize_question(item.text),
+    read: dict[str, Callable[[Any], str]] = {
         "image": lambda item: item.image if same_names else image_stem(item.image),
-        "question_id": lambda item: item.question_id,
+        "text": lambda item: normalize_question(item.text),
+        "question_id": lambda item: str(item.question_id),
     }
     return lambda item: tuple(read[name](item) for name in names)
 
@@ -258,9 +260,11 @@ def _interchangeable(questions: Sequence[Question]) -> bool:
     return len({(q.category, q.label, normalize_question(q.text), q.image) for q in questions}) == 1
 
 
-def _check_order(questions: Sequence[Question], answers: Sequence[Answer], key_of: Any) -> None:
-    """Refuse answers whose keys do not follow the questions'; a run may have been cut short."""
-    if not any(answer.question_id or answer.image or answer.text for answer in answers):
+def _check_order(
+    questions: Sequence[Question], answers: Sequence[Answer], key_of: Callable[..., tuple[str, ...]] | None
+) -> None:
+    """Refuse answers whose keys, if they have any, do not follow the questions'; a run may have been cut short."""
+    if key_of is None:
         if len(questions) != len(answers):
             raise RecordError(
                 f"{len(answers)} answers to {len(questions)} questions, and nothing in them says which is whose; "
@@ -282,37 +286,42 @@ def _check_order(questions: Sequence[Question], answers: Sequence[Answer], key_o
         )
 
 
-def _collect(
+def _refuse_leftovers(
     questions: Sequence[Question],
     answers: Sequence[Answer],
-    found: dict[Any, tuple[list[int], list[int]]],
-    stray: list[int],
-    *,
-    strict: bool,
-) -> Matching:
-    replies: list[str | None] = [None] * len(questions)
-    absent: list[int] = []
-    extra: list[int] = []
-    doubled = 0
-    for asked, replied in found.values():
-        if len(replied) > len(asked):
-            extra += replied[len(asked) :]
-            doubled += len(asked)
-            continue
-        for question, answer in zip(asked, replied, strict=False):
-            replies[question] = answers[answer].reply
-        absent += asked[len(replied) :]
-    if strict and (absent or extra or stray):
-        parts = [
-            _named("missing", [_place(questions[i]) for i in sorted(absent)]),
-            _named("duplicate", [_place(answers[i]) for i in sorted(extra)]),
-            _named("unmatched", [_place(answers[i]) for i in sorted(stray)]),
-        ]
+    found: Iterable[tuple[list[int], list[int]]],
+    stray: Sequence[int],
+    names: Sequence[str],
+) -> None:
+    """An error that names what has no partner, if anything has none."""
+    absent = sorted(index for asked, replied in found for index in asked[len(replied) :])
+    extra = sorted(index for asked, replied in found for index in replied[len(asked) :])
+    parts = [
+        _named("missing", [_place(questions[i]) for i in absent]),
+        _named("duplicate", [_place(answers[i]) for i in extra]),
+        _named("unmatched", [_place(answers[i]) for i in stray]),
+    ]
+    if any(parts):
+        carried = " and ".join(f"`{name}`" for name in names)
         raise RecordError(
-            f"{'; '.join(part for part in parts if part)}. "
+            f"{'; '.join(filter(None, parts))}. Answers were joined by {carried or 'position'}. "
             'Give missing="wrong" to count the questions of missing and duplicate answers as wrong'
         )
-    return Matching(tuple(replies), len(absent), doubled, len(stray))
+
+
+def _collect(
+    n: int, answers: Sequence[Answer], found: Iterable[tuple[list[int], list[int]]], stray: Sequence[int]
+) -> Matching:
+    replies: list[str | None] = [None] * n
+    missing = duplicate = 0
+    for asked, replied in found:
+        if len(replied) > len(asked):
+            duplicate += len(asked)
+            continue
+        missing += len(asked) - len(replied)
+        for question, answer in zip(asked, replied, strict=False):
+            replies[question] = answers[answer].reply
+    return Matching(tuple(replies), missing, duplicate, len(stray))
 
 
 def _named(what: str, places: Sequence[str]) -> str:

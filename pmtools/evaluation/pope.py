@@ -125,7 +125,7 @@ def score_pope(
 def _outcome(question: Question, reply: str | None) -> int:
     """Column: 0 true yes, 1 false yes, 2 true no, 3 false no."""
     if question.label not in {"yes", "no"}:
-        raise RecordError(f"{question.place}: the question {question.text!a} has no label")
+        raise RecordError(f"{question.place}: the question {question.text!a} has no label; POPE's own files have")
     is_yes = question.label == "yes"
     says_yes = not is_yes if reply is None else read_pope_reply(reply) == "yes"
     return (0 if is_yes else 1) if says_yes else (3 if is_yes else 2)
