@@ -383,3 +383,27 @@ def test_any_model_can_be_asked():
     assert instruction(items[0]).endswith("? Please answer yes or no.")
     with pytest.raises(ValueError, match="methods"):
         answers(items, ["magic"])
+
+
+def test_the_demonstration_counts_both_ways(random_demo):
+    from pmtools.zoo.demonstration import demonstrate
+
+    seen = []
+    shown = demonstrate(random_demo, questions=6, batch_size=4, progress=seen.append)
+    assert sum(seen) == shown.questions == 6
+    assert shown.right_after - shown.right_before == shown.mended - shown.broken
+    if shown.example is not None:
+        assert shown.heatmap.shape == (views.GRID, views.GRID)
+        assert shown.greedy != shown.magnified
+
+
+def test_the_card_takes_its_numbers_from_the_evaluation(random_demo, tmp_path):
+    from pmtools.zoo.card import model_card
+
+    folder = packaging.save_demo_model(random_demo.model, tmp_path / "model", settings=random_demo.settings)
+    answer = SceneMethods(random_demo.model, random_demo.processor, settings=Settings(max_iterations=1))
+    summary = evaluate_scenes(answer, out=tmp_path / "run", methods=("greedy", "pm"), limit=11)
+    card = model_card(folder, tmp_path / "run", command="train it")
+    assert "A Llava of 1.9 million parameters" in card
+    assert f"| pm | 11 | {summary['methods']['pm']['accuracy']:.3f} |" in card
+    assert "`train it`" in card
