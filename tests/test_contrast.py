@@ -122,10 +122,14 @@ class TestNoise:
     def test_every_image_gets_the_same(self):
         two = noisy({"pixel_values": torch.zeros(2, 3, 8, 8)}, noise_step=500, seed=3)["pixel_values"]
         assert torch.equal(two[0], two[1])
-        assert not torch.equal(two, noisy({"pixel_values": torch.zeros(2, 3, 8, 8)}, noise_step=500, seed=4)["pixel_values"])
+        assert not torch.equal(
+            two, noisy({"pixel_values": torch.zeros(2, 3, 8, 8)}, noise_step=500, seed=4)["pixel_values"]
+        )
 
     def test_flat_patches_are_not_copies_of_each_other(self):
         grids = torch.tensor([[1, 2, 3], [1, 1, 4]])
-        values = noisy({"pixel_values": torch.zeros(10, 5), "image_grid_thw": grids}, noise_step=500, seed=3)["pixel_values"]
+        values = noisy({"pixel_values": torch.zeros(10, 5), "image_grid_thw": grids}, noise_step=500, seed=3)[
+            "pixel_values"
+        ]
         assert len(values[:6].unique(dim=0)) == 6
         assert torch.equal(values[6:], values[:4])

@@ -1,4 +1,4 @@
-"""Heatmaps made by models: against attention matrices written out, against PM's own, and CLIP's relevance against its definition."""
+"""Heatmaps made by models: against attention matrices written out and PM's own; CLIP's relevance against its definition."""
 
 from functools import cache
 
@@ -124,7 +124,8 @@ class TestRelativeAttention:
         images = [[picture(80, 80, 1)]]
         found = RelativeAttention()(prompts_of(images=images, text=[question]))[0][0]
         general = f"USER: <image>\n{GENERAL_QUESTION} ASSISTANT:"
-        asked, anyway = (AttentionHeatmap([1], heads="mean")(prompts_of(images=images, text=[t]))[0][0] for t in (question, general))
+        attention = AttentionHeatmap([1], heads="mean")
+        asked, anyway = (attention(prompts_of(images=images, text=[text]))[0][0] for text in (question, general))
         close(found, asked / anyway)
 
     def test_the_general_question_itself_gives_one(self):
@@ -156,15 +157,18 @@ class TestQuestions:
 
 class TinyCLIPProcessor:
     def __init__(self, side):
-        self.image_processor = CLIPImageProcessorPil(size={"shortest_edge": side}, crop_size={"height": side, "width": side})
+        self.image_processor = CLIPImageProcessorPil(
+            size={"shortest_edge": side}, crop_size={"height": side, "width": side}
+        )
         self.tokenizer = tiny_tokenizer()
 
 
 @cache
 def clip(seed=0):
     side = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 4, "num_attention_heads": 4}
+    special = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 3}
     config = CLIPConfig(
-        text_config={**side, "vocab_size": 267, "max_position_embeddings": 64, "eos_token_id": 2, "bos_token_id": 1, "pad_token_id": 3},
+        text_config={**side, **special, "vocab_size": 267, "max_position_embeddings": 64},
         vision_config={**side, "image_size": 40, "patch_size": 8},
         projection_dim=24,
     )
@@ -243,7 +247,8 @@ class TestCLIPRelevance:
             layer = eager.vision_model.encoder.layers[2]  # the last but one of four
             values = layer.self_attn.v_proj(layer.layer_norm1(out.hidden_states[2][0]))
             for patch in range(25):
-                mixed = torch.cat([out.attentions[2][0, h, 0, patch + 1] * values[patch + 1, 8 * h : 8 * h + 8] for h in range(4)])
+                shares = out.attentions[2][0, :, 0, patch + 1]  # of the four heads, 8 wide
+                mixed = shares.repeat_interleave(8) * values[patch + 1]
                 a = layer.self_attn.out_proj.weight @ mixed + layer.self_attn.out_proj.bias / 26
                 a = (a - final.mean() / (9 * 26)) / deviation * norm.weight + norm.bias / (9 * 26)
                 x = (out.hidden_states[3][0, patch + 1] - final.mean() / 9) / deviation * norm.weight + norm.bias / 9
@@ -294,7 +299,7 @@ class TestCLIPRelevance:
         want = pmtools.alternatives.mask(PICTURES[0][0], source.mask(PICTURES[0][0], "Is it red?")).image
         assert np.array_equal(np.asarray(shown), np.asarray(want))
 
-    def test_long_questions_and_wrong_layers(self):
+    def test_wrong_layers_are_refused(self):
         source = CLIPRelevance(*clip(), layer=4)
         with pytest.raises(ValueError, match="layer"):
             source.mask(picture(80, 80, 1), "?")

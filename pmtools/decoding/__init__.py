@@ -2,16 +2,56 @@
 
 from __future__ import annotations
 
+from pmtools.decoding._image_prompting import ImagePrompting, ImagePromptingStep
 from pmtools.decoding._method import DecodingMethod
+from pmtools.decoding.api import API
 from pmtools.decoding.greedy import Greedy
+from pmtools.decoding.ibd import IBD
+from pmtools.decoding.m3id import M3ID
 from pmtools.decoding.official import OfficialMagnifier
+from pmtools.decoding.pai import PAI
 from pmtools.decoding.pm import MagnifierStep, PerceptionMagnifier
+from pmtools.decoding.strategies import BBox, Blur, Crop, Mask
+from pmtools.decoding.vcd import VCD
+from pmtools.decoding.vdd import VDD
+from pmtools.decoding.vicrop import ViCrop
 
 #: Every method by its name: `METHODS[name](processor, **options)`; a file and a row more is a method more.
 METHODS: dict[str, type[DecodingMethod]] = {
     "greedy": Greedy,
     "pm": PerceptionMagnifier,
     "pm-official": OfficialMagnifier,
+    "vcd": VCD,
+    "vdd": VDD,
+    "m3id": M3ID,
+    "pai": PAI,
+    "ibd": IBD,
+    "api": API,
+    "vicrop": ViCrop,
+    "blur": Blur,
+    "mask": Mask,
+    "bbox": BBox,
+    "crop": Crop,
 }
 
-__all__ = ["METHODS", "DecodingMethod", "Greedy", "MagnifierStep", "OfficialMagnifier", "PerceptionMagnifier"]
+__all__ = [
+    "API",
+    "IBD",
+    "M3ID",
+    "METHODS",
+    "PAI",
+    "VCD",
+    "VDD",
+    "BBox",
+    "Blur",
+    "Crop",
+    "DecodingMethod",
+    "Greedy",
+    "ImagePrompting",
+    "ImagePromptingStep",
+    "MagnifierStep",
+    "Mask",
+    "OfficialMagnifier",
+    "PerceptionMagnifier",
+    "ViCrop",
+]

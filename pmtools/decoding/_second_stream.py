@@ -104,8 +104,6 @@ class SecondStream:
 
     def _from_the_start(self, generated: torch.Tensor, copies: int) -> torch.Tensor:
         """The prompts, once each; then what was generated already, if anything."""
-        import torch
-
         if self._sequences is None:
             self._sequences, self._image = self.prompts.prepared(self._pixels)
         with self._within(self._sequences.input_ids):
@@ -113,22 +111,21 @@ class SecondStream:
         self.cache, logits = output.past_key_values, output.logits[:, -1].float()
         self._generated = generated
         if copies > 1:
-            rows = torch.arange(len(logits), device=logits.device).repeat_interleave(copies)
+            rows = _repeated(len(logits), copies)
             self.cache, logits = cache_rows(self.cache, rows), logits[rows]
         return self._continue(self._sequences, generated, copies) if generated.shape[1] else logits
 
     def _continue(self, sequences: TokenSequences, generated: torch.Tensor, copies: int) -> torch.Tensor:
         """One forward pass over the tokens that are not in the cache yet."""
-        import torch
-
-        if copies > 1:
-            rows = torch.arange(len(sequences.input_ids), device=generated.device).repeat_interleave(copies)
-            sequences = sequences.rows(rows)
-        sequences = continued(sequences, generated)
+        sequences = continued(sequences.rows(_repeated(len(sequences.input_ids), copies)), generated)
         with self._within(sequences.input_ids):
             output = sequences.run(self.cache)
         self.cache, self._generated = output.past_key_values, generated
         return output.logits[:, -1].float()  # type: ignore[no-any-return]
+
+
+def _repeated(rows: int, copies: int) -> list[int]:
+    return [row for row in range(rows) for _ in range(copies)]
 
 
 class ContrastiveMethod(DecodingMethod):
