@@ -19,7 +19,7 @@ from pmtools.zoo import demo_model
 
 __all__ = ["choose_settings"]
 
-SEED, QUESTIONS = 101, 660
+SEED, QUESTIONS = 101, 528
 
 
 def choose_settings(
@@ -44,15 +44,13 @@ def choose_settings(
     start = Settings(max_iterations=0)
     warps = [
         replace(start, kernel_size=kernel, gain=gain, floor=floor)
-        for kernel, gain, floor in itertools.product((1, 3), (3.0, 10.0, 30.0), (0.02, 0.1, 0.2))
+        for kernel, gain, floor in itertools.product((1, 3), (10.0, 30.0, 100.0), (0.05, 0.2))
     ]
     first = compare_settings(demo.model, demo.processor, warps, items=items)
     best = first[0][0]
     maps = [
-        replace(best, start_layer=layer, threshold=threshold, max_iterations=iterations)
-        for layer, (threshold, iterations) in itertools.product(
-            (3, 4), ((0.3, 0), (0.3, 1), (0.3, 2), (1.0, 2), (0.3, 4))
-        )
+        replace(best, start_layer=layer, max_iterations=iterations)
+        for layer, iterations in itertools.product((3, 4), (0, 1, 2, 3))
     ]
     second = compare_settings(demo.model, demo.processor, maps, items=items)
     scores = [
