@@ -464,6 +464,14 @@ class TestCanvas:
         got = model_of("llava").generate(**inputs, images=[image], custom_generate=pm, **GREEDY)
         same(got, run(pm, images=image, text=PROMPTS[0]), 0)
 
+    def test_images_beside_the_inputs_are_not_turned(self):
+        image = picture(80, 80).copy()
+        image.getexif()[274] = 6
+        inputs = processor_of("llava")(images=image, text=PROMPTS[0], return_tensors="pt")
+        pm = magnifier(heatmap=UNIFORM)
+        got = model_of("llava").generate(**inputs, images=image, custom_generate=pm, **GREEDY)
+        same(got, model_of("llava").generate(**inputs, **GREEDY))
+
     def test_palette_and_turned_images(self):
         pm = magnifier(refresh="first")
         turned = picture(120, 90).copy()

@@ -30,8 +30,8 @@ def canvas_fill(image_processor: Any, /) -> tuple[int, ...]:
     return tuple(int(value * 255) for value in image_processor.image_mean)
 
 
-def as_pil(image: Any, /) -> Any:
-    """An RGB PIL image, upright as its EXIF tag says, from a PIL image or a uint8 array (H, W) or (H, W, 3).
+def as_pil(image: Any, /, *, upright: bool = True) -> Any:
+    """An RGB PIL image from a PIL image or a uint8 array (H, W) or (H, W, 3); upright as its EXIF tag says, if asked.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def as_pil(image: Any, /) -> Any:
         image = Image.fromarray(image)
     if not isinstance(image, Image.Image):
         raise TypeError(f"`images` must hold PIL images or uint8 arrays (H, W, 3), got {_checks.describe(image)}")
-    return ImageOps.exif_transpose(image).convert("RGB")
+    return (ImageOps.exif_transpose(image) if upright else image).convert("RGB")
 
 
 def encode(

@@ -69,8 +69,8 @@ class MagnifierProcessor:
             for row in images
         ]
 
-    def nested(self, images: Any, prompts: int) -> list[list[Any]]:
-        """The images of each prompt as lists of RGB PIL images.
+    def nested(self, images: Any, prompts: int, *, upright: bool = True) -> list[list[Any]]:
+        """The images of each prompt as lists of RGB PIL images, turned upright as their EXIF tags say unless told not to.
 
         Raises
         ------
@@ -87,7 +87,8 @@ class MagnifierProcessor:
             rows = [rows] if prompts == 1 else [[row] for row in rows]
         if len(rows) != prompts:
             raise ValueError(f"`images` must hold one list per prompt, {prompts} of them, got {len(rows)}")
-        return [[as_pil(image) for image in (row if isinstance(row, list | tuple) else [row])] for row in rows]
+        lists = [row if isinstance(row, list | tuple) else [row] for row in rows]
+        return [[as_pil(image, upright=upright) for image in row] for row in lists]
 
     def sources(self, images: Any, carried: Any, prompts: int) -> list[list[Any]]:
         """The source images of each prompt, from `generate(images=...)` or from inputs of this processor.
@@ -102,7 +103,8 @@ class MagnifierProcessor:
                 "`images` must be given once: `generate(..., images=[image], custom_generate=pm)`, or inputs made by "
                 f"`pm.processor`, which carry theirs; got {'neither' if images is None else 'both'}"
             )
-        nested = self.nested(images if carried is None else carried, prompts)
+        # as they are: the model's own processor, which made the inputs, does not turn images
+        nested = self.nested(images if carried is None else carried, prompts, upright=False)
         image_processor = self.inner.image_processor
         pads_itself = getattr(image_processor, "do_pad", False)
         if carried is None and pads_to_square(image_processor) and not pads_itself:
