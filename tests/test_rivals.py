@@ -541,7 +541,8 @@ class TestImagePrompting:
     @pytest.mark.parametrize("family", FAMILIES)
     def test_the_identity_is_plain_decoding(self, family):
         method = ImagePrompting(processor_of(family), edit=untouched, heatmap="attention")
-        same(run(method, family, num_beams=2), plain(inputs_of(method), family, num_beams=2))
+        # not with beams: transformers 5.17 mixes up the tiles of beams, and this method does not
+        same(run(method, family, do_sample=False), plain(inputs_of(method), family, do_sample=False))
 
     @pytest.mark.parametrize("loop", LOOPS)
     def test_it_keeps_every_loop(self, loop):
@@ -611,11 +612,11 @@ class TestViCrop:
         if family == "internvl":
             pytest.skip("the tiny processor does not say what wraps its images")
         method = ViCrop(processor_of(family), heatmap=np.eye(6), window=30)
-        got = run(method, family, num_beams=2)
+        got = run(method, family, do_sample=False)
         pairs = [list(row[0]) for row in method.last[0].shown]
         assert [len(pair) for pair in pairs] == [2, 2]
         texts = [text.replace("<image>", "<image><image>") for text in PROMPTS]
-        same(got, plain(inputs_of(method, pairs, texts), family, num_beams=2), atol=1e-3)
+        same(got, plain(inputs_of(method, pairs, texts), family, do_sample=False), atol=1e-3)
 
     def test_the_crop_comes_from_the_original(self):
         image = picture(200, 100, 4)

@@ -83,7 +83,7 @@ def boosted_image(is_image: torch.Tensor, /, *, strength: float, layers: Collect
 
     References
     ----------
-    - PAI, [arXiv:2407.21771](https://arxiv.org/abs/2407.21771), equation 3
+    - PAI, [arXiv:2407.21771](https://arxiv.org/abs/2407.21771)
     """
 
     def edit(
@@ -122,7 +122,7 @@ def biased_image(is_image: torch.Tensor, /, *, bias: float) -> Edit:
 
     References
     ----------
-    - IBD, [arXiv:2402.18476](https://arxiv.org/abs/2402.18476), equation 3
+    - IBD, [arXiv:2402.18476](https://arxiv.org/abs/2402.18476)
     """
 
     def edit(

@@ -142,7 +142,7 @@ class RelativeAttention:
 
     References
     ----------
-    - ViCrop, [arXiv:2502.17422](https://arxiv.org/abs/2502.17422), section 4
+    - ViCrop, [arXiv:2502.17422](https://arxiv.org/abs/2502.17422)
     """
 
     layer: float | int = VICROP_LAYER
@@ -199,7 +199,7 @@ class CLIPRelevance:
 
     References
     ----------
-    - API, [arXiv:2409.17143](https://arxiv.org/abs/2409.17143), section 3.2
+    - API, [arXiv:2409.17143](https://arxiv.org/abs/2409.17143)
     """
 
     model: Any

@@ -58,7 +58,7 @@ def contrast(scores: torch.Tensor, reference: torch.Tensor, /, *, strength: floa
 
     References
     ----------
-    - VCD, [arXiv:2311.16922](https://arxiv.org/abs/2311.16922), equations 3 and 4
+    - VCD, [arXiv:2311.16922](https://arxiv.org/abs/2311.16922)
 
     Examples
     --------
@@ -105,7 +105,7 @@ def conditional_gain(
 
     References
     ----------
-    - M3ID, [arXiv:2403.14003](https://arxiv.org/abs/2403.14003), equation 7
+    - M3ID, [arXiv:2403.14003](https://arxiv.org/abs/2403.14003)
 
     Examples
     --------

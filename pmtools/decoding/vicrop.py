@@ -96,7 +96,7 @@ def best_window(heatmap: Heatmap, /, *, source_hw: SizeHW, window: int) -> tuple
 
     References
     ----------
-    - ViCrop, [arXiv:2502.17422](https://arxiv.org/abs/2502.17422), section 5
+    - ViCrop, [arXiv:2502.17422](https://arxiv.org/abs/2502.17422)
 
     Examples
     --------
