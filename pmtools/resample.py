@@ -314,10 +314,14 @@ def _resample_numpy(
     out = np.empty((n, len(rows), len(columns), channels), dtype=pixels.dtype)
     row_chunks = _row_chunks(rows, kernels[0], dtype, max(columns.size, len(columns)))
     along_columns = _column_pass(columns, kernels[1], dtype, channels)
+    in_range = (
+        pixels.dtype.kind in "iu" and pixels.dtype.itemsize <= 2 and "cubic" not in kernels
+    )  # averages stay in it
     for image in range(n):
         bounds = None if limits is None else (limits[0][image], limits[1][image])
         for outputs, along_rows in row_chunks:
-            values = store_like(along_columns(along_rows(pixels[image])), pixels, bounds)
+            values = along_columns(along_rows(pixels[image]))
+            values = np.rint(values, out=values) if in_range else store_like(values, pixels, bounds)
             _copy_channels(values, out[image, outputs])
     return out
 
