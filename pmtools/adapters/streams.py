@@ -121,6 +121,15 @@ class TokenSequences:
         mask = None if self.attention_mask is None else self.attention_mask[rows]
         return replace(self, input_ids=self.input_ids[rows], attention_mask=mask, options=options)
 
+    def with_suffix_type(self, prompt_length: int, token_type: int, /) -> TokenSequences:
+        """The same sequences with another token type from `prompt_length` on; as they are where there are no types."""
+        types = self.options.get("token_type_ids")
+        if types is None:
+            return self
+        types = types.clone()
+        types[:, prompt_length:] = token_type
+        return replace(self, options={**self.options, "token_type_ids": types})
+
     def _mask(self) -> torch.Tensor:
         import torch
 

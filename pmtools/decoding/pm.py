@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +32,7 @@ from pmtools.adapters.streams import (
     twin_cache,
 )
 from pmtools.decoding._method import DecodingMethod
+from pmtools.decoding._steps import MagnifierStep, magnified_images, through_warp
 from pmtools.refinement import refine
 from pmtools.typing import Heatmap
 from pmtools.warp import Warp
@@ -45,43 +45,6 @@ REFRESH = ("first", "every", "adaptive")
 PREPROCESS = ("processor", "fused")
 #: Share of a model's layers before the first one whose attention counts: 12 of 32 in the paper.
 AUTO_START = 12 / 32
-
-
-@dataclass(frozen=True, eq=False)
-class MagnifierStep:
-    """What one decoding step saw and did.
-
-    Lists have one entry per sequence (prompts, times beams or returned sequences), each a list with one entry per
-    image.
-
-    Attributes
-    ----------
-    heatmaps : list of lists of tensors of shape (h, w)
-        Over the content of each image, after refinement; those in force where nothing was refreshed.
-    warps : list of lists of Warp
-        From each original image to its magnified image.
-    refreshed : tuple of bool
-        Whether the sequence's images were magnified anew in this step.
-    iterations : tuple of int
-        Passes with hidden tokens.
-    forwards : dict
-        Forward passes over the batch, by stream: "original", "refine", "magnified", "both"; "encode" counts images.
-    seconds : float
-        Wall time of the step; on a GPU, of queueing it.
-    """
-
-    heatmaps: list[list[torch.Tensor]]
-    warps: list[list[Warp]]
-    refreshed: tuple[bool, ...]
-    iterations: tuple[int, ...]
-    forwards: dict[str, int]
-    seconds: float
-    _sources: list[list[Any]] = field(repr=False)
-    _view: Callable[[Any, Any], Any] = field(repr=False)
-
-    def images(self) -> list[list[Any]]:
-        """The magnified images of the step, made again from the originals."""
-        return magnified_images(self._view, self._sources, self.warps)
 
 
 class PerceptionMagnifier(DecodingMethod):
@@ -237,7 +200,7 @@ class MagnifyingRun:
         self.warps: list[list[Warp]] = [[] for _ in images]
         self.probes: list[list[Warp]] = [[] for _ in images]  # warps of the unrefined heatmaps of the last refresh
         self.on_device: dict[int, torch.Tensor] = {}  # source pixels, by the identity of their image
-        self.view: Callable[[Any, Any], Any] = partial(_view, antialias=pm.antialias)
+        self.view: Callable[[Any, Any], Any] = partial(through_warp, antialias=pm.antialias)
 
     # ---------------------------------------------------------------------------------------------- one step
 
@@ -248,7 +211,8 @@ class MagnifyingRun:
         self.refreshed, self.iterations = [False] * len(self.images), [0] * len(self.images)
         if not self.steps:
             self._start(sequences, image)
-        sequences = self._with_suffix_type(sequences)
+        if self.layout.suffix_token_type is not None:  # a sequence that runs again would see its answer both ways
+            sequences = sequences.with_suffix_type(self.prompt_length, self.layout.suffix_token_type)
 
         if not self.steps or self.pm.refresh == "every":
             output = self._full_step(sequences, inputs)
@@ -478,15 +442,6 @@ class MagnifyingRun:
 
     # ------------------------------------------------------------------------------------------------ bookkeeping
 
-    def _with_suffix_type(self, sequences: TokenSequences) -> TokenSequences:
-        """PaliGemma's generated tokens, marked as such: in a sequence that runs again it would see them both ways."""
-        types = sequences.options.get("token_type_ids")
-        if self.layout.suffix_token_type is None or types is None:
-            return sequences
-        types = types.clone()
-        types[:, self.prompt_length :] = self.layout.suffix_token_type
-        return replace(sequences, options={**sequences.options, "token_type_ids": types})
-
     def _reorder(self, origins: torch.Tensor) -> None:
         """Beams have moved: each row continues the row it came from."""
         for state in (self.heatmaps, self.warps, self.probes):
@@ -495,17 +450,6 @@ class MagnifyingRun:
     def _counted(self, stream: str, output: Any) -> Any:
         self.forwards[stream] += 1
         return output
-
-
-def magnified_images(
-    view: Callable[[Any, Any], Any], images: list[list[Any]], warps: list[list[Any]]
-) -> list[list[Any]]:
-    """Each image seen through its warp, at its own size."""
-    return [[view(image, warp) for image, warp in zip(*row, strict=True)] for row in zip(images, warps, strict=True)]
-
-
-def _view(image: Any, warp: Warp, *, antialias: bool) -> Any:
-    return warp.image(image, antialias=antialias)
 
 
 def heat_layers(count: int, start_layer: int | str, allowed: Sequence[int] | None) -> list[int]:

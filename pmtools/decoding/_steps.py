@@ -1,0 +1,61 @@
+"""What the magnifier remembers of each decoding step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pmtools.warp import Warp
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, eq=False)
+class MagnifierStep:
+    """What one decoding step saw and did.
+
+    Lists have one entry per sequence (prompts, times beams or returned sequences), each a list with one entry per
+    image.
+
+    Attributes
+    ----------
+    heatmaps : list of lists of tensors of shape (h, w)
+        Over the content of each image, after refinement; those in force where nothing was refreshed.
+    warps : list of lists of Warp
+        From each original image to its magnified image.
+    refreshed : tuple of bool
+        Whether the sequence's images were magnified anew in this step.
+    iterations : tuple of int
+        Passes with hidden tokens.
+    forwards : dict
+        Forward passes over the batch, by stream: "original", "refine", "magnified", "both"; "encode" counts images.
+    seconds : float
+        Wall time of the step; on a GPU, of queueing it.
+    """
+
+    heatmaps: list[list[torch.Tensor]]
+    warps: list[list[Warp]]
+    refreshed: tuple[bool, ...]
+    iterations: tuple[int, ...]
+    forwards: dict[str, int]
+    seconds: float
+    _sources: list[list[Any]] = field(repr=False)
+    _view: Callable[[Any, Any], Any] = field(repr=False)
+
+    def images(self) -> list[list[Any]]:
+        """The magnified images of the step, made again from the originals."""
+        return magnified_images(self._view, self._sources, self.warps)
+
+
+def magnified_images(
+    view: Callable[[Any, Any], Any], images: list[list[Any]], warps: list[list[Any]]
+) -> list[list[Any]]:
+    """Each image seen through its warp, at its own size."""
+    return [[view(image, warp) for image, warp in zip(*row, strict=True)] for row in zip(images, warps, strict=True)]
+
+
+def through_warp(image: Any, warp: Warp, *, antialias: bool) -> Any:
+    """The image magnified by a warp."""
+    return warp.image(image, antialias=antialias)
