@@ -560,6 +560,18 @@ def test_heatmaps_warps_and_pixels_stay_on_the_device(device, preprocess, monkey
     close(out.logits[0].cpu(), want.logits[0], 1e-2)
 
 
+@pytest.mark.parametrize("refresh", ["every", "adaptive"])
+def test_half_precision_in_inference_mode(refresh):
+    model = copy.deepcopy(model_of("qwen3_vl")).to(torch.bfloat16)
+    pm = magnifier("qwen3_vl", refresh=refresh, preprocess="fused", tolerance=0.1)
+    inputs = pm.processor(images=PICTURES, text=PROMPTS, return_tensors="pt", padding=True)
+    with torch.inference_mode():
+        out = model.generate(**inputs, custom_generate=pm, max_new_tokens=3, do_sample=True, num_return_sequences=2)
+    assert out.shape[0] == 4
+    assert all(len(step.warps) == 4 for step in pm.last)
+    assert all(bool(torch.isfinite(step.heatmaps[0][0]).all()) for step in pm.last)
+
+
 # ----------------------------------------------------------------------------------------- what stays as it was
 
 
