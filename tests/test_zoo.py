@@ -229,6 +229,19 @@ def test_samples_depend_on_seed_and_index_only():
     assert (one[5]["pixels"] != one[6]["pixels"]).any()
 
 
+def test_training_and_benchmark_share_no_stream():
+    """`default_rng((0, 1, 5))` and `default_rng((0, 1, 5, 0))` are the same: a trap."""
+    training = {batches.stream(0, use, index).random() for use in range(4) for index in range(40)}
+    assert len(training) == 160
+    scene_streams = {
+        np.random.default_rng((0, split, index, kind)).random()
+        for split in (0, 1)
+        for index in range(40)
+        for kind in (0, 1)
+    }
+    assert not training & scene_streams
+
+
 def test_losses_are_finite_and_reach_every_part():
     torch.manual_seed(2)
     model, readouts = network.build_model(), network.Readouts(128)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
 from pmtools.evaluation.scenes import compose_scene
-from pmtools.zoo.training.batches import MEAN, STD
+from pmtools.zoo.training.batches import MEAN, STD, stream
 from pmtools.zoo.training.views import GRID, INPUT, PATCH, TOKENS, make_view
 from pmtools.zoo.vocabulary import TOKEN_IDS
 from pmtools.zoo.vocabulary import TOKENS as WORDS
@@ -68,7 +68,7 @@ def informed_init(model: Any, /, *, seed: int, pictures: int = 150) -> None:
 
     With the library's initial weights shapes stayed at chance for hundreds of steps.
     """
-    rng = np.random.default_rng((seed, 0))
+    rng = stream(seed, 0)
     patches: list[np.ndarray[Any, Any]] = []
     while len(patches) < pictures:
         view = make_view(compose_scene(rng, plan="mixed", diameters=(14, 90)), rng, strength=0)
