@@ -521,6 +521,18 @@ class TestHeatmaps:
         run(magnifier(heatmap=heatmap), max_new_tokens=2)
         assert asked == [((120, 90), 0), ((70, 100), 0), ((120, 90), 1), ((70, 100), 1)]
 
+    def test_a_callable_of_the_step_alone(self):
+        asked = []
+
+        def heatmap(step):
+            asked.append(step)
+            return np.eye(3) + step
+
+        run(magnifier(heatmap=heatmap), max_new_tokens=2)
+        assert asked == [0, 0, 1, 1]
+        with pytest.raises(TypeError, match=r"`heatmap` must take \(image, step\) or \(step\)"):
+            magnifier(heatmap=lambda a, b, c: None)
+
     def test_layers(self):
         assert heat_layers(32, "auto", None) == list(range(11, 32))
         assert heat_layers(32, 12, None) == list(range(11, 32))

@@ -7,6 +7,7 @@ References
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -78,8 +79,8 @@ class PerceptionMagnifier(DecodingMethod):
     streamer : transformers streamer, optional
         `generate` does not hand its own `streamer` on to `custom_generate`; give it here.
     heatmap : "attention", array of shape (h, w), or callable, optional
-        Instead of the model's attention: one map for every image and step, or `heatmap(image, step)` with a PIL image
-        and the number of the step from 0. The map covers the image; it is not refined.
+        Instead of the model's attention: one map for every image and step, or `heatmap(step)`, or `heatmap(image, step)`,
+        with the number of the step from 0 and a PIL image. The map covers the image; it is not refined.
 
     Attributes
     ----------
@@ -132,7 +133,7 @@ class PerceptionMagnifier(DecodingMethod):
         floor: float = marginals.DEFAULT_FLOOR,
         antialias: bool = True,
         streamer: Any = None,
-        heatmap: Heatmap | Callable[[Any, int], Heatmap] | str = "attention",
+        heatmap: Heatmap | Callable[..., Heatmap] | str = "attention",
     ) -> None:
         super().__init__(processor, streamer=streamer)
         self.start_layer = start_layer if start_layer == "auto" else _checks.whole_number(start_layer, "start_layer")
@@ -151,9 +152,10 @@ class PerceptionMagnifier(DecodingMethod):
         )
         self.preprocess = _checks.choice(preprocess, "preprocess", PREPROCESS)
         self.antialias = bool(antialias)
-        self.heatmap = heatmap if callable(heatmap) or isinstance(heatmap, str) else _checks.weights(heatmap, "heatmap")
         if isinstance(heatmap, str):
-            _checks.choice(heatmap, "heatmap", ("attention",))
+            self.heatmap: Any = _checks.choice(heatmap, "heatmap", ("attention",))
+        else:
+            self.heatmap = _of_image_and_step(heatmap) if callable(heatmap) else _checks.weights(heatmap, "heatmap")
 
     @classmethod
     def official(
@@ -480,6 +482,18 @@ def heat_layers(count: int, start_layer: int | str, allowed: Sequence[int] | Non
             f"`start_layer` must leave layers whose attention counts, got {start_layer} of {count}; use 'auto'"
         )
     return layers
+
+
+def _of_image_and_step(heatmap: Callable[..., Heatmap]) -> Callable[[Any, int], Heatmap]:
+    """The caller's `heatmap(image, step)`, or `heatmap(step)` with the image left out."""
+    arguments = inspect.signature(heatmap)
+    for given in ((None, None), (None,)):
+        try:
+            arguments.bind(*given)
+        except TypeError:
+            continue
+        return heatmap if len(given) == 2 else lambda image, step: heatmap(step)
+    raise TypeError(f"`heatmap` must take (image, step) or (step), got a callable of {arguments}")
 
 
 def _movement(new: Warp, old: Warp, grid_hw: Sequence[int]) -> float:
