@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pmtools.decoding._image_prompting import ImagePrompting, ImagePromptingStep
 from pmtools.decoding._method import DecodingMethod
+from pmtools.decoding._steps import MagnifierStep
 from pmtools.decoding.api import API
 from pmtools.decoding.greedy import Greedy
 from pmtools.decoding.ibd import IBD
 from pmtools.decoding.m3id import M3ID
 from pmtools.decoding.official import OfficialMagnifier
 from pmtools.decoding.pai import PAI
-from pmtools.decoding.pm import MagnifierStep, PerceptionMagnifier
+from pmtools.decoding.pm import PerceptionMagnifier
 from pmtools.decoding.strategies import BBox, Blur, Crop, Mask
 from pmtools.decoding.vcd import VCD
 from pmtools.decoding.vdd import VDD
