@@ -27,6 +27,13 @@ import pmtools
 LONGEST_SIDE = 1024  # servers shrink what is larger, so shrink it here, in the same resampling that magnifies
 
 
+class NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Redirects are errors: a key goes to the server it was given for and to no other."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """Follow none."""
+
+
 def magnify_once(photo: Image.Image, box_xyxy: list[float]) -> tuple[Image.Image, pmtools.Warp]:
     """The photograph magnified around a box, at the size that is sent; and the warp, to go back."""
     source_hw = (photo.height, photo.width)
@@ -53,7 +60,7 @@ def ask(body: dict[str, Any], *, base_url: str, api_key: str, timeout: float = 1
         data=json.dumps(body).encode("utf-8"),
         headers={"Content-Type": "application/json", "Authorization": f"Bearer {api_key}"},
     )
-    with urllib.request.urlopen(request, timeout=timeout) as response:
+    with urllib.request.build_opener(NoRedirect).open(request, timeout=timeout) as response:
         answer: str = json.load(response)["choices"][0]["message"]["content"]
     return answer
 

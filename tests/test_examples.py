@@ -98,8 +98,14 @@ class Stub(BaseHTTPRequestHandler):
         reply = json.dumps({"choices": [{"message": {"role": "assistant", "content": self.answer}}]})
         self.send_response(self.server.status)
         self.send_header("Content-Type", "application/json")
+        if self.server.status == 302:
+            self.send_header("Location", "/elsewhere")
         self.end_headers()
         self.wfile.write(reply.encode() if self.server.status == 200 else b'{"error": "no such model"}')
+
+    def do_GET(self):
+        self.server.asked = (self.path, dict(self.headers), None)
+        self.send_error(404)
 
     def log_message(self, *_):
         """Keep quiet."""
@@ -153,6 +159,13 @@ def test_a_server_that_refuses_says_why(ask, server):
     server.status = 404
     with pytest.raises(SystemExit, match=r"answered 404: .*no such model"):
         ask()
+
+
+def test_the_key_follows_no_redirect(ask, server):
+    server.status = 302
+    with pytest.raises(SystemExit, match="answered 302"):
+        ask()
+    assert server.asked[0] == "/v1/chat/completions"
 
 
 def test_no_server_says_what_to_set(ask, monkeypatch):
