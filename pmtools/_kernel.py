@@ -115,8 +115,8 @@ def _axis(axis: Footprints, kernel: str) -> tuple[int, Ndarray, Ndarray, Ndarray
 
 
 def _shares(n: int, numbers: int) -> list[slice]:
-    """The images in as many equal runs as there are threads worth starting."""
-    k = max(1, min(thread_count(), n, numbers // _WORTH_A_THREAD))
+    """The images in runs that are worth a thread; more runs than threads, so that none waits long for the slowest."""
+    k = 1 if thread_count() == 1 else max(1, min(n, numbers // _WORTH_A_THREAD))
     return [slice(i * n // k, (i + 1) * n // k) for i in range(k)]
 
 
