@@ -177,6 +177,29 @@ def test_an_error_ends_the_build_with_page_and_line(site, text, message, caplog)
     assert re.search(message, caplog.text)
 
 
+# ----------------------------------------------------------------------------------------------------- the reference
+
+
+def test_parameters_on_one_line_keep_their_own_types_and_defaults(tmp_path):
+    import griffe
+
+    (tmp_path / "one.py").write_text(
+        'def f(a: float = 1.5, b: int = 3, c: str = "x"):\n    """F.\n\n    Parameters\n    ----------\n'
+        '    a, b\n        Numbers.\n    c : word, optional\n        A word.\n    """\n',
+        "utf-8",
+    )
+
+    def described(*extensions: str) -> list[tuple[str, str, str]]:
+        loaded = griffe.load_extensions(*(str(ROOT / "docs" / "hooks" / name) for name in extensions))
+        module = griffe.load("one", search_paths=[tmp_path], docstring_parser="numpy", extensions=loaded)
+        parameters = module["f"].docstring.parsed[1].value
+        return [(p.name, str(p.annotation), str(p.value)) for p in parameters]
+
+    wanted = [("a", "float", "1.5"), ("b", "int", "3"), ("c", "word", "'x'")]
+    assert described("own_defaults.py") == wanted
+    assert described() != wanted  # griffe does it by itself: drop the extension
+
+
 # ------------------------------------------------------------------------------------------------------ the built site
 
 
