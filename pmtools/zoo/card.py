@@ -27,17 +27,17 @@ measured anywhere in minutes. It knows {words} words and nothing of photographs.
 
 - **Architecture**: stock `LlavaForConditionalGeneration`; CLIP tower of 4 layers, width 128, 96 x 96 pixels in patches of 8
   (144 image tokens); Llama of 6 layers, width 128, 4 heads; float16 safetensors.
-- **Input**: `<image>` and a question, `{example}` say; answers are one word. Originals may have any size; the scenes benchmark
-  has 384 x 384, four times the input, so that magnification has pixels to fetch.
+- **Input**: `{example}` and the like; answers are one word. Originals may have any size;
+  those of the scenes benchmark have 384 x 384 pixels, four times the input, so that magnification has pixels to fetch.
 - **Load**: `pmtools.zoo.demo_model()`, or `from_pretrained` on this folder.
 
 ## Training
 
 `{command}`
 
-- **Data**: scenes of `pmtools.evaluation.scenes` (coloured shapes on noise), drawn while training; questions of the benchmark's
-  kinds, `left or right` questions as a stepping stone; answers balanced; counts one to five. Test pictures have other
-  seeds.
+- **Data**: scenes of `pmtools.evaluation.scenes` (coloured shapes on noise), drawn while training; questions of the
+  benchmark's kinds, `left or right` questions as a stepping stone; answers balanced; counts one to five. Test pictures have
+  other seeds.
 - **What the model saw of each scene** (no method of the benchmark is favoured by having been seen, or handicapped by not): plain
   resizes by box or triangle filters; smooth monotone warps; steep ones with plateaus around objects or anywhere; crops; padding;
   blurred, masked and framed regions; two pictures in one prompt (a scene and a crop of it). PM's own warps are not among them;
@@ -54,8 +54,8 @@ PM's settings were chosen on the tuning split (`selection.json`): `{settings}`. 
 
 {tables}
 
-Intervals: 95 % bootstrap over pictures. Last columns: paired difference from greedy, McNemar's z and p. One training run, so the
-spread between seeds is unknown.
+{reading}Intervals: 95 % bootstrap over pictures. Last columns: paired difference from greedy, McNemar's z and p.
+One training run, so the spread between seeds is unknown.
 
 ## Limits
 
@@ -66,7 +66,14 @@ spread between seeds is unknown.
 
 
 def model_card(
-    folder: str | Path, evaluation: str | Path, /, *, command: str, history: str = "", limits: str = ""
+    folder: str | Path,
+    evaluation: str | Path,
+    /,
+    *,
+    command: str,
+    history: str = "",
+    reading: str = "",
+    limits: str = "",
 ) -> str:
     """The card's text.
 
@@ -80,6 +87,8 @@ def model_card(
         That trained the model.
     history : str, optional
         What the command alone does not say.
+    reading : str, optional
+        What the numbers say, in words.
     limits : str, optional
         What the model does not do well, in words.
 
@@ -110,6 +119,7 @@ def model_card(
         settings=json.dumps(json.loads((folder / "settings.json").read_text())),
         evaluation="pmtools eval scenes",
         tables="\n\n".join(f"### {title}\n\n{table(summary, columns=columns)}" for title, columns in parts),
+        reading=f"{reading}\n\n" if reading else "",
         limits=limits or f"Only the words {', '.join(ANSWERS)} are ever answered.",
     )
 
@@ -121,6 +131,7 @@ def main() -> None:
     parser.add_argument("evaluation", type=Path)
     parser.add_argument("--command", required=True)
     parser.add_argument("--history", default="")
+    parser.add_argument("--reading", default="")
     parser.add_argument("--limits", default="")
     options = parser.parse_args()
     text = model_card(
@@ -128,6 +139,7 @@ def main() -> None:
         options.evaluation,
         command=options.command,
         history=options.history,
+        reading=options.reading,
         limits=options.limits,
     )
     (options.folder / "README.md").write_text(text)
