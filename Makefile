@@ -3,12 +3,14 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-all lint types docs bench fuzz clean
+INSTALL := $(PY) -m pip install --quiet --constraint constraints.txt
+
+.PHONY: demo test test-slow test-numpy test-lowest lint types docs bench fuzz clean
 
 $(STAMP): pyproject.toml constraints.txt setup.py pmtools/_resample.c
 	test -x $(PY) || python3 -m venv $(VENV)
-	$(PY) -m pip install --quiet --constraint constraints.txt torch
-	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(INSTALL) torch
+	$(INSTALL) --editable '.[dev]'
 	touch $(STAMP)
 
 demo: $(STAMP)  ## magnify a photograph and look at it: out/demo/
@@ -17,8 +19,19 @@ demo: $(STAMP)  ## magnify a photograph and look at it: out/demo/
 test: $(STAMP)  ## every test but the slow sweeps
 	$(PY) -m pytest -n 2 -m "not slow"
 
-test-all: $(STAMP)  ## the slow sweeps too
-	$(PY) -m pytest -n 2
+test-slow: $(STAMP)  ## the slow ones: the built site, examples with datasets and Ray
+	$(INSTALL) '.[pipelines]'
+	$(PY) -m pytest -n 2 -m slow
+
+test-numpy: $(STAMP)  ## every test again without the compiled kernel
+	PMTOOLS_KERNEL=numpy $(PY) -m pytest -n 2 -m "not slow"
+
+test-lowest: $(STAMP)  ## the adapters on the lowest transformers that is supported
+	test -x .venv-lowest/bin/python || python3 -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --constraint constraints.txt torch
+	.venv-lowest/bin/python -m pip install --quiet --constraint constraints.txt transformers==5.17.0 --editable '.[hf,test]'
+	.venv-lowest/bin/python -m pytest -n 2 tests/test_attention.py tests/test_layouts.py tests/test_streams.py tests/test_pm.py \
+		tests/test_official_preset.py
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .
@@ -31,11 +44,11 @@ docs: $(STAMP)  ## the site, into site/
 	$(VENV)/bin/mkdocs build --strict
 
 bench: $(STAMP)
-	$(PY) -m pip install --quiet --constraint constraints.txt '.[bench]'
+	$(INSTALL) '.[bench]'
 	$(PY) tests/benchmarks/bench_resample.py
 
 fuzz: $(STAMP)  ## the compiled kernel under AddressSanitizer and UBSan, a minute of random cases
 	$(PY) tests/fuzz/fuzz_kernel.py 60
 
 clean:
-	rm -rf $(VENV) site out build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-lowest site out build *.egg-info .pytest_cache .mypy_cache .ruff_cache

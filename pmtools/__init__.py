@@ -6,6 +6,7 @@ from typing import Any
 
 from pmtools import alternatives, compat, frames, heatmaps, io
 from pmtools._magnify import fit_warp, magnify
+from pmtools._versions import show_versions
 from pmtools.highlight import highlight_mask
 from pmtools.perception import perception_map
 from pmtools.refinement import Refinement, refine
@@ -30,6 +31,7 @@ __all__ = [  # noqa: RUF022  in the order of the pipeline
     "alternatives",
     "compat",
     "io",
+    "show_versions",
     "__version__",
 ]
 

@@ -61,7 +61,9 @@ def from_boxes(boxes_xyxy: BoxesXYXY, /, *, source_hw: SizeHW, grid_hw: SizeHW =
     shares = share_y[:, :, None] * share_x[:, None, :]  # (n, h, w)
     fullest = shares.max(axis=(1, 2), keepdims=True)
     if not fullest.any():
-        raise ValueError(f"`boxes_xyxy` must touch the image of {height} x {width} pixels; is it in pixels, x before y?")
+        raise ValueError(
+            f"`boxes_xyxy` must touch the image of {height} x {width} pixels; is it in pixels, x before y?"
+        )
     heatmap: np.ndarray[Any, Any] = (shares / np.where(fullest > 0, fullest, 1.0)).max(axis=0)
     return heatmap
 

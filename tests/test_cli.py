@@ -568,7 +568,7 @@ assert not heavy, heavy
 
 def test_version_and_module():
     result = program("--version")
-    assert result.stdout.startswith(f"pmtools {pmtools.__version__} (Python 3.")
+    assert result.stdout.startswith(f"pmtools: {pmtools.__version__}\nkernel: ")
     assert result.stderr == ""
 
 

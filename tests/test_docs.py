@@ -24,6 +24,7 @@ from mkdocs.exceptions import Abort
 from PIL import Image
 
 import pmtools
+from pmtools.testing.models import tiny_model, tiny_processor
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -40,9 +41,12 @@ def blocks(page: str, *languages: str) -> list[str]:
 
 @pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
 def test_front_page_code_runs(page, astronaut):
+    model = tiny_model("llava")
     namespace = {
         "image": astronaut,
         "heatmap": np.eye(24),
+        "model": model,
+        "processor": tiny_processor(model),
         "boxes_on_the_magnified": np.array([[10.0, 20.0, 200.0, 300.0]]),
     }
     found = blocks(page, "python")

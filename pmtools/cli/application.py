@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, NoReturn
@@ -11,7 +10,6 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from pmtools import __version__
 from pmtools.cli import ask, coords, magnify, score, show, unmagnify
 from pmtools.cli.console import print_error
 
@@ -70,11 +68,9 @@ app.command()(ask.ask)
 def _print_version(wanted: bool) -> None:
     if not wanted:
         return
-    import numpy
-    import PIL
+    from pmtools import show_versions
 
-    python = platform.python_version()
-    typer.echo(f"pmtools {__version__} (Python {python}, NumPy {numpy.__version__}, Pillow {PIL.__version__})")
+    typer.echo(show_versions())
     raise typer.Exit
 
 
