@@ -111,5 +111,6 @@ def test_table(summary):
 
 
 def test_plot(summary, tmp_path):
+    pytest.importorskip("matplotlib")
     path = plot_accuracy(summary, tmp_path / "plot.png")
     assert path.read_bytes()[:4] == b"\x89PNG"

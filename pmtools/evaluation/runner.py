@@ -5,6 +5,7 @@ Knows items and a function that answers them; it knows neither models nor method
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import json
 import os
@@ -132,7 +133,8 @@ def evaluate_scenes(
     methods : sequence of str
         Include `"greedy"` to have the paired tests.
     out : str or Path
-        Folder for `answers.jsonl`, `setup.json`, `summary.json`, `tables.md`, `by_size.png` and `by_category.png`.
+        Folder for `answers.jsonl`, `setup.json`, `summary.json`, `tables.md` and, where matplotlib is installed,
+        `by_size.png` and `by_category.png`.
     limit : int, optional
         Number of questions.
     seed : int, optional
@@ -155,8 +157,9 @@ def evaluate_scenes(
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     tables = [table(summary, columns=c) for c in ("by_category", "by_size", "by_category_and_size", "mme")]
     (folder / "tables.md").write_text("\n\n".join(tables) + "\n")
-    for columns in ("by_size", "by_category"):
-        plot_accuracy(summary, folder / f"{columns}.png", columns=columns)
+    if importlib.util.find_spec("matplotlib"):
+        for columns in ("by_size", "by_category"):
+            plot_accuracy(summary, folder / f"{columns}.png", columns=columns)
     return summary
 
 
