@@ -239,3 +239,39 @@ class TestRefusals:
             capture_attention(pair("llava")[0], torch.zeros(1, 3, dtype=torch.long)) as tap,
         ):
             _ = tap.head_maps
+
+
+def test_a_capture_in_one_thread_and_an_edit_in_another(monkeypatch):
+    """Both name the same function in the configuration; neither sees the other's, and it is restored."""
+    from pmtools.adapters.editing import boosted_image, edited_attention
+
+    model = tiny_model()
+    ids = torch.arange(20, 30)[None]
+    is_image = torch.zeros(1, 10, dtype=torch.bool)
+    is_image[:, 2:6] = True
+    own = model.get_decoder().config._attn_implementation
+    with torch.no_grad():
+        plain = model(input_ids=ids).logits
+        with edited_attention(model, boosted_image(is_image, strength=3.0)):
+            edited = model(input_ids=ids).logits
+    opened, done = threading.Event(), threading.Event()
+    seen = {}
+
+    def capture():
+        with torch.no_grad(), capture_attention(model, torch.tensor([[2, 3]])) as tap:
+            opened.set()
+            done.wait(30)
+            seen["logits"], seen["maps"] = model(input_ids=ids).logits, tap.maps
+
+    thread = threading.Thread(target=capture)
+    thread.start()
+    opened.wait(30)
+    with torch.no_grad(), edited_attention(model, boosted_image(is_image, strength=3.0)):
+        meanwhile = model(input_ids=ids).logits
+    done.set()
+    thread.join()
+    assert torch.equal(meanwhile, edited)
+    assert not torch.equal(edited, plain)
+    assert torch.equal(seen["logits"], plain)
+    assert seen["maps"].shape[0] == 1
+    assert model.get_decoder().config._attn_implementation == own

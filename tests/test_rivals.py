@@ -12,7 +12,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMa
 
 import pmtools
 from pmtools import frames
-from pmtools.adapters import editing
+from pmtools.adapters import interception
 from pmtools.adapters.editing import biased_image, boosted_image, edited_attention
 from pmtools.adapters.heatmaps import SOURCES, ControlHeatmap
 from pmtools.adapters.prompts import Prompts
@@ -342,8 +342,8 @@ class TestEditsLeaveNoTrace:
             assert config._attn_implementation != before
             model(input_ids=ids)
         assert config._attn_implementation == before
-        assert not editing._edits.open
-        assert not editing._redirections
+        assert not interception._wrappers.open
+        assert not interception._redirections
 
     def test_other_models_run_unedited(self):
         model, other = model_of(), tiny_model(seed=1)

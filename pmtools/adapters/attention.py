@@ -1,34 +1,23 @@
 r"""What the last query of a forward pass attends to, captured while the model runs its own fast attention.
 
-transformers lets anyone register an attention function by name. For the time of a `with` block the text model's
-configuration names one that calls the function it stands for and adds one row of scores per layer,
+For the time of a `with` block the attention of the text model's layers is intercepted, and each adds one row of scores,
 $\mathrm{softmax}(q_{last} K^\top / \sqrt d)$, kept at the wanted columns only. Nothing of the model is patched, no
 attention matrix is built, and the output is bit for bit what it was.
 
 Knows nothing of images: columns are key positions.
-
-References
-----------
-- transformers, [attention interface](https://huggingface.co/docs/transformers/attention_interface)
 """
 
 from __future__ import annotations
 
-import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from pmtools import _checks
+from pmtools.adapters.interception import intercepted_attention, last_query_scores, text_decoder
 
 if TYPE_CHECKING:
     import torch
-
-_PREFIX = "pmtools_"
-_taps = threading.local()  # .open: the taps of this thread, innermost last
-_redirections: dict[int, tuple[Any, str, int]] = {}  # id(config) -> config, its own implementation, users
-_lock = threading.Lock()
 
 
 class AttentionTap:
@@ -44,9 +33,9 @@ class AttentionTap:
         0-based indices of the captured layers, ascending.
     """
 
-    def __init__(self, columns: torch.Tensor, layers: tuple[int, ...], modules: frozenset[Any], heads: bool) -> None:
+    def __init__(self, columns: torch.Tensor, layers: tuple[int, ...], heads: bool) -> None:
         self.layers = layers
-        self._columns, self._modules, self._heads = columns, modules, heads
+        self._columns, self._heads = columns, heads
         self._rows: dict[int, torch.Tensor] = {}
 
     @property
@@ -70,13 +59,24 @@ class AttentionTap:
         first = self._rows[self.layers[0]]
         return torch.stack([self._rows[layer].to(first.device) for layer in self.layers], dim=1)
 
-    def _record(self, module: Any, row: Callable[[torch.Tensor, bool], torch.Tensor]) -> None:
+    def _record(
+        self,
+        attend: Any,
+        module: Any,
+        query: Any,
+        key: Any,
+        value: Any,
+        attention_mask: Any,
+        *args: Any,
+        **options: Any,
+    ) -> tuple[Any, Any]:
+        """What is called around every layer's attention."""
         layer = getattr(module, "layer_idx", None)
-        if layer not in self.layers or module not in self._modules:
-            return
-        if layer == self.layers[0]:  # a new forward pass
-            self._rows.clear()
-        self._rows[layer] = row(self._columns, self._heads)
+        if layer in self.layers:
+            if layer == self.layers[0]:  # a new forward pass
+                self._rows.clear()
+            self._rows[layer] = _row(module, query, key, attention_mask, self._columns, self._heads, options)
+        return attend(module, query, key, value, attention_mask, *args, **options)  # type: ignore[no-any-return]
 
 
 @contextmanager
@@ -137,97 +137,9 @@ def capture_attention(
     if not wanted or wanted[0] < 0 or wanted[-1] >= count:
         raise ValueError(f"`layers` must be 0-based indices below {count}, the model's layers, got {layers}")
 
-    tap = AttentionTap(columns, wanted, frozenset(decoder.modules()), heads)
-    stack = _taps.__dict__.setdefault("open", [])
-    with _redirected(decoder):
-        stack.append(tap)
-        try:
-            yield tap
-        finally:
-            stack.remove(tap)
-
-
-def text_decoder(model: Any) -> Any:
-    """The text model inside `model`, whose layers attend to everything.
-
-    Raises
-    ------
-    ValueError
-        If it does not take its attention from transformers' registry, so that nothing can be captured.
-    """
-    decoder = model.get_decoder() if hasattr(model, "get_decoder") else None
-    if decoder is None or not getattr(decoder, "_supports_attention_backend", False):
-        raise ValueError(
-            f"`model` must take its attention from transformers' registry (`_supports_attention_backend`), got "
-            f"{type(model).__name__}; models with their own attention code cannot be captured"
-        )
-    return decoder
-
-
-@contextmanager
-def _redirected(decoder: Any) -> Iterator[None]:
-    """The decoder's configurations name the recording function; threads and nested blocks share it by count."""
-    configs = {id(item.config): item.config for item in decoder.modules() if hasattr(item, "config")}
-    taken = []
-    try:
-        with _lock:
-            for key, config in configs.items():
-                _, own, users = _redirections.get(key, (config, config._attn_implementation, 0))
-                if not users:
-                    config._attn_implementation = _register(own)
-                _redirections[key] = config, own, users + 1
-                taken.append(key)
-        yield
-    finally:
-        with _lock:
-            for key in taken:
-                config, own, users = _redirections.pop(key)
-                if users > 1:
-                    _redirections[key] = config, own, users - 1
-                else:
-                    config._attn_implementation = own
-
-
-def _register(base: str) -> str:
-    """The name of the recording twin of the attention implementation `base`, registered on first use."""
-    from transformers import AttentionInterface
-    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
-    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-
-    if base == "flex_attention" or base not in ALL_MASK_ATTENTION_FUNCTIONS:
-        raise ValueError(
-            f"attention implementation {base!r} cannot be captured: its masks are not tensors; "
-            "load the model with attn_implementation='sdpa'"
-        )
-    name = _PREFIX + base
-    if name not in ALL_ATTENTION_FUNCTIONS:
-        AttentionInterface.register(name, _recording(base))
-        # without a mask function of that name transformers passes no mask at all
-        AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[base])
-    return name
-
-
-def _recording(base: str) -> Callable[..., Any]:
-    def attention(module: Any, query: Any, key: Any, value: Any, attention_mask: Any, *args: Any, **kwargs: Any) -> Any:
-        for tap in _taps.__dict__.get("open", ()):
-            tap._record(module, lambda columns, heads: _row(module, query, key, attention_mask, columns, heads, kwargs))
-        return _attention_function(base, module)(module, query, key, value, attention_mask, *args, **kwargs)
-
-    return attention
-
-
-def _attention_function(base: str, module: Any) -> Callable[..., Any]:
-    """What the name stands for; "eager" has no registry entry but lives in the module's own modelling file."""
-    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-
-    if base != "eager":
-        found: Callable[..., Any] = ALL_ATTENTION_FUNCTIONS[base]
-        return found
-    for kind in type(module).__mro__:
-        function = getattr(sys.modules.get(kind.__module__), "eager_attention_forward", None)
-        if function is not None:
-            return function  # type: ignore[no-any-return]
-    raise ValueError(f"{type(module).__name__} has no eager attention function; use attn_implementation='sdpa'")
+    tap = AttentionTap(columns, wanted, heads)
+    with intercepted_attention(decoder, tap._record):
+        yield tap
 
 
 def _row(
@@ -242,22 +154,11 @@ def _row(
     """Softmax of the last query's scores at `columns`: (B, n), or (B, heads, n)."""
     import torch
 
-    batch, n_heads, queries, width = query.shape
-    groups, keys = key.shape[1:3]
+    batch, n_heads, queries, _ = query.shape
     columns = columns.to(key.device)
-    _check_columns(columns, batch, queries, keys, options.get("sliding_window"))
+    _check_columns(columns, batch, queries, key.shape[2], options.get("sliding_window"))
 
-    last = query[:, :, -1].reshape(batch, groups, n_heads // groups, width)
-    scaling = options.get("scaling") or getattr(module, "scaling", None) or width**-0.5
-    scores = (last @ key.transpose(-1, -2)).reshape(batch, n_heads, keys) * scaling
-    if (cap := options.get("softcap")) is not None:
-        scores = torch.tanh(scores / cap) * cap
-    if attention_mask is not None and attention_mask.ndim == 4:  # (B, 1 or heads, queries, keys)
-        allowed = attention_mask[:, :, -1, -keys:]
-        scores = scores.masked_fill(~allowed, -torch.inf) if allowed.dtype == torch.bool else scores + allowed
-    elif attention_mask is not None:  # (B, keys), flash attention's
-        scores = scores.masked_fill(~attention_mask[:, None, -keys:].bool(), -torch.inf)
-    scores = scores.float()
+    scores = last_query_scores(module, query, key, attention_mask, options)
     if (sinks := options.get("s_aux")) is not None:  # a learned score that takes part in the softmax only
         scores = torch.cat([scores, sinks.float().reshape(1, -1, 1).expand(batch, -1, 1)], dim=-1)
 

@@ -1,38 +1,34 @@
 r"""Attention changed on its way: more of it for the image, for the time of a `with` block.
 
-As in `pmtools.adapters.attention`, the text model's configuration names a registered function that calls the one it stands
-for; nothing is patched. An edit sees queries, keys, values and mask of a layer, and the function to attend with.
+As in `pmtools.adapters.attention`, the attention of the text model's layers is intercepted; nothing is patched. An edit sees
+queries, keys, values and mask of a layer, and the function to attend with.
 
 Two edits: one adds to the last query's scores in proportion to their size (PAI), one adds a constant to every query's (IBD).
 
-Open blocks of this file and of `capture_attention` may nest; over the same model in several threads at a time they must all be
-of one file, since the configuration is shared.
+Blocks of this file and of `capture_attention` may nest; the one opened last sees a layer first.
 """
 
 from __future__ import annotations
 
-import functools
-import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from pmtools.adapters.attention import _attention_function, text_decoder
+from pmtools.adapters.interception import (
+    Wrapper,
+    implementation,
+    intercepted_attention,
+    last_query_scores,
+    scaling,
+    text_decoder,
+)
 
 if TYPE_CHECKING:
     import torch
 
-_PREFIX = "pmtools_edited_"
-_edits = threading.local()  # .open: the edits of this thread, innermost last
-_redirections: dict[int, tuple[Any, str, int]] = {}  # id(config) -> config, its own implementation, users
-_lock = threading.Lock()
-
-#: `edit(attend, module, query, key, value, attention_mask, *args, **options)` -> (output, weights), like `attend` itself.
-Edit = Callable[..., tuple[Any, Any]]
-
 
 @contextmanager
-def edited_attention(model: Any, edit: Edit, /) -> Iterator[None]:
+def edited_attention(model: Any, edit: Wrapper, /) -> Iterator[None]:
     """Let `edit` attend in every layer of the text model, in this thread.
 
     Parameters
@@ -53,18 +49,16 @@ def edited_attention(model: Any, edit: Edit, /) -> Iterator[None]:
     The configuration's attention implementation is restored on every exit, also after an exception.
     """
     decoder = text_decoder(model)
-    stack = _edits.__dict__.setdefault("open", [])
-    modules = frozenset(decoder.modules())
-    entry = functools.partial(_only_in, modules, edit)
-    with _redirected(decoder):
-        stack.append(entry)
-        try:
-            yield
-        finally:
-            stack.remove(entry)
+    if not (base := implementation(decoder)).endswith(("sdpa", "eager")):
+        raise ValueError(
+            f"attention implementation {base!r} cannot be edited: its masks are not tensors of (queries, keys); "
+            "load the model with attn_implementation='sdpa'"
+        )
+    with intercepted_attention(decoder, edit):
+        yield
 
 
-def boosted_image(is_image: torch.Tensor, /, *, strength: float, layers: Collection[int] | None = None) -> Edit:
+def boosted_image(is_image: torch.Tensor, /, *, strength: float, layers: Collection[int] | None = None) -> Wrapper:
     r"""An edit that raises what the last query makes of image keys: $s \leftarrow s + a\,|s|$ before the softmax.
 
     Parameters
@@ -94,7 +88,7 @@ def boosted_image(is_image: torch.Tensor, /, *, strength: float, layers: Collect
         output, weights = attend(module, query, key, value, attention_mask, *args, **options)
         if layers is not None and module.layer_idx not in layers:
             return output, weights
-        scores = _last_scores(module, query, key, attention_mask, options)  # (B, heads, keys)
+        scores = last_query_scores(module, query, key, attention_mask, options)  # (B, heads, keys)
         on = _fitting(is_image, scores.shape[-1])[:, None] & scores.isfinite()  # what is hidden stays hidden
         share = torch.where(on, scores + strength * scores.abs(), scores).softmax(-1).to(value.dtype)
         batch, heads, keys = share.shape
@@ -105,7 +99,7 @@ def boosted_image(is_image: torch.Tensor, /, *, strength: float, layers: Collect
     return edit
 
 
-def biased_image(is_image: torch.Tensor, /, *, bias: float) -> Edit:
+def biased_image(is_image: torch.Tensor, /, *, bias: float) -> Wrapper:
     r"""An edit that adds to every query's score of image keys: $(q \cdot k + \epsilon) / \sqrt d$.
 
     Parameters
@@ -130,38 +124,13 @@ def biased_image(is_image: torch.Tensor, /, *, bias: float) -> Edit:
     ) -> tuple[Any, Any]:
         mask = _additive_mask(query, key, attention_mask)
         on = _fitting(is_image, key.shape[2])[:, None, None]
-        mask = mask + on.to(mask) * (bias * _scaling(module, query, options))
+        mask = mask + on.to(mask) * (bias * scaling(module, query, options))
         return attend(module, query, key, value, mask, *args, **options)  # type: ignore[no-any-return]
 
     return edit
 
 
 # ------------------------------------------------------------------------------------------------ the arithmetic
-
-
-def _scaling(module: Any, query: torch.Tensor, options: dict[str, Any]) -> float:
-    found: float = options.get("scaling") or getattr(module, "scaling", None) or query.shape[-1] ** -0.5
-    return found
-
-
-def _last_scores(
-    module: Any, query: torch.Tensor, key: torch.Tensor, attention_mask: torch.Tensor | None, options: dict[str, Any]
-) -> torch.Tensor:
-    """Scores of the last query before the softmax, masked, in float32: (B, heads, keys)."""
-    import torch
-
-    batch, heads, _, width = query.shape
-    groups, keys = key.shape[1:3]
-    last = query[:, :, -1].reshape(batch, groups, heads // groups, width)
-    scores = (last @ key.transpose(-1, -2)).reshape(batch, heads, keys).float() * _scaling(module, query, options)
-    if (cap := options.get("softcap")) is not None:
-        scores = torch.tanh(scores / cap) * cap
-    if attention_mask is None:  # the last query sees everything
-        return scores
-    allowed = attention_mask[:, :, -1, -keys:]
-    if allowed.dtype == torch.bool:
-        return scores.masked_fill(~allowed, -torch.inf)
-    return (scores + allowed).masked_fill(allowed < torch.finfo(allowed.dtype).min / 2, -torch.inf)
 
 
 def _additive_mask(query: torch.Tensor, key: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
@@ -185,66 +154,3 @@ def _fitting(is_image: torch.Tensor, keys: int) -> torch.Tensor:
             "drops keys, so its image tokens cannot be told; this model cannot be edited"
         )
     return is_image
-
-
-# --------------------------------------------------------------------------------------------------- the registry
-
-
-def _only_in(modules: frozenset[Any], edit: Edit, attend: Any, module: Any, *args: Any, **options: Any) -> Any:
-    """Other models run unedited, though they may share the function."""
-    if module not in modules:
-        return attend(module, *args, **options)
-    return edit(attend, module, *args, **options)
-
-
-@contextmanager
-def _redirected(decoder: Any) -> Iterator[None]:
-    """The decoder's configurations name the editing function; counted, so that threads and nested blocks may share it."""
-    configs = {id(item.config): item.config for item in decoder.modules() if hasattr(item, "config")}
-    taken = []
-    try:
-        with _lock:
-            for key, config in configs.items():
-                _, own, users = _redirections.get(key, (config, config._attn_implementation, 0))
-                if not users:
-                    config._attn_implementation = _register(own)
-                _redirections[key] = config, own, users + 1
-                taken.append(key)
-        yield
-    finally:
-        with _lock:
-            for key in taken:
-                config, own, users = _redirections.pop(key)
-                if users > 1:
-                    _redirections[key] = config, own, users - 1
-                else:
-                    config._attn_implementation = own
-
-
-def _register(base: str) -> str:
-    """The name of the editing twin of the attention implementation `base`, registered on first use."""
-    from transformers import AttentionInterface
-    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
-    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-
-    if not base.endswith(("sdpa", "eager")):
-        raise ValueError(
-            f"attention implementation {base!r} cannot be edited: its masks are not tensors of (queries, keys); "
-            "load the model with attn_implementation='sdpa'"
-        )
-    name = _PREFIX + base
-    if name not in ALL_ATTENTION_FUNCTIONS:
-        AttentionInterface.register(name, _editing(base))
-        # without a mask function of that name transformers passes no mask at all
-        AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[base])
-    return name
-
-
-def _editing(base: str) -> Callable[..., Any]:
-    def attention(module: Any, *args: Any, **options: Any) -> Any:
-        attend = _attention_function(base, module)
-        for edit in _edits.__dict__.get("open", ()):
-            attend = functools.partial(edit, attend)
-        return attend(module, *args, **options)
-
-    return attention

@@ -20,7 +20,8 @@ import numpy as np
 
 from pmtools import _array, _checks
 from pmtools import heatmaps as plain_heatmaps
-from pmtools.adapters.attention import capture_attention, text_decoder
+from pmtools.adapters.attention import capture_attention
+from pmtools.adapters.interception import text_decoder
 from pmtools.adapters.layouts import ImageTokenLayout, ImageTokens, TokenGrid
 from pmtools.adapters.pixels import canvas_fill, canvas_frame
 from pmtools.adapters.prompts import Prompts

@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pmtools import _checks
-from pmtools.adapters.attention import text_decoder
 from pmtools.adapters.editing import boosted_image, edited_attention
+from pmtools.adapters.interception import text_decoder
 from pmtools.adapters.layouts import image_token_layout
 from pmtools.adapters.prompts import Prompts
 from pmtools.adapters.streams import TokenSequences

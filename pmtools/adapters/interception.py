@@ -1,0 +1,200 @@
+"""A model's attention, intercepted in public: what is called around every layer's attention for the time of a `with` block.
+
+transformers lets anyone register an attention function by name. For the time of the block the text model's configuration names
+one that calls the function it stands for, through the wrappers that are open. Nothing of the model is patched.
+
+Knows nothing of what the wrappers do: `attention.py` records, `editing.py` changes.
+
+References
+----------
+- transformers, [attention interface](https://huggingface.co/docs/transformers/attention_interface)
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+_PREFIX = "pmtools_"
+_wrappers = threading.local()  # .open: the wrappers of this thread, innermost call first
+_redirections: dict[int, tuple[Any, str, int]] = {}  # id(config) -> config, its own implementation, users
+_lock = threading.Lock()
+
+#: `wrapper(attend, module, query, key, value, attention_mask, *args, **options)` returns what `attend(module, query, ...)` would:
+#: output of shape (B, queries, heads, width), and weights or None.
+Wrapper = Callable[..., tuple[Any, Any]]
+
+
+def text_decoder(model: Any) -> Any:
+    """The text model inside `model`, whose layers attend to everything.
+
+    Raises
+    ------
+    ValueError
+        If it does not take its attention from transformers' registry, so that nothing can be captured.
+    """
+    decoder = model.get_decoder() if hasattr(model, "get_decoder") else None
+    if decoder is None or not getattr(decoder, "_supports_attention_backend", False):
+        raise ValueError(
+            f"`model` must take its attention from transformers' registry (`_supports_attention_backend`), got "
+            f"{type(model).__name__}; models with their own attention code cannot be captured"
+        )
+    return decoder
+
+
+def implementation(decoder: Any) -> str:
+    """The attention implementation of a text model, whether it is intercepted now or not."""
+    return str(decoder.config._attn_implementation).removeprefix(_PREFIX)
+
+
+@contextmanager
+def intercepted_attention(decoder: Any, wrapper: Wrapper, /) -> Iterator[None]:
+    """Let `wrapper` be called around the attention of every layer, in this thread; the last one opened is called first.
+
+    Parameters
+    ----------
+    decoder : transformers.PreTrainedModel
+        A text model, from `text_decoder`.
+    wrapper : callable
+
+    Raises
+    ------
+    ValueError
+        If the model's attention implementation has no masks of tensors.
+
+    Notes
+    -----
+    The configuration's attention implementation is restored on every exit, also after an exception. The configuration is
+    shared, so other threads may run the same model meanwhile: their calls pass through, and their own blocks count.
+    """
+    entry = functools.partial(_only_in, frozenset(decoder.modules()), wrapper)
+    stack = _wrappers.__dict__.setdefault("open", [])
+    with _redirected(decoder):
+        stack.append(entry)
+        try:
+            yield
+        finally:
+            stack.remove(entry)
+
+
+def _only_in(modules: frozenset[Any], wrapper: Wrapper, attend: Any, module: Any, *args: Any, **options: Any) -> Any:
+    """Other models pass through, though they may share the function."""
+    if module not in modules:
+        return attend(module, *args, **options)
+    return wrapper(attend, module, *args, **options)
+
+
+@contextmanager
+def _redirected(decoder: Any) -> Iterator[None]:
+    """The decoder's configurations name our function; counted, so that threads and nested blocks may share it."""
+    configs = {id(item.config): item.config for item in decoder.modules() if hasattr(item, "config")}
+    taken = []
+    try:
+        with _lock:
+            for key, config in configs.items():
+                _, own, users = _redirections.get(key, (config, config._attn_implementation, 0))
+                if not users:
+                    config._attn_implementation = _register(own)
+                _redirections[key] = config, own, users + 1
+                taken.append(key)
+        yield
+    finally:
+        with _lock:
+            for key in taken:
+                config, own, users = _redirections.pop(key)
+                if users > 1:
+                    _redirections[key] = config, own, users - 1
+                else:
+                    config._attn_implementation = own
+
+
+def _register(base: str) -> str:
+    """The name of the intercepted twin of the attention implementation `base`, registered on first use."""
+    from transformers import AttentionInterface
+    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    if base == "flex_attention" or base not in ALL_MASK_ATTENTION_FUNCTIONS:
+        raise ValueError(
+            f"attention implementation {base!r} cannot be captured: its masks are not tensors; "
+            "load the model with attn_implementation='sdpa'"
+        )
+    name = _PREFIX + base
+    if name not in ALL_ATTENTION_FUNCTIONS:
+        AttentionInterface.register(name, _through_wrappers(base))
+        # without a mask function of that name transformers passes no mask at all
+        AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[base])
+    return name
+
+
+def _through_wrappers(base: str) -> Callable[..., Any]:
+    def attention(module: Any, *args: Any, **options: Any) -> Any:
+        attend = _attention_function(base, module)
+        for wrapper in _wrappers.__dict__.get("open", ()):
+            attend = functools.partial(wrapper, attend)
+        return attend(module, *args, **options)
+
+    return attention
+
+
+def _attention_function(base: str, module: Any) -> Callable[..., Any]:
+    """What the name stands for; "eager" has no registry entry but lives in the module's own modelling file."""
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    if base != "eager":
+        found: Callable[..., Any] = ALL_ATTENTION_FUNCTIONS[base]
+        return found
+    for kind in type(module).__mro__:
+        function = getattr(sys.modules.get(kind.__module__), "eager_attention_forward", None)
+        if function is not None:
+            return function  # type: ignore[no-any-return]
+    raise ValueError(f"{type(module).__name__} has no eager attention function; use attn_implementation='sdpa'")
+
+
+# ------------------------------------------------------------------------------------------------ the arithmetic
+
+
+def scaling(module: Any, query: torch.Tensor, options: dict[str, Any]) -> float:
+    """What a layer multiplies its scores by."""
+    found: float = options.get("scaling") or getattr(module, "scaling", None) or query.shape[-1] ** -0.5
+    return found
+
+
+def last_query_scores(
+    module: Any, query: torch.Tensor, key: torch.Tensor, attention_mask: torch.Tensor | None, options: dict[str, Any]
+) -> torch.Tensor:
+    """Scores of the last query before the softmax, scaled, soft-capped and masked as the layer does it.
+
+    Parameters
+    ----------
+    module, query, key, attention_mask, options
+        What the layer's attention function gets.
+
+    Returns
+    -------
+    float32 tensor of shape (B, heads, keys)
+        -inf where the last query may not look.
+    """
+    import torch
+
+    batch, heads, _, width = query.shape
+    groups, keys = key.shape[1:3]
+    last = query[:, :, -1].reshape(batch, groups, heads // groups, width)
+    scores = (last @ key.transpose(-1, -2)).reshape(batch, heads, keys).float() * scaling(module, query, options)
+    if (cap := options.get("softcap")) is not None:
+        scores = torch.tanh(scores / cap) * cap
+    if attention_mask is None:  # the last query sees everything
+        return scores
+    if attention_mask.ndim == 2:  # (B, keys), flash attention's
+        return scores.masked_fill(~attention_mask[:, None, -keys:].bool(), -torch.inf)
+    allowed = attention_mask[:, :, -1, -keys:]  # (B, 1 or heads, keys)
+    if allowed.dtype == torch.bool:
+        return scores.masked_fill(~allowed, -torch.inf)
+    return (scores + allowed).masked_fill(allowed < torch.finfo(allowed.dtype).min / 2, -torch.inf)
