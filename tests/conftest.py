@@ -28,6 +28,8 @@ def _namespaces() -> list[Namespace]:
     import array_api_strict
     import torch
 
+    torch.set_num_threads(1)  # pytest-xdist has a process for each core
+
     def torch_on(device: str) -> Namespace:
         return Namespace(
             f"torch-{device}",
