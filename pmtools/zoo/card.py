@@ -50,7 +50,10 @@ measured anywhere in minutes. It knows {words} words and nothing of photographs.
 ## Scores
 
 Test split, seed {seed}, {n} questions; sizes are object diameters of 13 to 19, 19 to 30 and 30 to 60 pixels in the original.
-PM's settings were chosen on the tuning split (`selection.json`): `{settings}`. `{evaluation}` gives these tables again.
+PM's settings were chosen on the tuning split (`selection.json`): `{settings}`. These tables again, with `demo_model` of
+`pmtools.zoo`, `scene_methods` of `pmtools.zoo.demonstration`, `evaluate_scenes` of `pmtools.evaluation.runner` and `METHODS` of
+`pmtools.evaluation.scene_methods`:
+`evaluate_scenes(scene_methods(demo_model()), methods=METHODS, out=DIR, limit={n}, seed={seed})`.
 
 {tables}
 
@@ -117,7 +120,6 @@ def model_card(
         seed=setup["seed"],
         n=max(entry["n"] for entry in summary["methods"].values()),
         settings=json.dumps(json.loads((folder / "settings.json").read_text())),
-        evaluation="pmtools eval scenes",
         tables="\n\n".join(f"### {title}\n\n{table(summary, columns=columns)}" for title, columns in parts),
         reading=f"{reading}\n\n" if reading else "",
         limits=limits or f"Only the words {', '.join(ANSWERS)} are ever answered.",
