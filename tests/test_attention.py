@@ -8,24 +8,17 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny import PROMPTS, processor_of
 
 from pmtools.adapters.attention import capture_attention
-from pmtools.testing.models import FAMILIES, tiny_model, tiny_processor
+from pmtools.testing.models import FAMILIES, tiny_model
 
-PROMPTS = ["Is <image> there?", "What is <image> then, and why?"]
 SIZES = [(120, 90), (70, 100)]  # (width, height)
 
 
 @cache
 def pair(family, **text):
     return tiny_model(family, **text), tiny_model(family, attn_implementation="eager", **text)
-
-
-def processor_of(family):
-    try:
-        return tiny_processor(pair(family)[0])
-    except ImportError as reason:  # some image processors of transformers 5.17 need torchvision
-        pytest.skip(str(reason).strip().splitlines()[0])
 
 
 @cache

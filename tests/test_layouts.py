@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny import processor_of
 
 from pmtools.adapters.layouts import WHOLE_IMAGE, ImageTokenLayout, ImageTokens, TokenGrid, image_token_layout
 from pmtools.testing.models import FAMILIES, tiny_model, tiny_processor
@@ -27,14 +28,6 @@ def blind_model(family):
             silenced += 1
     assert silenced
     return model
-
-
-@cache
-def processor_of(family):
-    try:
-        return tiny_processor(tiny_model(family))
-    except ImportError as reason:  # some image processors of transformers 5.17 need torchvision
-        pytest.skip(str(reason).strip().splitlines()[0])
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny import PICTURES, PROMPTS, model_of, picture, processor_of
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel
 
 import pmtools
@@ -24,32 +25,9 @@ from pmtools.adapters.heatmaps import (
 )
 from pmtools.adapters.prompts import Prompts
 from pmtools.decoding import Greedy, PerceptionMagnifier
-from pmtools.testing.models import FAMILIES, tiny_model, tiny_processor, tiny_tokenizer
-
-PROMPTS = ["Is <image> there?", "What is <image> then, and why?"]
-
-
-@cache
-def model_of(family="llava", **text):
-    return tiny_model(family, **text)
-
-
-@cache
-def processor_of(family="llava"):
-    try:
-        return tiny_processor(model_of(family))
-    except ImportError as reason:  # some image processors of transformers 5.17 need torchvision
-        pytest.skip(str(reason).strip().splitlines()[0])
-
-
-@cache
-def picture(width=120, height=90, seed=0):
-    rng = np.random.default_rng(seed)
-    return Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
-
+from pmtools.testing.models import FAMILIES, tiny_tokenizer
 
 SQUARES = [[picture(80, 80, 1)], [picture(60, 60, 2)]]
-PICTURES = [[picture(120, 90, 1)], [picture(70, 100, 2)]]
 
 
 def prompts_of(family="llava", images=PICTURES, text=PROMPTS, model=None):

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from scipy.interpolate import interp1d
 from scipy.ndimage import map_coordinates
+from tiny import picture as noisy_picture
 
 from pmtools.decoding import PerceptionMagnifier
 from pmtools.testing.models import TILE, tiny_model, tiny_processor
@@ -29,10 +30,7 @@ def processor():
 
 
 def picture(width, height, seed):
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:height, :width]
-    waves = np.stack([x * 255 / width, y * 255 / height, 127 + 120 * np.sin(x / 9) * np.cos(y / 7)], axis=-1)
-    return Image.fromarray(np.clip(waves + rng.normal(0, 8, waves.shape), 0, 255).astype(np.uint8))
+    return noisy_picture(width, height, seed, noise=8)
 
 
 # ------------------------------------------------------------------------------------- the reimplementation

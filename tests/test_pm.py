@@ -1,47 +1,22 @@
 """Perception Magnifier inside `generate`: against the plain model, against a loop without caches, against itself."""
 
 import copy
-from functools import cache
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny import PICTURES, PROMPTS, model_of, picture, processor_of
 
 import pmtools
 from pmtools.adapters import capture_attention, streams
 from pmtools.decoding import METHODS, Greedy, PerceptionMagnifier
 from pmtools.decoding.pm import heat_layers
 from pmtools.highlight import highlight_mask
-from pmtools.testing.models import FAMILIES, tiny_model, tiny_processor
+from pmtools.testing.models import FAMILIES
 
-PROMPTS = ["Is <image> there?", "What is <image> then, and why?"]
 GREEDY = {"do_sample": False, "max_new_tokens": 4, "return_dict_in_generate": True, "output_logits": True}
 UNIFORM = np.ones((5, 7))
-
-
-@cache
-def model_of(family, **text):
-    return tiny_model(family, **text)
-
-
-@cache
-def processor_of(family):
-    try:
-        return tiny_processor(model_of(family))
-    except ImportError as reason:  # some image processors of transformers 5.17 need torchvision
-        pytest.skip(str(reason).strip().splitlines()[0])
-
-
-@cache
-def picture(width=120, height=90, seed=0):
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:height, :width]
-    waves = np.stack([x * 255 / width, y * 255 / height, 127 + 120 * np.sin(x / 9) * np.cos(y / 7)], axis=-1)
-    return Image.fromarray(np.clip(waves + rng.normal(0, 30, waves.shape), 0, 255).astype(np.uint8))
-
-
-PICTURES = [[picture(120, 90, 1)], [picture(70, 100, 2)]]
 
 
 def magnifier(family="llava", **options):

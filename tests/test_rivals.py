@@ -1,12 +1,11 @@
 """The methods PM is compared with, inside `generate`: against references without caches, against plain decoding, with PM."""
 
 import math
-from functools import cache
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from tiny import PICTURES, PROMPTS, model_of, picture, processor_of
 from transformers import AttentionInterface, LogitsProcessorList
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
 
@@ -28,9 +27,8 @@ from pmtools.decoding.strategies import BBox, Blur, Crop, Mask
 from pmtools.decoding.vcd import VCD, noisy
 from pmtools.decoding.vdd import VDD
 from pmtools.decoding.vicrop import RATIOS, ViCrop, best_window
-from pmtools.testing.models import FAMILIES, tiny_model, tiny_processor
+from pmtools.testing.models import FAMILIES, tiny_model
 
-PROMPTS = ["Is <image> there?", "What is <image> then, and why?"]
 NEW = 3
 LOOPS = {
     "greedy": {"do_sample": False},
@@ -38,30 +36,6 @@ LOOPS = {
     "beams": {"num_beams": 3, "num_return_sequences": 2},
     "beam sampling": {"num_beams": 2, "do_sample": True, "repetition_penalty": 1.3},
 }
-
-
-@cache
-def model_of(family="llava", **text):
-    return tiny_model(family, **text)
-
-
-@cache
-def processor_of(family="llava"):
-    try:
-        return tiny_processor(model_of(family))
-    except ImportError as reason:  # some image processors of transformers 5.17 need torchvision
-        pytest.skip(str(reason).strip().splitlines()[0])
-
-
-@cache
-def picture(width=120, height=90, seed=0):
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:height, :width]
-    waves = np.stack([x * 255 / width, y * 255 / height, 127 + 120 * np.sin(x / 9) * np.cos(y / 7)], axis=-1)
-    return Image.fromarray(np.clip(waves + rng.normal(0, 30, waves.shape), 0, 255).astype(np.uint8))
-
-
-PICTURES = [[picture(120, 90, 1)], [picture(70, 100, 2)]]
 
 
 def inputs_of(method, images=PICTURES, text=PROMPTS):

@@ -1,0 +1,36 @@
+"""Tiny models, their processors and pictures, shared by the tests of adapters and decoding methods."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pmtools.testing.models import tiny_model, tiny_processor
+
+PROMPTS = ["Is <image> there?", "What is <image> then, and why?"]
+
+
+@cache
+def model_of(family="llava", **text):
+    return tiny_model(family, **text)
+
+
+@cache
+def processor_of(family="llava"):
+    try:
+        return tiny_processor(model_of(family))
+    except ImportError as reason:  # some image processors of transformers 5.17 need torchvision
+        pytest.skip(str(reason).strip().splitlines()[0])
+
+
+@cache
+def picture(width=120, height=90, seed=0, noise=30):
+    """Waves that differ along both axes, under noise."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    waves = np.stack([x * 255 / width, y * 255 / height, 127 + 120 * np.sin(x / 9) * np.cos(y / 7)], axis=-1)
+    return Image.fromarray(np.clip(waves + rng.normal(0, noise, waves.shape), 0, 255).astype(np.uint8))
+
+
+PICTURES = [[picture(120, 90, 1)], [picture(70, 100, 2)]]
