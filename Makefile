@@ -13,8 +13,8 @@ $(STAMP): pyproject.toml constraints.txt setup.py pmtools/_resample.c
 	$(INSTALL) --editable '.[dev]'
 	touch $(STAMP)
 
-demo: $(STAMP)  ## magnify a photograph and look at it: out/demo/
-	$(PY) examples/magnify_photograph.py out/demo
+demo: $(STAMP)  ## the embedded model answers, plain and magnified; pictures in out/demo/
+	$(PY) -m pmtools demo --out out/demo
 
 test: $(STAMP)  ## every test but the slow sweeps
 	$(PY) -m pytest -n 2 -m "not slow"

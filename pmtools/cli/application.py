@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from pmtools.cli import ask, coords, magnify, score, show, unmagnify
+from pmtools.cli import ask, coords, demo, magnify, score, show, unmagnify
 from pmtools.cli.console import print_error
 
 
@@ -63,6 +63,7 @@ app.command()(coords.coords)
 app.command()(show.show)
 app.add_typer(score.app, name="score")
 app.command()(ask.ask)
+app.command()(demo.demo)
 
 
 def _print_version(wanted: bool) -> None:
