@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 
 INSTALL := $(PY) -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test test-slow test-numpy test-lowest lint types docs bench fuzz clean
+.PHONY: demo test test-slow test-numpy test-lowest test-harness lint types docs bench fuzz clean
 
 $(STAMP): pyproject.toml constraints.txt setup.py pmtools/_resample.c
 	test -x $(PY) || python3 -m venv $(VENV)
@@ -33,6 +33,13 @@ test-lowest: $(STAMP)  ## the adapters on the lowest transformers that is suppor
 	.venv-lowest/bin/python -m pytest -n 2 tests/test_attention.py tests/test_layouts.py tests/test_streams.py tests/test_pm.py \
 		tests/test_official_preset.py
 
+test-harness: $(STAMP)  ## the adapter inside the real lmms-eval, without its dependencies: it asks for torchvision
+	test -x .venv-harness/bin/python || python3 -m venv .venv-harness
+	.venv-harness/bin/python -m pip install --quiet --constraint constraints.txt torch
+	.venv-harness/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[hf,test]' --requirement tests/harness.txt
+	.venv-harness/bin/python -m pip install --quiet --no-deps lmms-eval==0.7.3
+	.venv-harness/bin/python -m pytest -n 2 tests/test_lmms_eval.py
+
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -51,4 +58,4 @@ fuzz: $(STAMP)  ## the compiled kernel under AddressSanitizer and UBSan, a minut
 	$(PY) tests/fuzz/fuzz_kernel.py 60
 
 clean:
-	rm -rf $(VENV) .venv-lowest site out build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-lowest .venv-harness site out build *.egg-info .pytest_cache .mypy_cache .ruff_cache

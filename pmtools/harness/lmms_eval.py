@@ -1,0 +1,299 @@
+"""The models that lmms-eval's `--model pmtools_hf` loads: any transformers model with any method of `METHODS`.
+
+Written for lmms-eval 0.7.3, whose model interface is `lmms_eval.api.model.lmms`. Knows no task.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lmms_eval.api.model import lmms
+from loguru import logger
+
+from pmtools import _checks
+from pmtools.decoding import METHODS
+
+if TYPE_CHECKING:
+    import torch
+    from lmms_eval.api.instance import Instance
+
+__all__ = ["ChatModel", "SimpleModel"]
+
+#: How tasks mark the place of an image in a text, whatever the model's own token is.
+IMAGE_MARK = "<image>"
+#: Longest answer where the task does not say.
+MAX_NEW_TOKENS = 1024
+_PASSED_ON = ("num_beams", "repetition_penalty", "length_penalty", "no_repeat_ngram_size", "min_new_tokens")
+_SAMPLING = ("temperature", "top_p", "top_k")
+
+
+@dataclass(frozen=True)
+class _Prompt:
+    """A request's text, with the model's image tokens in it, and its images."""
+
+    text: str
+    images: list[Any]
+
+
+class _Model(lmms):  # type: ignore[misc]
+    """What both classes share; they differ in how a request tells its question."""
+
+    def __init__(
+        self,
+        pretrained: str,
+        *,
+        method: str = "pm",
+        device: str | None = None,
+        dtype: str = "auto",
+        batch_size: int | str = 1,
+        max_batch_size: int | None = None,
+        **options: Any,
+    ) -> None:
+        import torch
+        from transformers import AutoModelForImageTextToText, AutoProcessor
+
+        super().__init__()
+        _checks.choice(method, "method", METHODS)
+        if not str(batch_size).isdigit() or int(batch_size) < 1:
+            raise ValueError(f"`batch_size` must be a whole number >= 1, got {batch_size!r}; there is no automatic one")
+        self.batch_size = int(batch_size)
+        own_device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
+        self.device = torch.device(device or own_device)
+        processor = AutoProcessor.from_pretrained(pretrained)
+        processor.tokenizer.padding_side = "left"  # decoders continue at the right end
+        if processor.tokenizer.pad_token is None:
+            processor.tokenizer.pad_token = processor.tokenizer.eos_token
+        self.decoder = METHODS[method](processor, **options)
+        self.processor = self.decoder.processor
+        model = AutoModelForImageTextToText.from_pretrained(pretrained, dtype=dtype)
+        self.model = model.to(self.device).eval()
+        self._unused: set[str] = set()  # generation options that were told of
+
+    # --- what the harness calls ---------------------------------------------------------------------------------------
+
+    def generate_until(self, requests: Sequence[Instance]) -> list[str]:
+        """Answers, in the order of the requests; those with the same options are answered in batches."""
+        from tqdm import tqdm  # type: ignore[import-untyped]
+
+        found = [self._read(request.args) for request in requests]
+        answers = [""] * len(found)
+        with tqdm(total=len(found), disable=self.rank != 0, desc="pmtools") as bar:
+            for rows in self._batches(found):
+                prompts, options = [found[row][0]() for row in rows], self._generation(found[rows[0]][1])
+                for row, answer in zip(rows, self._answer(prompts, **options), strict=True):
+                    answers[row] = answer
+                bar.update(len(rows))
+        return answers
+
+    def loglikelihood(self, requests: Sequence[Instance]) -> list[tuple[float, bool]]:
+        """Of each continuation the mean negative log-likelihood per token, and whether it is the greedy one.
+
+        The harness calls it a likelihood and takes the choice with the least, as its own models return a loss; so this is a loss.
+        Tokens have the probabilities that the method gives them: infinite loss where it rules one out.
+        """
+        losses = []
+        for request in requests:
+            context, continuation, doc_to_visual, doc_id, task, split = request.args
+            doc = self.task_dict[task][split][doc_id]
+            if callable(continuation):
+                continuation = continuation(doc)
+            prompt = self._prompt([_user_turn(context, doc_to_visual(doc))])
+            tokens = self.processor.tokenizer(str(continuation), add_special_tokens=False)["input_ids"]
+            forced = _Forced(tokens)
+            if tokens:
+                self._answer([prompt], logits_processor=[forced], max_new_tokens=len(tokens), do_sample=False)
+            losses.append(forced.loss())
+        return losses
+
+    def generate_until_multi_round(self, requests: Sequence[Instance]) -> list[str]:
+        """Not offered: no method here looks at an image again between rounds."""
+        raise NotImplementedError(
+            "pmtools answers in one round; choose tasks of type generate_until or multiple_choice"
+        )
+
+    # --- requests -----------------------------------------------------------------------------------------------------
+
+    def _read(self, arguments: tuple[Any, ...]) -> tuple[Any, dict[str, Any]]:
+        """A function that makes the prompt, so that images are opened batch by batch; and the generation options."""
+        raise NotImplementedError
+
+    def _batches(self, found: Sequence[tuple[Any, dict[str, Any]]]) -> Iterator[list[int]]:
+        """Rows that can be answered together."""
+        alike: dict[str, list[int]] = {}
+        for row, (_, options) in enumerate(found):
+            alike.setdefault(json.dumps(options, sort_keys=True, default=str), []).append(row)
+        for rows in alike.values():
+            for start in range(0, len(rows), self.batch_size):
+                yield rows[start : start + self.batch_size]
+
+    def _prompt(self, messages: Sequence[Mapping[str, Any]]) -> _Prompt:
+        """Messages in transformers' form as a prompt: a chat, where the processor has a template, else image tokens and text."""
+        contents = [part for message in messages for part in message["content"]]
+        other = next((part["type"] for part in contents if part["type"] not in ("image", "text")), None)
+        if other is not None:
+            raise ValueError(f"`tasks` must ask about images or text for pmtools, got {other}; choose other tasks")
+        images = [part["image"] for part in contents if part["type"] == "image"]
+        if getattr(self.processor, "chat_template", None):
+            plain = [
+                {**message, "content": [_without_image(part) for part in message["content"]]} for message in messages
+            ]
+            text = self.processor.apply_chat_template(plain, tokenize=False, add_generation_prompt=True)
+            return _Prompt(str(text), images)
+        mark = getattr(self.processor, "image_token", IMAGE_MARK)
+        return _Prompt("\n".join(mark if part["type"] == "image" else part["text"] for part in contents), images)
+
+    def _generation(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Options of `generate` from a task's `generation_kwargs`; the temperature decides on sampling, as in lmms-eval."""
+        known = {"max_new_tokens", "until", "do_sample", *_PASSED_ON, *_SAMPLING}
+        unused = set(asked) - known - self._unused
+        if unused:
+            self._unused |= unused
+            logger.warning(f"pmtools does not use the generation_kwargs {', '.join(sorted(unused))}")
+        given = {name: value for name, value in asked.items() if value is not None}
+        options = {name: given[name] for name in _PASSED_ON if name in given}
+        options["max_new_tokens"] = given.get("max_new_tokens", MAX_NEW_TOKENS)
+        temperature = given.get("temperature", float(given.get("do_sample", False)))
+        options["do_sample"] = temperature > 0
+        for (
+            name
+        ) in _SAMPLING:  # None keeps the model's own out of greedy decoding, where transformers would warn of them
+            options[name] = given.get(name) if temperature > 0 else None
+        until = given.get("until", [])
+        stops = [text for text in ([until] if isinstance(until, str) else until) if text]
+        return {**options, "stop_strings": stops}
+
+    # --- answers ------------------------------------------------------------------------------------------------------
+
+    def _answer(self, prompts: Sequence[_Prompt], *, stop_strings: Sequence[str] = (), **options: Any) -> list[str]:
+        """Answers cut at the first of the strings; questions without an image are answered by the model as it is."""
+        answers = [""] * len(prompts)
+        for illustrated in (True, False):
+            rows = [row for row, prompt in enumerate(prompts) if bool(prompt.images) is illustrated]
+            if not rows:
+                continue
+            texts = [prompts[row].text for row in rows]
+            stops = {"stop_strings": list(stop_strings)} if stop_strings else {}
+            if illustrated:
+                images = [prompts[row].images for row in rows]
+                replies = self.decoder.generate(self.model, images, texts, **stops, **options)
+            else:
+                replies = self._answer_blindly(texts, **stops, **options)
+            for row, reply in zip(rows, replies, strict=True):
+                answers[row] = min((reply.split(stop)[0] for stop in stop_strings), key=len, default=reply)
+        return answers
+
+    def _answer_blindly(self, texts: Sequence[str], **options: Any) -> list[str]:
+        tokenizer = self.processor.tokenizer
+        inputs = self.processor(text=list(texts), return_tensors="pt", padding=True).to(self.device)
+        output = self.model.generate(**inputs, tokenizer=tokenizer, **options)
+        replies = tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        return [reply.strip() for reply in replies]
+
+
+class SimpleModel(_Model):
+    """For tasks that give a text and images, and for multiple choice: `--force_simple`.
+
+    Parameters
+    ----------
+    pretrained : str
+        Folder or hub name of a transformers model for images and text.
+    method : str, optional
+        A key of `pmtools.decoding.METHODS`.
+    device : str, optional
+        Default: the GPU of this process where there is one, else the CPU.
+    dtype : str, optional
+        "auto": as the weights are stored. Or the name of a torch type.
+    batch_size : int, optional
+        Questions that are answered together; methods that look at an image more than once need the memory for it.
+    max_batch_size : int, optional
+        Not used; the harness hands it on.
+    **options
+        Of the method: `gain=15`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the method does not exist or has no such option; when asked, if the task shows something other than images.
+    """
+
+    is_simple = True
+
+    def _read(self, arguments: tuple[Any, ...]) -> tuple[Any, dict[str, Any]]:
+        context, options, doc_to_visual, doc_id, task, split = arguments
+
+        def prompt() -> _Prompt:
+            return self._prompt([_user_turn(context, doc_to_visual(self.task_dict[task][split][doc_id]))])
+
+        return prompt, options
+
+
+class ChatModel(_Model):
+    """For tasks that give messages, which the harness makes of all others too; parameters as for `SimpleModel`.
+
+    Parameters
+    ----------
+    pretrained, method, device, dtype, batch_size, max_batch_size, **options
+        As for `SimpleModel`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `SimpleModel`.
+    """
+
+    is_simple = False
+
+    def _read(self, arguments: tuple[Any, ...]) -> tuple[Any, dict[str, Any]]:
+        from lmms_eval.protocol import ChatMessages
+
+        _, doc_to_messages, options, doc_id, task, split = arguments
+
+        def prompt() -> _Prompt:
+            messages = ChatMessages(messages=doc_to_messages(self.task_dict[task][split][doc_id]))
+            return self._prompt(messages.to_hf_messages())
+
+        return prompt, options
+
+
+def _user_turn(context: str, visuals: Sequence[Any] | None) -> dict[str, Any]:
+    """A message of a text and its images, at their marks in the text where there are as many, else before it."""
+    kinds: dict[type, str] = {str: "video", dict: "audio"}  # how tasks give these
+    images = [{"type": kinds.get(type(visual), "image"), "image": visual} for visual in visuals or []]
+    texts = context.split(IMAGE_MARK)
+    if not images or len(texts) != len(images) + 1:
+        return {"role": "user", "content": [*images, {"type": "text", "text": context}]}
+    content: list[dict[str, Any]] = [{"type": "text", "text": texts[0]}]
+    for image, text in zip(images, texts[1:], strict=True):
+        content += [image, {"type": "text", "text": text}]
+    return {"role": "user", "content": [part for part in content if part.get("text") != ""]}
+
+
+def _without_image(part: Mapping[str, Any]) -> dict[str, Any]:
+    """A part of a message for a chat template, which wants to know that there is an image and not which."""
+    return {"type": "image"} if part["type"] == "image" else dict(part)
+
+
+class _Forced:
+    """A logits processor that writes a given continuation and adds up what it would have cost."""
+
+    def __init__(self, tokens: Sequence[int]) -> None:
+        self.tokens = list(tokens)
+        self.costs: list[float] = []
+        self.greedy = True
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        token = self.tokens[len(self.costs)]
+        self.costs.append(-float(scores[0].float().log_softmax(-1)[token]))
+        self.greedy = self.greedy and int(scores[0].argmax()) == token
+        return torch.full_like(scores, -math.inf).index_fill(1, torch.tensor([token], device=scores.device), 0.0)
+
+    def loss(self) -> tuple[float, bool]:
+        """The mean cost of a token, and whether all were the likeliest."""
+        return sum(self.costs) / max(len(self.costs), 1), self.greedy
