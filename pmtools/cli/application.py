@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from pmtools.cli import ask, coords, demo, magnify, score, show, unmagnify
+from pmtools.cli import ask, coords, demo, evaluate, magnify, score, show, unmagnify
 from pmtools.cli.console import print_error
 
 
@@ -62,6 +62,7 @@ app.command()(unmagnify.unmagnify)
 app.command()(coords.coords)
 app.command()(show.show)
 app.add_typer(score.app, name="score")
+app.add_typer(evaluate.app, name="eval")
 app.command()(ask.ask)
 app.command()(demo.demo)
 

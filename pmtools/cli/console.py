@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # How the library calls in its errors what the command line calls otherwise.
 _OPTIONS = {
     "antialias": "--antialias",
+    "batch_size": "--batch-size",
     "boxes_xyxy": "--box",
     "floor": "--floor",
     "gain": "--gain",
@@ -24,6 +25,8 @@ _OPTIONS = {
     "marginal": "--marginal",
     "max_magnification": "--max-magnification",
     "max_pixels": "--max-pixels",
+    "methods": "--methods",
+    "out": "--out",
     "points_xy": "--point",
     "size_hw": "--size",
     "target_hw": "--size",
@@ -82,15 +85,15 @@ def stderr() -> Console:
 
 
 @contextlib.contextmanager
-def progress(total: int, what: str) -> Iterator[tuple[Console, Callable[[], None]]]:
-    """A progress bar, where there is a terminal to draw it on; yields the console to print on and the step to call."""
+def progress(total: int, what: str) -> Iterator[tuple[Console, Callable[..., None]]]:
+    """A progress bar, where there is a terminal to draw it on; yields the console to print on and `step(count=1)`."""
     console = stderr()
     if total < 2 or not console.is_terminal or console.is_dumb_terminal:
-        yield console, lambda: None
+        yield console, lambda count=1: None
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(what, total=total)
-        yield bar.console, lambda: bar.advance(task)
+        yield bar.console, lambda count=1: bar.advance(task, count)

@@ -240,7 +240,7 @@ def plot_accuracy(summary: dict[str, Any], path: str | Path, /, *, columns: str 
 
     methods = summary["methods"]
     names = list(dict.fromkeys(name for entry in methods.values() for name in entry[columns]))
-    figure = Figure(figsize=(1.2 + 0.9 * len(names) + 0.12 * len(names) * len(methods), 4), layout="constrained")
+    figure = Figure(figsize=(3 + 0.9 * len(names) + 0.12 * len(names) * len(methods), 4), layout="constrained")
     axes = figure.subplots()
     width = 0.85 / max(1, len(methods))
     for k, (method, entry) in enumerate(methods.items()):

@@ -18,6 +18,8 @@ import numpy as np
 from pmtools import _checks, heatmaps
 from pmtools._magnify import fit_warp
 from pmtools.alternatives import ALTERNATIVES
+from pmtools.decoding.vicrop import best_window
+from pmtools.evaluation.generation import truth_map, weights_digest
 from pmtools.evaluation.runner import grade
 from pmtools.evaluation.scenes import SceneItem
 from pmtools.frames import crop as crop_frame
@@ -27,7 +29,7 @@ from pmtools.perception import perception_map
 from pmtools.refinement import refine
 from pmtools.warp import Warp
 
-__all__ = ["METHODS", "SceneMethods", "Settings", "best_window", "compare_settings"]
+__all__ = ["METHODS", "SceneMethods", "Settings", "compare_settings"]
 
 METHODS = {
     "greedy": "the plain image",
@@ -103,7 +105,12 @@ class SceneMethods:
         self.settings = settings or Settings()
         self.prompt = prompt or (lambda question, images: "<image>" * images + question)
         self.seed = seed
-        self.setup = {"model": name, "controls": seed, "settings": asdict(self.settings)}
+        self.setup = {
+            "model": name,
+            "weights": weights_digest(model),
+            "controls": seed,
+            "settings": asdict(self.settings),
+        }
         layers = model.config.get_text_config().num_hidden_layers
         _checks.whole_number(self.settings.start_layer, "start_layer", minimum=1, maximum=layers)
 
@@ -246,12 +253,7 @@ class _Batch:
             edit: Any = ALTERNATIVES[method]
             return self._see([_squared(edit(image, m).image) for image, m in zip(self.images, maps, strict=True)])
         if method.startswith("window"):
-            windows = [
-                crop_frame((image.height, image.width), best_window(heat, size_hw=(image.height, image.width))).image(
-                    image
-                )
-                for image, heat in zip(self.images, self.heatmap(), strict=True)
-            ]
+            windows = [self._window(image, heat) for image, heat in zip(self.images, self.heatmap(), strict=True)]
             if method == "window":
                 return self._see(windows)
             pairs = [image for pair in zip(self.images, windows, strict=True) for image in pair]
@@ -260,7 +262,9 @@ class _Batch:
             return self._see([self._oracle(k).image(image) for k, image in enumerate(self.images)])
         if method == "oracle-crop":
             cut = ALTERNATIVES["crop"]
-            return self._see([_squared(cut(image, self._truth(k)).image) for k, image in enumerate(self.images)])
+            return self._see(
+                [_squared(cut(image, truth_map(self.items[k])).image) for k, image in enumerate(self.images)]
+            )
         control = heatmaps.CONTROLS[method]
         streams = [np.random.default_rng((self.methods.seed, item.index)) for item in self.items]
         return self._magnified(
@@ -279,18 +283,15 @@ class _Batch:
         )
         return self._see([warp.image(image) for warp, image in zip(warps, self.images, strict=True)])
 
-    def _truth(self, k: int) -> np.ndarray[Any, Any]:
-        """Map of the true boxes, a fifth larger on every side."""
-        boxes = self.items[k].relevant_boxes_xyxy
-        if not len(boxes):
-            return np.ones((1, 1))
-        margin = 0.2 * (boxes[:, 2:] - boxes[:, :2])
-        grown = np.concatenate([boxes[:, :2] - margin, boxes[:, 2:] + margin], axis=1)
-        return heatmaps.from_boxes(grown, source_hw=(self.images[k].height, self.images[k].width))
+    def _window(self, image: Any, heat: np.ndarray[Any, Any]) -> Any:
+        """The window that stands out most, at least as large as the model's input."""
+        size = (image.height, image.width)
+        box = best_window(heat, source_hw=size, window=self.model.config.vision_config.image_size)
+        return crop_frame(size, box).image(image)
 
     def _oracle(self, k: int) -> Warp:
         size = (self.images[k].height, self.images[k].width)
-        return Warp.from_map(self._truth(k), source_hw=size, floor=max(self.settings.floor, 0.02))
+        return Warp.from_map(truth_map(self.items[k]), source_hw=size, floor=max(self.settings.floor, 0.02))
 
 
 def compare_settings(
@@ -335,48 +336,6 @@ def compare_settings(
         raise ValueError("`items` must hold at least one question")
     scored = [(settings, hits / total) for settings, hits in zip(candidates, right, strict=True)]
     return sorted(scored, key=lambda pair: -pair[1])
-
-
-def best_window(heat: np.ndarray[Any, Any], /, *, size_hw: tuple[int, int]) -> tuple[int, int, int, int]:
-    """ViCrop's search: the square window that stands out most from its neighbours, in pixels `(x0, y0, x1, y1)`.
-
-    Sides are 1, 1.2, .. 2 quarters of the image, the model's input when the original is four times as large; windows lie
-    on the token grid.
-
-    Parameters
-    ----------
-    heat : array of shape (h, w)
-    size_hw : (int, int)
-
-    Returns
-    -------
-    (int, int, int, int)
-
-    References
-    ----------
-    - ViCrop, [arXiv:2502.17422](https://arxiv.org/abs/2502.17422)
-    """
-    h, w = heat.shape
-    total = np.zeros((h + 1, w + 1))
-    total[1:, 1:] = heat.cumsum(axis=0).cumsum(axis=1)
-    best, best_score = (0, 0, size_hw[1], size_hw[0]), -np.inf
-    for ratio in (1.0, 1.2, 1.4, 1.6, 1.8, 2.0):
-        side = max(1, round(ratio * min(h, w) / 4))
-        sums = total[side:, side:] - total[:-side, side:] - total[side:, :-side] + total[:-side, :-side]
-        y, x = np.unravel_index(np.argmax(sums), sums.shape)
-        around = [
-            sums[y + dy, x + dx]
-            for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1))
-            if 0 <= y + dy < sums.shape[0] and 0 <= x + dx < sums.shape[1]
-        ]
-        score = (sums[y, x] - (np.mean(around) if around else 0.0)) / side**2
-        if score > best_score:
-            best_score = score
-            edges_x, edges_y = (
-                np.array([k, k + side]) * n // m for k, n, m in ((x, size_hw[1], w), (y, size_hw[0], h))
-            )
-            best = (int(edges_x[0]), int(edges_y[0]), int(edges_x[1]), int(edges_y[1]))
-    return best
 
 
 def _squared(image: Any) -> Any:

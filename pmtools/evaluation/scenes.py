@@ -101,6 +101,12 @@ class SceneItem:
         return Image.fromarray(self.pixels)
 
     @property
+    def instruction(self) -> str:
+        """The question with what MME adds to yes/no questions, or a wish for one word."""
+        wish = "Please answer yes or no." if self.question.answer in {"yes", "no"} else "Answer with one word."
+        return f"{self.question.text} {wish}"
+
+    @property
     def relevant_boxes_xyxy(self) -> NDArray[Any]:
         """Boxes of the objects the question is about, shape (k, 4), in pixels."""
         return self.scene.boxes_xyxy[list(self.question.relevant)]

@@ -1,0 +1,72 @@
+"""Models by folder or hub name, for the commands that need one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pmtools.cli.console import CommandError, quoted, usage_error
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in evaluation mode on its device.
+
+    Attributes
+    ----------
+    name : str
+        Without the folders of this machine.
+    model : transformers.PreTrainedModel
+    processor : transformers processor
+    settings : dict
+        Arguments of `PerceptionMagnifier` that were chosen for the model.
+    demo : DemoModel or None
+        The embedded model, if it is that.
+    """
+
+    name: str
+    model: Any
+    processor: Any
+    settings: dict[str, Any]
+    demo: Any = None
+
+
+def load_model(name: str | None, device: str | None, *, command: str) -> LoadedModel:
+    """The model of `--model`, or the embedded one; on `--device`, or a GPU where there is one.
+
+    Raises
+    ------
+    CommandError
+        If packages are missing, or device or model cannot be used.
+    """
+    try:
+        import torch
+        import transformers
+    except ModuleNotFoundError as error:
+        raise CommandError(f"`pmtools {command}` needs {error.name}: pip install 'pmtools[hf]'") from None
+    where = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=where)
+    except (RuntimeError, AssertionError) as error:
+        raise usage_error(f"{where!r} cannot be used: {str(error).splitlines()[0]}", "--device") from None
+    transformers.utils.logging.disable_progress_bar()
+    if name is None:
+        from pmtools import zoo
+
+        try:
+            demo = zoo.demo_model()
+        except FileNotFoundError as error:
+            raise CommandError(str(error)) from None
+        return LoadedModel("demo model", demo.model.to(where), demo.processor, dict(demo.settings), demo)
+    if (Path(name).is_absolute() or name.startswith(".")) and not Path(name).is_dir():
+        raise CommandError(f"--model: there is no folder {quoted(name)}", exit_code=1)
+    try:
+        processor = transformers.AutoProcessor.from_pretrained(name)
+        model = transformers.AutoModelForImageTextToText.from_pretrained(name, dtype="auto")
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        raise CommandError(
+            f"--model: cannot load {name!r}: {str(error).strip().splitlines()[0]}", exit_code=1
+        ) from None
+    short = Path(name).resolve().name if Path(name).is_dir() else name
+    return LoadedModel(short, model.to(where).eval(), processor, {})

@@ -1,0 +1,322 @@
+"""Answers of any vision-language model, with every method there is: transformers' `generate`, in batches.
+
+An item has an index and a picture; where the true boxes are known, it has them too. Which benchmark it is from is not
+known here. `scene_methods` is the fast way for models whose answers are one token.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pmtools import _checks, decoding, heatmaps
+from pmtools.adapters.heatmaps import AttentionHeatmap, HeatmapSource
+from pmtools.adapters.interception import text_decoder
+from pmtools.adapters.layouts import image_token_layout
+from pmtools.adapters.prompts import Prompts
+from pmtools.decoding.pm import heat_layers
+from pmtools.evaluation.resumable import Answerer
+
+__all__ = ["METHODS", "ORACLES", "GeneratedAnswers", "Routes", "truth_map", "weights_digest"]
+
+ORACLES = ("oracle", "oracle-crop")
+"""Methods that need the true boxes."""
+
+
+class GeneratedAnswers:
+    """Answers questions about pictures by `generate`; an `Answerer`.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+    processor : transformers.ProcessorMixin
+        Of that model; set to pad on the left, as generation in batches needs it.
+    text : callable
+        The words that go with an item's picture.
+    settings : mapping, optional
+        Arguments of `PerceptionMagnifier`; its map and warp also serve the ablations, alternatives and controls. Images
+        are magnified once, from the first token's attention (`refresh="first"`), as the official scripts for yes/no
+        benchmarks do, unless it says otherwise.
+    seed : int, optional
+        Of the random controls, where each item has its own stream, and of VCD's noise.
+    max_new_tokens : int, optional
+    name : str, optional
+        Of the model, for the record of the setup.
+
+    Attributes
+    ----------
+    setup : dict
+        What the answers depend on.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        processor: Any,
+        /,
+        *,
+        text: Callable[[Any], str],
+        settings: Mapping[str, Any] | None = None,
+        seed: int = 0,
+        max_new_tokens: int = 16,
+        name: str = "",
+    ) -> None:
+        self.model, self.processor, self.text, self.seed = model, processor, text, seed
+        self.max_new_tokens = _checks.whole_number(max_new_tokens, "max_new_tokens")
+        self.settings = {"refresh": "first", **(settings or {})}
+        tokenizer = processor.tokenizer
+        tokenizer.padding_side = "left"
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        decoding.PerceptionMagnifier(processor, **self.settings)  # refuses settings that are out of range
+        self.setup = {
+            "model": name,
+            "weights": weights_digest(model),
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "settings": self.settings,
+            "seed": seed,
+            "max_new_tokens": max_new_tokens,
+        }
+
+    def __call__(self, items: Sequence[Any], methods: Sequence[str], /) -> dict[str, list[str]]:
+        """Replies of each method to each item.
+
+        Parameters
+        ----------
+        items : sequence
+            With `index` and `image`; with `relevant_boxes_xyxy` for the methods of `ORACLES`.
+        methods : sequence of str
+            Keys of `METHODS`.
+
+        Returns
+        -------
+        dict of str to list of str
+
+        Raises
+        ------
+        ValueError
+            If a method is unknown or does not go with the model; the message names it.
+        """
+        images = [[item.image] for item in items]
+        texts = [self._prompt(self.text(item)) for item in items]
+        replies = {}
+        for method in methods:
+            make = METHODS[_checks.choice(method, "methods", METHODS)]
+            try:
+                decoder = make(self, items)
+                replies[method] = decoder.generate(
+                    self.model, images, texts, max_new_tokens=self.max_new_tokens, do_sample=False, num_beams=1
+                )
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"the method {method!r} cannot be used with this model: {error}") from error
+        return replies
+
+    def _prompt(self, text: str) -> str:
+        if getattr(self.processor, "chat_template", None):
+            return text  # `generate` makes a chat turn of it
+        return f"{getattr(self.processor, 'image_token', '<image>')}\n{text}"
+
+    def attention(self, *, all_layers: bool = True, refined: bool = True) -> AttentionHeatmap:
+        """PM's heatmap under the settings, or an ablation of it.
+
+        Parameters
+        ----------
+        all_layers : bool, optional
+            From the start layer on, or it alone.
+        refined : bool, optional
+
+        Returns
+        -------
+        AttentionHeatmap
+        """
+        layout = image_token_layout(self.model, self.processor.image_processor)
+        depth = text_decoder(self.model).config.num_hidden_layers
+        layers = heat_layers(depth, self.settings.get("start_layer", "auto"), layout.heat_layers)
+        limits = {name: self.settings[name] for name in ("threshold", "max_iterations") if name in self.settings}
+        return AttentionHeatmap(layers if all_layers else layers[:1], refined=refined, **limits)
+
+    def edited(self, edit: str, source: HeatmapSource) -> decoding.ImagePrompting:
+        """The method that edits the image by a source's map, with the gain, smoothing and warp of the settings.
+
+        Parameters
+        ----------
+        edit : str
+            A name in `pmtools.alternatives.ALTERNATIVES`.
+        source : HeatmapSource
+
+        Returns
+        -------
+        ImagePrompting
+        """
+        names = ("gain", "kernel_size", *(("marginal", "floor", "antialias") if edit == "magnify" else ()))
+        options = {name: self.settings[name] for name in names if name in self.settings}
+        return decoding.ImagePrompting(self.processor, edit=edit, heatmap=source, **options)
+
+
+# --------------------------------------------------------------------------------------------------- the methods
+
+Make = Callable[[GeneratedAnswers, Sequence[Any]], decoding.DecodingMethod]
+
+
+class _Window(decoding.ViCrop):
+    """ViCrop's window without the original beside it."""
+
+    def _shown(self, image: Any, heatmap: Any) -> tuple[list[Any], Any]:
+        shown, frame = super()._shown(image, heatmap)
+        return shown[1:], frame
+
+
+@dataclass(frozen=True)
+class _Spoiled:
+    """A control's maps; each item has its own random stream."""
+
+    control: str
+    answers: GeneratedAnswers
+    items: Sequence[Any]
+
+    def __call__(self, prompts: Prompts, /) -> list[list[Any]]:
+        change = heatmaps.CONTROLS[self.control]
+        streams = [np.random.default_rng((self.answers.seed, item.index)) for item in self.items]
+        found = self.answers.attention()(prompts)
+        return [[change(heat, rng=rng) for heat in row] for row, rng in zip(found, streams, strict=True)]
+
+
+@dataclass(frozen=True)
+class _Truth:
+    """Maps of the true boxes, as they are."""
+
+    items: Sequence[Any]
+    perceptual = True
+
+    def __call__(self, prompts: Prompts, /) -> list[list[Any]]:
+        return [[truth_map(item)] for item in self.items]
+
+
+def truth_map(item: Any, /) -> np.ndarray[Any, Any]:
+    """The map of an item's true boxes, a fifth larger on every side; all ones where there is none.
+
+    Parameters
+    ----------
+    item
+        With `relevant_boxes_xyxy` and `image`.
+
+    Returns
+    -------
+    array of shape (h, w)
+        In {0, 1}.
+    """
+    boxes = item.relevant_boxes_xyxy
+    if not len(boxes):
+        return np.ones((1, 1))
+    margin = 0.2 * (boxes[:, 2:] - boxes[:, :2])
+    grown = np.concatenate([boxes[:, :2] - margin, boxes[:, 2:] + margin], axis=1)
+    return heatmaps.from_boxes(grown, source_hw=(item.image.height, item.image.width))
+
+
+def _published(name: str, /) -> Make:
+    """A decoding method with its own defaults."""
+    return lambda answers, items: decoding.METHODS[name](answers.processor)
+
+
+def _magnifier(**options: Any) -> Make:
+    return lambda answers, items: decoding.PerceptionMagnifier(answers.processor, **(answers.settings | options))
+
+
+def _alternative(edit: str, **ablation: bool) -> Make:
+    return lambda answers, items: answers.edited(edit, answers.attention(**ablation))
+
+
+def _control(name: str) -> Make:
+    return lambda answers, items: answers.edited("magnify", _Spoiled(name, answers, items))
+
+
+METHODS: dict[str, Make] = {
+    "greedy": _published("greedy"),
+    "pm": _magnifier(),
+    "pm-no-refinement": _magnifier(refine="none"),
+    "pm-single-layer": _alternative("magnify", all_layers=False),
+    "pm-neither": _alternative("magnify", all_layers=False, refined=False),
+    "blur": _alternative("blur"),
+    "mask": _alternative("mask"),
+    "bbox": _alternative("bbox"),
+    "crop": _alternative("crop"),
+    "window": lambda answers, items: _Window(answers.processor, heatmap=answers.attention()),
+    "window+original": lambda answers, items: decoding.ViCrop(answers.processor, heatmap=answers.attention()),
+    "uniform": _control("uniform"),
+    "shuffled": _control("shuffled"),
+    "rolled": _control("rolled"),
+    "oracle": lambda answers, items: answers.edited("magnify", _Truth(items)),
+    "oracle-crop": lambda answers, items: answers.edited("crop", _Truth(items)),
+    "vcd": lambda answers, items: decoding.VCD(answers.processor, seed=answers.seed),
+}
+"""How each method is made, from the answerer and the items of a batch; `scene_methods.METHODS` describes most of them."""
+
+METHODS |= {name: _published(name) for name in decoding.METHODS if name not in METHODS}
+
+
+# ------------------------------------------------------------------------------------------------------- routes
+
+
+class Routes:
+    """Sends each method to the first answerer that has it; an `Answerer` itself.
+
+    Parameters
+    ----------
+    *routes : (collection of str, Answerer)
+        Names of methods, and what answers with them.
+
+    Attributes
+    ----------
+    setup : dict
+        What the answers of all of them depend on.
+
+    Examples
+    --------
+    >>> yes = lambda items, methods: {method: ["yes"] * len(items) for method in methods}
+    >>> no = lambda items, methods: {method: ["no"] * len(items) for method in methods}
+    >>> Routes((["a"], yes), (["a", "b"], no))(["item"], ["a", "b"])
+    {'a': ['yes'], 'b': ['no']}
+    """
+
+    def __init__(self, *routes: tuple[Sequence[str] | Mapping[str, Any], Answerer]) -> None:
+        self.routes = routes
+        self.setup: dict[str, Any] = {}
+        for _, answer in routes:
+            self.setup |= getattr(answer, "setup", {})
+
+    def __call__(self, items: Sequence[Any], methods: Sequence[str], /) -> dict[str, list[str]]:
+        """Replies per method, in the order of the items."""
+        left, replies = list(methods), dict[str, list[str]]()
+        for names, answer in self.routes:
+            mine = [method for method in left if method in names]
+            left = [method for method in left if method not in names]
+            if mine:
+                replies |= answer(items, mine)
+        if left:
+            raise ValueError(f"`methods` must be known to a route, got {left}")
+        return replies
+
+
+def weights_digest(model: Any, /) -> str:
+    """A short digest of a model's weights, that tells models under one name apart.
+
+    From the shape and the first values of each parameter, so that it costs nothing.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    for name, weights in model.named_parameters():
+        first = weights.detach().reshape(-1)[:64].float().cpu().numpy()
+        digest.update(f"{name} {tuple(weights.shape)}".encode() + first.tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,118 @@
+"""Every method on any model: batches equal single questions, options reach the methods, routes split the work."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from pmtools import decoding  # noqa: E402
+from pmtools.evaluation import scene_methods  # noqa: E402
+from pmtools.evaluation.generation import METHODS, GeneratedAnswers, Routes, truth_map, weights_digest  # noqa: E402
+from pmtools.evaluation.scenes import scene_items  # noqa: E402
+from pmtools.testing.models import tiny_model, tiny_processor  # noqa: E402
+
+ITEMS = list(scene_items(seed=13, limit=3))
+
+
+@pytest.fixture(scope="module")
+def parts():
+    model = tiny_model("llava")
+    return model, tiny_processor(model)
+
+
+def answers(parts, **options):
+    return GeneratedAnswers(*parts, text=lambda item: item.instruction, **{"max_new_tokens": 2, **options})
+
+
+def test_the_table_has_every_method_there_is():
+    assert set(METHODS) == set(scene_methods.METHODS) | set(decoding.METHODS)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_batches_equal_single_questions(parts, method):
+    many = answers(parts)(ITEMS, [method])[method]
+    assert many == [answers(parts)([item], [method])[method][0] for item in ITEMS]
+    assert len(many) == 3
+
+
+def test_unknown_methods_are_refused(parts):
+    with pytest.raises(ValueError, match="`methods`"):
+        answers(parts)(ITEMS, ["magic"])
+
+
+def test_settings_reach_the_methods(parts):
+    settings = {"start_layer": 3, "gain": 30.0, "kernel_size": 1, "floor": 0.3, "max_iterations": 2, "threshold": 0.1}
+    given = answers(parts, settings=settings)
+    pm = METHODS["pm"](given, ITEMS)
+    assert (pm.start_layer, pm.max_iterations, pm.refresh) == (3, 2, "first")
+    assert pm.warp_options == {"gain": 30.0, "kernel_size": 1, "marginal": "max", "floor": 0.3}
+    single = METHODS["pm-single-layer"](given, ITEMS)
+    assert (single.gain, single.kernel_size, single.edit_options) == (30.0, 1, {"floor": 0.3})
+    assert (single.heatmap.layers, single.heatmap.refined, single.heatmap.threshold) == ([2], True, 0.1)
+    neither = METHODS["pm-neither"](given, ITEMS)
+    assert (neither.heatmap.layers, neither.heatmap.refined) == ([2], False)
+    assert METHODS["pm-no-refinement"](given, ITEMS).refine == "none"
+    assert METHODS["vcd"](answers(parts, seed=5), ITEMS).seed == 5
+    with pytest.raises(ValueError, match="`gain`"):
+        answers(parts, settings={"gain": -1.0})
+
+
+def test_magnifying_by_attention_is_pm(parts):
+    """The ablations' way of magnifying, without an ablation, gives PM's replies."""
+    given = answers(parts)
+    pm, edited = METHODS["pm"](given, ITEMS), given.edited("magnify", given.attention())
+    for item in ITEMS:
+        replies = [m.generate(parts[0], item.image, item.instruction, max_new_tokens=3) for m in (pm, edited)]
+        assert replies[0] == replies[1]
+        torch.testing.assert_close(pm.last[0].heatmaps[0][0], edited.last[0].heatmaps[0][0])
+
+
+def test_controls_have_a_stream_of_their_own_for_each_item(parts):
+    given = answers(parts, seed=1)
+    maps = []
+    for seed in (1, 1, 2):
+        control = METHODS["shuffled"](answers(parts, seed=seed), [ITEMS[0], ITEMS[0], ITEMS[1]])
+        control.generate(parts[0], [[ITEMS[0].image]] * 3, [ITEMS[0].instruction] * 3, max_new_tokens=1)
+        maps.append([row[0].tolist() for row in control.last[0].heatmaps])
+    plain = given.edited("magnify", given.attention())
+    plain.generate(parts[0], ITEMS[0].image, ITEMS[0].instruction, max_new_tokens=1)
+    assert maps[0] == maps[1] != maps[2]
+    assert maps[0][0] == maps[0][1] != maps[0][2]  # the same item, another item
+    rearranged = torch.tensor(maps[0][0]).flatten().sort().values
+    torch.testing.assert_close(rearranged, plain.last[0].heatmaps[0][0].flatten().sort().values)
+
+
+def test_the_oracle_sees_the_boxes():
+    item = ITEMS[0]
+    truth = truth_map(item)
+    height, width = item.image.height, item.image.width
+    for x0, y0, x1, y1 in item.relevant_boxes_xyxy:
+        row = int((y0 + y1) / 2 / height * truth.shape[0])
+        column = int((x0 + x1) / 2 / width * truth.shape[1])
+        assert truth[row, column] == 1
+    assert 0 < truth.mean() < 0.5
+
+
+def test_routes_send_each_method_once():
+    asked = []
+
+    def answerer(name):
+        def answer(items, methods, /):
+            asked.append((name, list(methods)))
+            return {method: [name] * len(items) for method in methods}
+
+        answer.setup = {name: True}
+        return answer
+
+    routes = Routes((["a", "b"], answerer("first")), (["b", "c"], answerer("second")))
+    assert routes(ITEMS, ["c", "b", "a"]) == {"a": ["first"] * 3, "b": ["first"] * 3, "c": ["second"] * 3}
+    assert asked == [("first", ["b", "a"]), ("second", ["c"])]
+    assert routes.setup == {"first": True, "second": True}
+    with pytest.raises(ValueError, match="`methods`"):
+        routes(ITEMS, ["d"])
+
+
+def test_weights_tell_models_apart():
+    assert weights_digest(tiny_model()) == weights_digest(tiny_model()) != weights_digest(tiny_model(seed=1))
