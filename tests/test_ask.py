@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +13,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import pmtools
+from pmtools import zoo
 from pmtools.cli.application import app
-from pmtools.decoding import Greedy, PerceptionMagnifier
+from pmtools.decoding import METHODS
+from pmtools.evaluation.scenes import scene_items
 from pmtools.testing.models import tiny_model, tiny_processor
 
 QUESTION = "what is it"
@@ -44,13 +48,12 @@ def run(*arguments: object):
     return CliRunner().invoke(app, ["ask", *map(str, arguments)])
 
 
-@pytest.mark.parametrize("method", ["pm", "greedy"])
+@pytest.mark.parametrize("method", METHODS)
 def test_the_answer_is_the_methods(parts, folder, photo, method):
     model, processor = parts
     result = run(photo, QUESTION, "--model", folder, "--method", method, "--max-new-tokens", 5)
     assert result.exit_code == 0, result.output
-    decoder = {"pm": PerceptionMagnifier, "greedy": Greedy}[method](processor)
-    wanted = decoder.generate(model, Image.open(photo), QUESTION, max_new_tokens=5, do_sample=False)
+    wanted = METHODS[method](processor).generate(model, Image.open(photo), QUESTION, max_new_tokens=5, do_sample=False)
     assert result.stdout.strip() == wanted.strip()
 
 
@@ -79,10 +82,39 @@ def test_it_saves_what_it_saw(folder, photo, tmp_path):
     np.testing.assert_array_equal(magnified, np.asarray(warp.image(Image.open(photo))))
 
 
+@pytest.mark.parametrize("method", ["blur", "crop", "vicrop", "api", "pm-official"])
+def test_it_saves_what_other_methods_show(parts, folder, photo, tmp_path, method):
+    options = ("--model", folder, "--method", method, "--max-new-tokens", 2, "--save", tmp_path, "--json")
+    result = run(photo, QUESTION, *options)
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    kinds = {Path(path).stem.removeprefix("step_000_") for path in report["pictures"]}
+    model, processor = parts
+    decoder = METHODS[method](processor)
+    decoder.generate(model, Image.open(photo), QUESTION, max_new_tokens=2, do_sample=False)
+    if method == "pm-official":
+        assert kinds == {"magnified", "heatmap"}
+        assert len(report["steps"]) == 2
+        return
+    assert kinds == {"shown", "heatmap", "grid"}
+    assert report["steps"] == []
+    shown = np.asarray(pmtools.io.read_image(tmp_path / "step_000_shown.png"))
+    np.testing.assert_array_equal(shown, np.asarray(decoder.last[0].shown[0][0][-1]))
+
+
+def test_the_help_names_every_method():
+    words = re.findall(r"[\w-]+", run("--help").stdout)
+    assert not set(METHODS) - set(words)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words", "code"),
     [
-        (("--method", "greedy", "--refine", "none"), "--refine: is an option of --method pm", 2),
+        (("--method", "greedy", "--refine", "none"), "--refine: is an option of --method pm\n", 2),
+        (("--method", "vcd", "--gain", 3), "--gain: is an option of --method pm, api, blur, mask, bbox, crop\n", 2),
+        (("--method", "vcd", "--save", "x"), "--save: there is nothing to save with --method vcd", 2),
+        (("--method", "pm-official", "--refresh", "adaptive"), "`refresh` must be", 2),
+        (("--method", "magic"), "'pm-official', 'vcd'", 2),
         (("--method", "greedy", "--save", "x"), "--save: there is nothing to save", 2),
         (("--kernel-size", 2), "--kernel-size must be odd", 2),
         (("--start-layer", 99), "layers", 2),
@@ -107,3 +139,48 @@ def test_wrong_models_and_images(folder, photo, tmp_path):
     result = run(tmp_path / "none.png", QUESTION, "--model", folder)
     assert result.exit_code == 1
     assert "none.png" in result.stderr
+
+
+# ------------------------------------------------------------------------------------------------ the embedded model
+
+shipped = pytest.mark.skipif(not (zoo.DEMO_MODEL / "model.safetensors").is_file(), reason="no model is shipped yet")
+
+
+@pytest.fixture
+def scene(tmp_path):
+    """A scene as a file, and a question about it."""
+    item = next(scene_items(seed=11))
+    item.image.save(tmp_path / "scene.png")
+    return tmp_path / "scene.png", item.question.text
+
+
+@shipped
+@pytest.mark.parametrize("method", ["pm", "blur"])
+def test_the_embedded_model_has_settings_of_its_own(scene, method, monkeypatch):
+    seen = {}
+    build = METHODS[method].__init__
+
+    @functools.wraps(build)
+    def spy(self, processor, **options):
+        seen.update(options)
+        build(self, processor, **options)
+
+    monkeypatch.setattr(METHODS[method], "__init__", spy)
+    result = run(*scene, "--method", method, "--gain", 7)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.strip()
+    settings = zoo.demo_model().settings
+    assert seen["gain"] == 7
+    assert seen["kernel_size"] == settings["kernel_size"]
+    if method == "blur":
+        assert seen["heatmap"].layers[0] == settings["start_layer"] - 1
+        assert seen["heatmap"].max_iterations == settings["max_iterations"]
+
+
+@shipped
+def test_unknown_words_are_answered_with_those_it_knows(scene):
+    result = run(scene[0], "Is there a zebra in this image?")
+    assert result.exit_code == 2
+    assert len(result.stderr.strip().splitlines()) == 1
+    for word in ("'zebra'", "red", "purple", "circle", "triangle", "six", "above", "How many", "--model"):
+        assert word in result.stderr

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import json
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from pmtools import io
+from pmtools import Warp, io
 from pmtools.cli import options as opt
 from pmtools.cli.console import CommandError, in_options, quoted, stderr, usage_error
+from pmtools.cli.models import LoadedModel, load_model
+from pmtools.decoding import METHODS, ImagePrompting, MagnifierStep, PerceptionMagnifier
 
 MODEL, LOOK, OUTPUT = "Model", "How it looks", "Output"
+#: Methods that edit the image where PM would magnify it.
+STRATEGIES = ("blur", "mask", "bbox", "crop")
 
-
-class Method(StrEnum):
-    """Decoding methods."""
-
-    PM = "pm"
-    GREEDY = "greedy"
+Method = StrEnum("Method", {name: name for name in METHODS})  # type: ignore[misc]  # typer wants an enumeration
 
 
 class Refine(StrEnum):
@@ -53,7 +52,7 @@ def ask(
     device: Annotated[
         str | None, opt.value("DEVICE", "cpu, cuda, ... Default: a GPU where there is one.", panel=MODEL)
     ] = None,
-    method: Annotated[Method, opt.value("pm|greedy", "Magnify, or answer as the model is.", panel=LOOK)] = Method.PM,
+    method: Annotated[Method, opt.value("NAME", "One of the above.", panel=LOOK)] = Method["pm"],
     refine: Annotated[Refine | None, opt.value("MODE", "Looking again: exact, cached or none.", panel=LOOK)] = None,
     refresh: Annotated[Refresh | None, opt.value("WHEN", "Magnify first, every or adaptive.", panel=LOOK)] = None,
     start_layer: Annotated[
@@ -63,12 +62,21 @@ def ask(
     kernel_size: Annotated[int | None, opt.value("N", "Smoothing window in tokens, odd.", panel=LOOK)] = None,
     max_new_tokens: Annotated[int, opt.value("N", "Longest answer, in tokens.", panel=OUTPUT, min=1)] = 64,
     save: Annotated[
-        Path | None, opt.value("DIR", "Write the magnified images and the heatmaps there.", panel=OUTPUT)
+        Path | None, opt.value("DIR", "Write the images that the model saw and the heatmaps there.", panel=OUTPUT)
     ] = None,
     max_pixels: opt.MaxPixelsOption = io.MAX_PIXELS,
     as_json: Annotated[bool, opt.flag("Print one JSON object on stdout.", "--json", panel=OUTPUT)] = False,
 ) -> None:
-    """Answer a question about an image, from the image in which what the model looks at is magnified."""
+    """Answer a question about an image, from the image in which what the model looks at is magnified.
+
+    Or by another `--method`:
+
+    - `pm`: magnify; `pm-official`: with the official implementation's numbers, for LLaVA-1.5
+    - `greedy`: the model as it is
+    - `blur`, `mask`, `bbox`, `crop`: edit the image where `pm` would magnify it
+    - `api`, `vicrop`: dim what does not matter; show the best window beside the image
+    - `vcd`, `vdd`, `m3id`, `pai`, `ibd`: weigh the answer against one from less, or more, of the image
+    """
     chosen = {
         "refine": refine,
         "refresh": refresh,
@@ -77,29 +85,67 @@ def ask(
         "kernel_size": kernel_size,
     }
     given = {name: getattr(value, "value", value) for name, value in chosen.items() if value is not None}
-    if method is Method.GREEDY and save is not None:
-        raise usage_error("there is nothing to save with --method greedy", "--save")
-    if method is Method.GREEDY and given:
-        raise usage_error("is an option of --method pm", "--" + next(iter(given)).replace("_", "-"))
+    _check_options(method.value, given, save)
     picture = _as_pil(_read(image, max_pixels))
-    loaded = _load(model, device, question)
-
-    from pmtools.decoding import METHODS
-
+    loaded = load_model(model, device, command="ask")
     try:
-        settings = {**loaded.settings, **given} if method is Method.PM else {}
-        decoder = METHODS[method.value](loaded.processor, **settings)
+        prompt = _prompt(loaded, question)
+        decoder = METHODS[method.value](loaded.processor, **(_settings(method.value, loaded) | given))
         with _progress() as report:
             streamer = _Printer(loaded.processor.tokenizer, silent=as_json, decoder=decoder, report=report)
             options = {"streamer": streamer, "max_new_tokens": max_new_tokens, "do_sample": False}
-            answer = decoder.generate(loaded.model, picture, loaded.prompt, **options)
+            answer = decoder.generate(loaded.model, picture, prompt, **options)
     except (TypeError, ValueError) as error:
         raise CommandError(in_options(str(error))) from None
     written = [] if save is None else _save(save, decoder.last, picture)
     if as_json:
-        typer.echo(json.dumps(_report(answer, method, decoder.last, written)))
+        typer.echo(json.dumps(_report(answer, method.value, decoder.last, written)))
     elif written:
         stderr().print(f"wrote {len(written)} pictures to {quoted(save)}")  # type: ignore[arg-type]
+
+
+def _check_options(method: str, given: dict[str, Any], save: Path | None) -> None:
+    """Refuse, before anything is loaded, what the method cannot take."""
+    if save is not None and not issubclass(METHODS[method], PerceptionMagnifier | ImagePrompting):
+        raise usage_error(f"there is nothing to save with --method {method}, which sees the image as it is", "--save")
+    for name in given:
+        if name not in _takes(METHODS[method]):
+            others = [other for other, kind in METHODS.items() if name in _takes(kind)]
+            raise usage_error(f"is an option of --method {', '.join(others)}", "--" + name.replace("_", "-"))
+
+
+def _takes(kind: type) -> set[str]:
+    """Names of a method's options, those of its base class too where it hands them on."""
+    names: set[str] = set()
+    for base in kind.__mro__:
+        parameters = inspect.signature(base).parameters.values()
+        names |= {one.name for one in parameters if one.kind is one.KEYWORD_ONLY}
+        if not any(one.kind is one.VAR_KEYWORD for one in parameters):
+            break
+    return names
+
+
+def _settings(method: str, loaded: LoadedModel) -> dict[str, Any]:
+    """What was chosen for the model, for the methods that look as PM looks."""
+    chosen = loaded.settings
+    if method == "pm":
+        return dict(chosen)
+    if method not in STRATEGIES or not chosen:
+        return {}
+    from pmtools.adapters.heatmaps import AttentionHeatmap
+
+    layers = range(chosen["start_layer"] - 1, loaded.model.config.get_text_config().num_hidden_layers)
+    refinement = {name: chosen[name] for name in ("threshold", "max_iterations")}
+    heatmap = AttentionHeatmap(tuple(layers), refined=True, **refinement)
+    return {"heatmap": heatmap, "gain": chosen["gain"], "kernel_size": chosen["kernel_size"]}
+
+
+def _prompt(loaded: LoadedModel, question: str) -> str:
+    if loaded.demo is not None:
+        return str(loaded.demo.prompt(question))
+    if getattr(loaded.processor, "chat_template", None):
+        return question  # `generate` makes a chat turn of it
+    return f"{getattr(loaded.processor, 'image_token', '<image>')}\n{question}"
 
 
 def _read(path: str, max_pixels: int) -> Any:
@@ -114,51 +160,6 @@ def _as_pil(image: Any) -> Any:
     if not hasattr(image, "convert"):
         image = io.from_array((image >> 8).astype("uint8"))
     return image.convert("RGB")
-
-
-@dataclass(frozen=True)
-class _Loaded:
-    """A model ready to be asked; `settings` of `PerceptionMagnifier` that were chosen for it; its question as a prompt."""
-
-    model: Any
-    processor: Any
-    settings: dict[str, Any]
-    prompt: str
-
-
-def _load(name: str | None, device: str | None, question: str) -> _Loaded:
-    try:
-        import torch
-        import transformers
-    except ModuleNotFoundError as error:
-        raise CommandError(f"`pmtools ask` needs {error.name}: pip install 'pmtools[hf]'") from None
-    where = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.empty(0, device=where)
-    except (RuntimeError, AssertionError) as error:
-        raise usage_error(f"{where!r} cannot be used: {str(error).splitlines()[0]}", "--device") from None
-    transformers.utils.logging.disable_progress_bar()
-    if name is None:
-        from pmtools import zoo
-
-        try:
-            demo = zoo.demo_model()
-            return _Loaded(demo.model.to(where), demo.processor, dict(demo.settings), demo.prompt(question))
-        except (FileNotFoundError, ValueError, TypeError) as error:
-            raise CommandError(str(error)) from None
-    if (Path(name).is_absolute() or name.startswith(".")) and not Path(name).is_dir():
-        raise CommandError(f"--model: there is no folder {quoted(name)}", exit_code=1)
-    try:
-        processor = transformers.AutoProcessor.from_pretrained(name)
-        model = transformers.AutoModelForImageTextToText.from_pretrained(name, dtype="auto")
-    except (OSError, ValueError, ImportError, KeyError) as error:
-        raise CommandError(
-            f"--model: cannot load {name!r}: {str(error).strip().splitlines()[0]}", exit_code=1
-        ) from None
-    # `generate` makes a chat turn of the question where there is a template
-    templated = getattr(processor, "chat_template", None)
-    prompt = question if templated else f"{getattr(processor, 'image_token', '<image>')}\n{question}"
-    return _Loaded(model.to(where).eval(), processor, {}, prompt)
 
 
 class _Printer:
@@ -179,7 +180,8 @@ class _Printer:
             self._write(text[len(self.printed) :])
             self.printed = text
         steps = self.decoder.last
-        passes = f", {sum(sum(s.iterations) for s in steps)} looks again" if steps else ""
+        looks = sum(sum(step.iterations) for step in steps if isinstance(step, MagnifierStep))
+        passes = f", {looks} looks again" if looks else ""
         self.report(f"{len(self.ids)} tokens{passes}")
 
     def end(self) -> None:
@@ -204,34 +206,39 @@ def _progress() -> Iterator[Callable[[str], None]]:
 
 
 def _save(folder: Path, steps: list[Any], picture: Any) -> list[str]:
-    """The magnified image, the heatmap over the original, the grid and the warp of every step that magnified anew."""
+    """Of every step that looked anew: what the model saw, the heatmap over the original, the grid and the warp."""
     from pmtools import viz
 
     written = []
-    for number, step in enumerate(steps):
-        if not step.refreshed[0]:
-            continue
-        magnified, warp = step.images()[0][0], step.warps[0][0]
-        files = {
-            "magnified": magnified,
-            "heatmap": viz.overlay(picture, step.heatmaps[0][0]),
-            "grid": viz.warp_grid(magnified, warp),
-        }
-        try:
+    try:
+        for number, step in enumerate(steps):
+            if isinstance(step, MagnifierStep) and not step.refreshed[0]:
+                continue
+            name, shown, warp = _seen(step)
+            files = {name: shown, "heatmap": viz.overlay(picture, step.heatmaps[0][0])}
+            if isinstance(warp, Warp):  # the official numbers come without
+                files["grid"] = viz.warp_grid(shown, warp)
+                io.write_json(warp.to_dict(), folder / f"step_{number:03d}_warp.json")
             for kind, image in files.items():
                 path = folder / f"step_{number:03d}_{kind}.png"
                 io.write_image(image, path)
                 written.append(str(path))
-            io.write_json(warp.to_dict(), folder / f"step_{number:03d}_warp.json")
-        except io.ImageFileError as error:
-            raise CommandError(str(error), exit_code=1) from None
+    except io.ImageFileError as error:
+        raise CommandError(str(error), exit_code=1) from None
     return written
 
 
-def _report(answer: Any, method: Method, steps: list[Any], written: list[str]) -> dict[str, Any]:
+def _seen(step: Any) -> tuple[str, Any, Any]:
+    """A name for what the model was shown in a step, the image, and the way there from the original."""
+    if isinstance(step, MagnifierStep):
+        return "magnified", step.images()[0][0], step.warps[0][0]
+    return "shown", step.shown[0][0][-1], step.frames[0][0]
+
+
+def _report(answer: Any, method: str, steps: list[Any], written: list[str]) -> dict[str, Any]:
     return {
         "answer": answer,
-        "method": method.value,
+        "method": method,
         "steps": [
             {
                 "refreshed": step.refreshed[0],
@@ -240,6 +247,7 @@ def _report(answer: Any, method: Method, steps: list[Any], written: list[str]) -
                 "seconds": round(step.seconds, 6),
             }
             for step in steps
+            if isinstance(step, MagnifierStep)
         ],
         "pictures": written,
     }
