@@ -26,6 +26,7 @@ from pmtools.adapters.heatmaps import (
 from pmtools.adapters.prompts import Prompts
 from pmtools.decoding import Greedy, PerceptionMagnifier
 from pmtools.testing.models import FAMILIES, tiny_tokenizer
+from pmtools.zoo import demo_model
 
 SQUARES = [[picture(80, 80, 1)], [picture(60, 60, 2)]]
 
@@ -110,6 +111,26 @@ class TestRelativeAttention:
         text = [f"USER: <image>\n{GENERAL_QUESTION} ASSISTANT:"]
         found = RelativeAttention()(prompts_of(text=text, images=PICTURES[:1]))[0][0]
         close(found, torch.ones(found.shape))
+
+    def test_a_processor_may_bring_its_own(self):
+        text = ["USER: <image>\nWhat is seen? ASSISTANT:"]
+        prompts = prompts_of(text=text, images=PICTURES[:1])
+        named = RelativeAttention(question="What is seen?")(prompts)[0][0]
+        close(named, torch.ones(named.shape))
+        prompts.processor.inner.general_question = "What is seen?"
+        try:
+            close(RelativeAttention()(prompts)[0][0], named)
+        finally:
+            del prompts.processor.inner.general_question
+
+    def test_the_demo_model_brings_one_in_its_words(self):
+        demo = demo_model()
+        processor = Greedy(demo.processor).processor
+        inputs = processor(images=PICTURES[0], text=demo.prompt("Is there a star?"), return_tensors="pt")
+        prompts = Prompts.from_inputs(demo.model, processor, inputs)
+        assert RelativeAttention()(prompts)[0][0].shape == AttentionHeatmap()(prompts)[0][0].shape
+        with pytest.raises(ValueError, match=r"`question` must be in words .* RelativeAttention\(question="):
+            RelativeAttention(question=GENERAL_QUESTION)(prompts)
 
 
 class TestQuestions:

@@ -139,7 +139,12 @@ class RelativeAttention:
     layer : float or int, optional
         0-based, or a share of the depth. ViCrop: 14 of 32.
     question : str, optional
-        The general one.
+        The general one. Default: the processor's `general_question`, if it has one, as the demo model's has; else ViCrop's.
+
+    Raises
+    ------
+    ValueError
+        When called, if the tokenizer does not know a word of the general question.
 
     References
     ----------
@@ -147,16 +152,27 @@ class RelativeAttention:
     """
 
     layer: float | int = VICROP_LAYER
-    question: str = GENERAL_QUESTION
+    question: str | None = None
 
     def __call__(self, prompts: Prompts, /) -> list[list[torch.Tensor]]:
         """Heatmaps of the images of each prompt."""
         attention = AttentionHeatmap(self.layer if isinstance(self.layer, float) else [self.layer], heads="mean")
-        general = attention(general_prompts(prompts, self.question))
+        general = attention(general_prompts(prompts, self._question(prompts.processor)))
         return [
             [asked / anyway.clamp(min=1e-12) for asked, anyway in zip(*row, strict=True)]
             for row in zip(attention(prompts), general, strict=True)
         ]
+
+    def _question(self, processor: Any) -> str:
+        question = self.question or str(getattr(processor, "general_question", GENERAL_QUESTION))
+        tokenizer = processor.tokenizer
+        unknown = tokenizer.unk_token_id
+        if unknown is not None and unknown in tokenizer(question, add_special_tokens=False)["input_ids"]:
+            raise ValueError(
+                f"`question` must be in words that the model knows, got {question!r}; give "
+                "RelativeAttention(question=...) a general question in its words"
+            )
+        return question
 
 
 def general_prompts(prompts: Prompts, question: str, /) -> Prompts:

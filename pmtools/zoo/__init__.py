@@ -17,6 +17,9 @@ __all__ = ["DEMO_MODEL", "DemoModel", "UnknownWordsError", "demo_model"]
 DEMO_MODEL = Path(__file__).parent / "demo_model"
 """The folder of the shipped model; `from_pretrained` reads it."""
 
+GENERAL_QUESTION = "What objects are there in this image?"
+"""What relative attention is relative to: ViCrop's request for a description has no word that the model knows."""
+
 
 class UnknownWordsError(ValueError):
     """A question holds words outside the demo model's vocabulary."""
@@ -132,4 +135,6 @@ def demo_model(folder: str | Path | None = None, /, *, dtype: Any = None) -> Dem
     model = LlavaForConditionalGeneration.from_pretrained(path, dtype=dtype or torch.float32).eval()
     settings_file = path / "settings.json"
     settings = json.loads(settings_file.read_text()) if settings_file.is_file() else {}
-    return DemoModel(model, AutoProcessor.from_pretrained(path), settings)
+    processor = AutoProcessor.from_pretrained(path)
+    processor.general_question = GENERAL_QUESTION
+    return DemoModel(model, processor, settings)
