@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 
 INSTALL := $(PY) -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test test-slow test-numpy test-lowest test-harness lint types docs bench fuzz clean
+.PHONY: demo app test test-browser test-slow test-numpy test-lowest test-harness lint types docs bench fuzz clean
 
 $(STAMP): pyproject.toml constraints.txt setup.py pmtools/_resample.c
 	test -x $(PY) || python3 -m venv $(VENV)
@@ -40,6 +40,21 @@ test-harness: $(STAMP)  ## the adapter inside the real lmms-eval, without its de
 	.venv-harness/bin/python -m pip install --quiet --no-deps lmms-eval==0.7.3
 	.venv-harness/bin/python -m pytest -n 2 tests/test_lmms_eval.py
 
+app:  ## the web page, at http://127.0.0.1:7860
+	test -x .venv-app/bin/pmtools || $(MAKE) .venv-app
+	.venv-app/bin/pmtools app
+
+.venv-app: pyproject.toml constraints.txt setup.py  # of its own: gradio asks for an older Pillow
+	test -x $@/bin/python || python3 -m venv $@
+	$@/bin/python -m pip install --quiet --constraint constraints.txt torch
+	$@/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[test-browser]'
+	touch $@
+
+test-browser: .venv-app  ## the web page in a headless Chromium; says why where there is none
+	command -v chromium >/dev/null || { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -qq --yes \
+		--no-install-recommends chromium; } || echo "no chromium, and apt-get cannot install it: its tests will be skipped"
+	.venv-app/bin/python -m pytest -n 2 tests/test_app.py tests/test_app_browser.py
+
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -58,4 +73,4 @@ fuzz: $(STAMP)  ## the compiled kernel under AddressSanitizer and UBSan, a minut
 	$(PY) tests/fuzz/fuzz_kernel.py 60
 
 clean:
-	rm -rf $(VENV) .venv-lowest .venv-harness site out build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-app .venv-lowest .venv-harness site out build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -10,6 +10,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from pmtools.cli import app as web_page
 from pmtools.cli import ask, coords, demo, evaluate, magnify, score, show, unmagnify
 from pmtools.cli.console import print_error
 
@@ -65,6 +66,7 @@ app.add_typer(score.app, name="score")
 app.add_typer(evaluate.app, name="eval")
 app.command()(ask.ask)
 app.command()(demo.demo)
+app.command()(web_page.app)
 
 
 def _print_version(wanted: bool) -> None:

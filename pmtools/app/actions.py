@@ -1,0 +1,276 @@
+"""What the page does with a picture and a heatmap: magnify, take a place from one image to the other, write files.
+
+Plain functions on plain values; no gradio, no browser, nothing is remembered.
+
+Convention: continuous pixel-edge coordinates, `(x, y)` from the top-left corner; the centre of the first pixel is (0.5, 0.5).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pmtools import Warp, fit_warp, io, perception_map, viz
+from pmtools.app.pictures import PageError, Picture, for_view
+from pmtools.frames import resize
+from pmtools.marginals import DEFAULT_FLOOR
+from pmtools.typing import Image, SizeHW
+
+#: Right end of the page's slider for the greatest magnification: from here on there is no limit.
+NO_LIMIT = 16.0
+#: Sizes that the page offers; any HxW may be typed.
+AS_ORIGINAL = "as the original"
+SIZES = (AS_ORIGINAL, "224x224", "336x336", "448x448", "672x672", "1024x1024")
+
+_ARGUMENTS = {
+    "floor": "the floor",
+    "gain": "the gain",
+    "kernel_size": "the kernel",
+    "marginal": "the marginal",
+    "max_magnification": "the greatest magnification",
+    "question": "the question",
+    "size_hw": "the output size",
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to magnify: the page's sliders.
+
+    Attributes
+    ----------
+    gain, kernel_size, marginal, floor
+        As in `pmtools.magnify`.
+    max_magnification : float
+        As there; `NO_LIMIT` and more for none.
+    size : str
+        Of the result: HxW, or `AS_ORIGINAL`.
+    """
+
+    gain: float = 10.0
+    kernel_size: int = 3
+    marginal: str = "max"
+    floor: float = DEFAULT_FLOOR
+    max_magnification: float = NO_LIMIT
+    size: str = AS_ORIGINAL
+
+
+@dataclass(frozen=True)
+class Magnified:
+    """A picture that was magnified.
+
+    Attributes
+    ----------
+    image : PIL image or array
+        Of the kind of the picture.
+    warp : Warp
+        From the picture to `image`.
+    perception : array of shape (h, w)
+        What the warp follows.
+    """
+
+    image: Image
+    warp: Warp
+    perception: np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Place:
+    """The same place on both images.
+
+    Attributes
+    ----------
+    source_xy, target_xy : (float, float)
+        On the picture and on the magnified image, in pixels.
+    scale_xy : (float, float)
+        Pixels of the magnified image to a pixel of the picture there.
+    """
+
+    source_xy: tuple[float, float]
+    target_xy: tuple[float, float]
+    scale_xy: tuple[float, float]
+
+
+def in_words(message: str, /) -> str:
+    """A message of the library with the names of the page's controls instead of those of arguments."""
+    text = re.sub(r"`(\w+)`", lambda match: _ARGUMENTS.get(match[1], match[0]), message)
+    text = text.replace(" Another model (`--model`) knows more", "")
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?")) else ".")
+
+
+def read_size(text: str, /, *, source_hw: SizeHW, most_pixels: int) -> SizeHW:
+    """Height and width of the result.
+
+    Parameters
+    ----------
+    text : str
+        HxW, such as "336x448", or `AS_ORIGINAL`.
+    source_hw : (int, int)
+        Of the picture.
+    most_pixels : int
+        Largest height times width.
+
+    Returns
+    -------
+    (int, int)
+
+    Raises
+    ------
+    PageError
+        If it is no size, or too large.
+    """
+    if not isinstance(text, str) or text.strip() in ("", AS_ORIGINAL):
+        return source_hw
+    match = re.fullmatch(r"\s*(\d{1,6})\s*[xX×]\s*(\d{1,6})\s*", text)
+    size = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not all(size):
+        raise PageError(f"The output size must be height x width in pixels, 336x448 say, got '{text[:40]}'.")
+    if size[0] * size[1] > most_pixels:
+        raise PageError(f"The output size must have up to {most_pixels} pixels, {text[:40]} has {size[0] * size[1]}.")
+    return size
+
+
+def magnify_picture(
+    picture: Picture, heatmap: np.ndarray[Any, Any] | None, settings: Settings, /, *, most_pixels: int
+) -> Magnified:
+    """Magnify a picture where a heatmap says.
+
+    Parameters
+    ----------
+    picture : Picture
+    heatmap : array of shape (h, w), or None
+        None magnifies nothing.
+    settings : Settings
+    most_pixels : int
+        Largest height times width of the result.
+
+    Returns
+    -------
+    Magnified
+
+    Raises
+    ------
+    PageError
+        If a setting is out of range; the message names it as the page does.
+    """
+    target_hw = read_size(settings.size, source_hw=picture.size_hw, most_pixels=most_pixels)
+    heat = np.ones((1, 1)) if heatmap is None else heatmap
+    try:
+        perception = perception_map(heat, gain=settings.gain, kernel_size=settings.kernel_size)
+        warp = fit_warp(
+            heat,
+            source_hw=picture.size_hw,
+            target_hw=target_hw,
+            gain=settings.gain,
+            kernel_size=settings.kernel_size,
+            marginal=settings.marginal,
+            floor=settings.floor,
+            max_magnification=None if settings.max_magnification >= NO_LIMIT else settings.max_magnification,
+        )
+    except (TypeError, ValueError) as error:
+        raise PageError(in_words(str(error))) from None
+    return Magnified(warp.image(picture.image), warp, perception)
+
+
+def place_on(warp: Warp, x: object, y: object, /, *, magnified: bool) -> Place:
+    """A place on one of the two images, and the same place on the other.
+
+    Parameters
+    ----------
+    warp : Warp
+    x, y : float
+        In pixels of that image; cut to it.
+    magnified : bool
+        Whether they are on the magnified image.
+
+    Returns
+    -------
+    Place
+
+    Raises
+    ------
+    PageError
+        If `x` or `y` is no finite number.
+    """
+    try:
+        given = np.asarray([x, y], dtype=np.float64)
+    except (TypeError, ValueError):
+        given = np.asarray([math.nan])
+    if given.shape != (2,) or not np.isfinite(given).all():
+        raise PageError("The page sent a place that cannot be read; reload it.")
+    height, width = warp.target_hw if magnified else warp.source_hw
+    given = np.clip(given, 0, (width, height))
+    source, target = (warp.inverse_points(given), given) if magnified else (given, warp.points(given))
+    local = warp.local_magnification()
+    column, row = (min(max(int(v), 0), n - 1) for v, n in zip(source, warp.source_hw[::-1], strict=True))
+    return Place(
+        (float(source[0]), float(source[1])),
+        (float(target[0]), float(target[1])),
+        (float(local.x[column]), float(local.y[row])),
+    )
+
+
+def views(picture: Picture, magnified: Magnified, /) -> dict[str, Any]:
+    """What the browser gets to see, besides the picture itself.
+
+    Parameters
+    ----------
+    picture : Picture
+    magnified : Magnified
+
+    Returns
+    -------
+    dict of PIL images
+        "map", "magnified" and "grid", each with its longer side `VIEW_SIDE`.
+    """
+    seen = for_view(magnified.image)
+    to_view = resize(magnified.warp.target_hw, (seen.height, seen.width))
+    return {
+        "map": viz.overlay(for_view(picture.image), magnified.perception),
+        "magnified": seen,
+        "grid": viz.warp_grid(seen, magnified.warp.then(to_view)),
+    }
+
+
+def save_image(picture: Picture, magnified: Magnified, folder: Path, /) -> Path:
+    """Write the magnified image, with the colour profile, resolution and description of the picture.
+
+    Parameters
+    ----------
+    picture : Picture
+    magnified : Magnified
+    folder : Path
+
+    Returns
+    -------
+    Path
+        A PNG; a TIFF where the picture holds 32 bits a pixel, which PNG cannot.
+    """
+    suffix = ".tiff" if getattr(picture.image, "mode", "") in ("I", "F") else ".png"
+    path = folder / f"{picture.name}_magnified{suffix}"
+    io.write_image(magnified.image, path, like=picture.image if hasattr(picture.image, "convert") else None)
+    return path
+
+
+def save_warp(picture: Picture, magnified: Magnified, folder: Path, /) -> Path:
+    """Write the warp, as `pmtools magnify --warp` does and `pmtools unmagnify --warp` reads it.
+
+    Parameters
+    ----------
+    picture : Picture
+    magnified : Magnified
+    folder : Path
+
+    Returns
+    -------
+    Path
+        A JSON file.
+    """
+    path = folder / f"{picture.name}_warp.json"
+    io.write_json(magnified.warp.to_dict(), path)
+    return path

@@ -1,0 +1,143 @@
+"""The demo model, for a page with several users: loaded when first asked, one question at a time.
+
+Knows the model and pictures; no warp settings, no gradio.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pmtools.app.actions import Settings, in_words
+from pmtools.app.pictures import PageError, as_rgb
+from pmtools.typing import Image
+
+if TYPE_CHECKING:
+    from pmtools.zoo import DemoModel
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What the model said about a picture as it is, and where it looked.
+
+    Attributes
+    ----------
+    question : str
+    answer : str
+    heatmap : array of shape (h, w)
+        Its attention when it was about to answer, refined as the model's own settings say.
+    """
+
+    question: str
+    answer: str
+    heatmap: np.ndarray[Any, Any]
+
+
+class DemoAnswers:
+    """Answers of the embedded demo model. Safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._demo: DemoModel | None = None
+
+    def ask(self, image: Image, question: str, /) -> Heard:
+        """Ask about an image as it is.
+
+        Parameters
+        ----------
+        image : PIL image or array
+        question : str
+
+        Returns
+        -------
+        Heard
+
+        Raises
+        ------
+        PageError
+            If the question has words that the model does not know, or torch or transformers is missing.
+        """
+        check(question)
+        picture = as_rgb(image)
+        with self._lock:
+            demo = self._loaded()
+            from pmtools.decoding import PerceptionMagnifier
+
+            magnifier = PerceptionMagnifier(demo.processor, **demo.settings)
+            magnifier.generate(demo.model, picture, demo.prompt(question), max_new_tokens=1, do_sample=False)
+            heatmap = np.asarray(magnifier.last[0].heatmaps[0][0].detach().cpu(), dtype=np.float64)
+            return Heard(question.strip(), demo.ask(picture, question), heatmap)
+
+    def answer(self, image: Image, question: str, /) -> str:
+        """Only the answer about an image.
+
+        Parameters
+        ----------
+        image : PIL image or array
+        question : str
+
+        Returns
+        -------
+        str
+        """
+        check(question)
+        with self._lock:
+            return self._loaded().ask(as_rgb(image), question)
+
+    def _loaded(self) -> DemoModel:
+        if self._demo is None:
+            try:
+                import transformers
+
+                from pmtools.zoo import demo_model
+
+                transformers.utils.logging.disable_progress_bar()
+                self._demo = demo_model()
+            except ModuleNotFoundError as error:
+                raise PageError(
+                    f"Questions need {error.name}, which is not installed here: pip install 'pmtools[hf]'."
+                ) from None
+            except FileNotFoundError as error:
+                raise PageError(in_words(str(error))) from None
+        return self._demo
+
+
+def check(question: object, /) -> None:
+    """Refuse a question that the demo model could not read.
+
+    Parameters
+    ----------
+    question : str
+
+    Raises
+    ------
+    PageError
+        If it is empty, or has words that the model does not know; the message lists those that it does.
+    """
+    from pmtools.zoo import check_question
+
+    if not isinstance(question, str) or not question.strip():
+        raise PageError("Type a question first, such as 'Is there a red circle in this image?'.")
+    if len(question) > 200:
+        raise PageError("The question must have up to 200 characters.")
+    try:
+        check_question(question)
+    except (TypeError, ValueError) as error:
+        raise PageError(in_words(str(error))) from None
+
+
+def settings() -> Settings:
+    """The settings that were chosen for the demo model.
+
+    Returns
+    -------
+    Settings
+    """
+    from pmtools.zoo import DEMO_MODEL
+
+    stored = json.loads((DEMO_MODEL / "settings.json").read_text("utf-8"))
+    return Settings(**{name: stored[name] for name in ("gain", "kernel_size", "marginal", "floor") if name in stored})

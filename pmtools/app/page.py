@@ -1,0 +1,250 @@
+"""The page: where each control is, and which method of `Session` it calls. What is computed is in the other files."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gradio as gr
+
+from pmtools.app import views, words
+from pmtools.app.actions import NO_LIMIT, SIZES, Settings
+from pmtools.app.answers import DemoAnswers
+from pmtools.app.pictures import Limits, PageError
+from pmtools.app.session import Session
+
+_TOOLS = [("Points", "point"), ("Boxes", "box"), ("Brush", "brush"), ("Look", "look")]
+_QUESTION = "Is there a red circle in this image?"
+# of events: nobody's API; progress is seen on the pictures
+_QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+_LATEST: dict[str, Any] = {**_QUIET, "trigger_mode": "always_last"}
+
+
+class _Controls(NamedTuple):
+    """What the user works with."""
+
+    upload: gr.File
+    photograph: gr.Button
+    scene: gr.Button
+    tabs: gr.Tabs
+    marking: gr.Tab
+    asking: gr.Tab
+    tool: gr.Radio
+    brush: gr.Slider
+    undo: gr.Button
+    clear: gr.Button
+    question: gr.Textbox
+    ask: gr.Button
+    sliders: list[Any]
+    downloads: dict[str, gr.Button]
+
+
+class _Shown(NamedTuple):
+    """What every event brings up to date."""
+
+    views: list[gr.HTML]
+    facts: gr.HTML
+    answers: gr.HTML
+    numbers: gr.HTML
+    notice: gr.HTML
+
+    def all(self) -> list[gr.HTML]:
+        return [*self.views, self.facts, self.answers, self.numbers, self.notice]
+
+
+def make_page(limits: Limits, /) -> gr.Blocks:
+    """The whole page.
+
+    Parameters
+    ----------
+    limits : Limits
+
+    Returns
+    -------
+    gradio.Blocks
+    """
+    with gr.Blocks(title="pmtools", analytics_enabled=False, fill_width=True, delete_cache=(600, 3600)) as page:
+        user = gr.State(None)
+        controls, shown = _lay_out()
+        model = DemoAnswers()
+        page.load(lambda: Session(limits, model), None, user, **_QUIET).then(
+            partial(_act, _nothing, new=True), user, shown.all(), **_QUIET
+        )
+        _connect(user, controls, shown)
+    return page
+
+
+# ------------------------------------------------------------------------------------------------------------ layout
+
+
+def _lay_out() -> tuple[_Controls, _Shown]:
+    gr.HTML(words.HEADER, elem_id="header")
+    with gr.Row(elem_id="main"):
+        with gr.Column(elem_id="where"):
+            upload = gr.File(label="Your image", show_label=False, height=110, elem_id="upload")
+            with gr.Row():
+                photograph = gr.Button("Photograph", size="sm", elem_id="photograph", min_width=80)
+                scene = gr.Button("Next scene", size="sm", elem_id="scene", min_width=80)
+            with gr.Tabs(elem_id="tabs") as tabs:
+                with gr.Tab("Mark", id="mark") as marking:
+                    tool = gr.Radio(_TOOLS, value="box", label="On the original, mark", elem_id="tool")
+                    brush = gr.Slider(1, 20, value=5, step=0.5, label="Brush, % of the picture", elem_id="brush")
+                    with gr.Row():
+                        undo = gr.Button("Undo", size="sm", elem_id="undo", min_width=80)
+                        clear = gr.Button("Clear", size="sm", elem_id="clear", min_width=80)
+                with gr.Tab("Ask", id="ask") as asking:
+                    question = gr.Textbox(
+                        _QUESTION, label="Question to the demo model, which knows small shapes", elem_id="question"
+                    )
+                    ask = gr.Button("Ask", variant="primary", elem_id="ask")
+                    answers = gr.HTML(elem_id="answers")
+            notice = gr.HTML(elem_id="notice")
+        with gr.Column(elem_id="pictures"):
+            with gr.Row(elem_id="views"):
+                seen = [views.make_view(name) for name in views.TITLES]
+            with gr.Row(elem_id="told"):
+                numbers = gr.HTML(words.NO_PLACE, elem_id="numbers")
+                facts = gr.HTML(elem_id="facts")
+            with gr.Row():
+                downloads = {
+                    what: gr.Button(f"Download the {title}", size="sm", elem_id=f"download_{what}", min_width=140)
+                    for what, title in (("image", "magnified image"), ("warp", "warp"))
+                }
+        with gr.Column(elem_id="how"):
+            sliders = _lay_out_sliders()
+    controls = _Controls(
+        upload, photograph, scene, tabs, marking, asking, tool, brush, undo, clear, question, ask, sliders, downloads
+    )
+    return controls, _Shown(seen, facts, answers, numbers, notice)
+
+
+def _lay_out_sliders() -> list[Any]:
+    """In the order of the fields of `Settings`."""
+    usual = Settings()
+    return [
+        gr.Slider(0, 100, usual.gain, step=0.5, label="Gain: contrast of the map", elem_id="gain"),
+        gr.Slider(1, 15, usual.kernel_size, step=2, label="Kernel: smoothing, in cells", elem_id="kernel"),
+        gr.Radio(["max", "sum"], value=usual.marginal, label="Marginal: the map along each axis", elem_id="marginal"),
+        gr.Slider(0.01, 1, usual.floor, step=0.01, label="Floor: least scale anywhere", elem_id="floor"),
+        gr.Slider(
+            1, NO_LIMIT, NO_LIMIT, step=0.25, label=f"Most magnification; {NO_LIMIT:g} is no limit", elem_id="limit"
+        ),
+        gr.Dropdown(
+            list(SIZES), value=usual.size, label="Output size, height x width", allow_custom_value=True, elem_id="size"
+        ),
+    ]
+
+
+# ------------------------------------------------------------------------------------------------------------ events
+
+
+def _connect(user: gr.State, controls: _Controls, shown: _Shown) -> None:
+    c, everything = controls, shown.all()
+    asking = {"show_progress": "minimal", "show_progress_on": shown.answers, "api_visibility": "private"}
+
+    c.upload.upload(partial(_act, Session.open, new=True), [user, c.upload], everything, **_QUIET)
+    c.photograph.click(_open_photograph, user, [*everything, c.tabs, *c.sliders], **_QUIET)
+    c.scene.click(_open_scene, user, [*everything, c.tabs, *c.sliders, c.question], **_QUIET)
+
+    original = shown.views[0]
+    for listen in (c.tool.input, c.brush.input, c.marking.select):
+        listen(_tool, [c.tool, c.brush], original, **_LATEST)
+    c.asking.select(lambda: gr.HTML(tool="look"), None, original, **_QUIET)
+    c.marking.select(partial(_act, partial(Session.follow, asking=False)), user, everything, **_QUIET)
+    c.asking.select(partial(_act, partial(Session.follow, asking=True)), user, everything, **_QUIET)
+
+    original.mark(_add_mark, user, everything, **_QUIET)
+    c.undo.click(partial(_act, Session.undo), user, everything, **_QUIET)
+    c.clear.click(partial(_act, Session.clear), user, everything, **_QUIET)
+    for listen in (c.ask.click, c.question.submit):
+        listen(partial(_act, Session.ask), [user, c.question], everything, **asking)
+    for control in c.sliders:
+        control.input(partial(_act, _set), [user, *c.sliders], everything, **_LATEST)
+
+    for name, view in zip(views.TITLES, shown.views, strict=True):
+        view.look(_looker(name), user, [*shown.views, shown.numbers], queue=False, **_LATEST)
+
+    file = gr.DownloadButton(elem_id="file", visible="hidden")
+    for what, button in c.downloads.items():
+        button.click(partial(_save, what), user, [file, shown.notice], **_QUIET).success(
+            None, None, None, js="() => document.querySelector('#file').click()"
+        )
+
+
+def _act(change: Callable[..., object], user: Session | None, *inputs: Any, new: bool = False) -> list[Any]:
+    """Change what one user has, and show what follows; or show why it cannot be."""
+    if user is None:
+        return _nothing_but(words.problem(words.GONE))
+    with user.lock:
+        try:
+            change(user, *inputs)
+        except PageError as error:
+            return _nothing_but(words.problem(str(error)))
+        return [
+            *views.update_views(user, with_original=new),
+            words.facts(user),
+            words.answers(user),
+            words.numbers(user),
+            words.notice(user),
+        ]
+
+
+def _nothing_but(notice: str) -> list[Any]:
+    return [gr.skip()] * (len(views.TITLES) + 3) + [notice]
+
+
+def _nothing(user: Session) -> None:
+    pass
+
+
+def _set(user: Session, *values: Any) -> None:
+    user.set(Settings(*values))
+
+
+def _tool(tool: str, percent: float) -> Any:
+    return gr.HTML(tool=tool, brush=percent / 100)
+
+
+def _add_mark(user: Session | None, event: gr.EventData) -> list[Any]:
+    data = {name: getattr(event, name, None) for name in ("kind", "xy", "radius")}
+    return _act(Session.add, user, data)
+
+
+def _looker(name: str) -> Callable[..., list[Any]]:
+    """What to do when the user points at a view."""
+
+    # gradio hands the event to a plain function with this annotation, to no partial
+    def look(user: Session | None, event: gr.EventData) -> list[Any]:
+        if user is None:
+            return [gr.skip()] * (len(views.TITLES) + 1)
+        with user.lock:
+            try:
+                user.look(getattr(event, "x", None), getattr(event, "y", None), magnified=views.is_magnified(name))
+            except PageError:
+                return [gr.skip()] * (len(views.TITLES) + 1)
+            return [*views.update_places(user), words.numbers(user)]
+
+    return look
+
+
+def _open_photograph(user: Session | None) -> list[Any]:
+    shown = _act(Session.open_photograph, user, new=True)
+    return [*shown, gr.Tabs(selected="mark"), *vars(Settings()).values()]
+
+
+def _open_scene(user: Session | None) -> list[Any]:
+    asked: list[str] = []
+    shown = _act(lambda session: asked.append(session.open_scene()), user, new=True)
+    if user is None or not asked:
+        return [*shown, *[gr.skip()] * (2 + len(vars(Settings())))]
+    return [*shown, gr.Tabs(selected="ask"), *vars(user.choice.settings).values(), asked[0]]
+
+
+def _save(what: str, user: Session | None) -> list[Any]:
+    if user is None:
+        raise gr.Error(words.GONE)
+    with user.lock:
+        return [str(user.save(what, Path(tempfile.mkdtemp()))), words.notice(user)]

@@ -1,0 +1,197 @@
+"""Pictures of the page: read from files within limits, drawn from the package, made small for the browser.
+
+Knows files and images; no marks, no warp, no gradio.
+"""
+
+from __future__ import annotations
+
+import base64
+import io as bytes_io
+import itertools
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pmtools import io, viz
+from pmtools.typing import Image, SizeHW
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PILImage
+
+#: Longer side, in pixels, of what the browser gets to see; coordinates are those of the picture itself.
+VIEW_SIDE = 768
+#: The mission patch on the astronaut's suit: what the page shows when it opens.
+PATCH_XYXY = (128.0, 346.0, 206.0, 428.0)
+
+_SCENE_SEED = 2026
+
+
+class PageError(ValueError):
+    """What the page says when something cannot be done; the page goes on working."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The largest file and image that the page takes.
+
+    Attributes
+    ----------
+    upload_bytes : int
+    pixels : int
+        Width times height, of what is read and of what is made.
+    """
+
+    upload_bytes: int = 50_000_000
+    pixels: int = 50_000_000
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image that was opened.
+
+    Attributes
+    ----------
+    name : str
+        File name without folder and suffix.
+    image : PIL image or array
+        As `pmtools.io.read_image` gives it: upright, with its own bits and channels.
+    note : str
+        What the user should know about it.
+    """
+
+    name: str
+    image: Image
+    note: str
+
+    @property
+    def size_hw(self) -> SizeHW:
+        """Height and width in pixels."""
+        return size_hw(self.image)
+
+
+def size_hw(image: Image, /) -> SizeHW:
+    """Height and width of a PIL image or an array of shape (H, W) or (H, W, C)."""
+    return (image.height, image.width) if hasattr(image, "convert") else (int(image.shape[0]), int(image.shape[1]))
+
+
+def open_picture(path: str | os.PathLike[str], /, *, limits: Limits) -> Picture:
+    """The image in an uploaded file.
+
+    Size and header are checked before anything is decoded.
+
+    Parameters
+    ----------
+    path : path
+    limits : Limits
+
+    Returns
+    -------
+    Picture
+
+    Raises
+    ------
+    PageError
+        If the file is too large, damaged, or no image; the message names it without its folder.
+    """
+    name = Path(path).name
+    try:
+        if os.path.getsize(path) > limits.upload_bytes:
+            raise PageError(
+                f"'{name}' has {os.path.getsize(path) / 1e6:.1f} MB, this page takes up to "
+                f"{limits.upload_bytes / 1e6:g} MB (`pmtools app --max-upload`)."
+            )
+        image = io.read_image(path, max_pixels=limits.pixels)
+    except io.ImageFileError as error:
+        problem = re.sub(r"; if you trust it.*", "; see `pmtools app --max-pixels`", error.problem)
+        raise PageError(f"'{name}' {problem.replace('`max_pixels` = ', '')}.") from None
+    except OSError as error:
+        raise PageError(f"'{name}' could not be read: {error.strerror or error}.") from None
+    height, width = size_hw(image)
+    frames = _frame_count(path)
+    note = f"'{name}': {width} × {height} pixels, {_kind(image)}."
+    return Picture(Path(name).stem, image, note + (f" The first of its {frames} frames is used." if frames > 1 else ""))
+
+
+def photograph() -> Picture:
+    """The photograph that comes with scikit-image: the astronaut Eileen Collins (NASA, public domain)."""
+    from skimage import data
+
+    image = io.from_array(data.astronaut())
+    return Picture("astronaut", image, f"A photograph of {image.width} × {image.height} pixels.")
+
+
+def scene(number: int, /) -> tuple[Picture, str, str]:
+    """A picture of small shapes that the demo model was never trained on, a question about it, and the true answer.
+
+    Parameters
+    ----------
+    number : int
+        Which one, from 0; the same number is the same scene.
+
+    Returns
+    -------
+    picture : Picture
+    question, answer : str
+    """
+    from pmtools.evaluation.scenes import scene_items
+
+    small = (item for item in scene_items(seed=_SCENE_SEED) if item.size != "large")
+    item = next(itertools.islice(small, number, None))
+    note = f"Scene {number + 1} of the demo model's benchmark, with {item.size} objects."
+    return Picture(f"scene_{number + 1}", item.image, note), item.question.text, item.question.answer
+
+
+def as_rgb(image: Image, /) -> PILImage:
+    """Any image as 8-bit RGB, alpha on white, as `pmtools.viz` shows it."""
+    return viz.side_by_side([image], height=size_hw(image)[0], gap=0)
+
+
+def for_view(image: Image, /) -> PILImage:
+    """An image as the browser gets it: RGB, its longer side `VIEW_SIDE`.
+
+    Pixels of small images stay squares, so that nothing is shown that is not there.
+
+    Parameters
+    ----------
+    image : PIL image or array
+
+    Returns
+    -------
+    PIL image, mode RGB
+    """
+    from PIL import Image as PIL
+
+    picture = as_rgb(image)
+    scale = VIEW_SIDE / max(picture.size)
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    return picture.resize(size, PIL.Resampling.NEAREST if scale >= 2 else PIL.Resampling.LANCZOS)
+
+
+def data_url(picture: PILImage, /) -> str:
+    """An image as a URL that holds it, JPEG at full colour resolution."""
+    stream = bytes_io.BytesIO()
+    picture.save(stream, format="JPEG", quality=92, subsampling=0)
+    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
+
+
+def _frame_count(path: str | os.PathLike[str]) -> int:
+    """Frames of an animation or pages of a file; 1 where that cannot be told."""
+    from PIL import Image as PIL
+
+    try:
+        with PIL.open(path) as image:
+            return int(getattr(image, "n_frames", 1))
+    except Exception:  # decoders raise anything; the picture itself has been read
+        return 1
+
+
+def _kind(image: Any) -> str:
+    """Channels and bits in words."""
+    if isinstance(image, np.ndarray):
+        return f"16 bits, {image.shape[2]} channels"
+    words = {"1": "black and white", "L": "grey", "LA": "grey with alpha", "P": "palette", "RGBA": "RGB with alpha"}
+    return words.get(image.mode, "16 bits, grey" if image.mode.startswith("I;16") else image.mode)

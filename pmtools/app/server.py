@@ -1,0 +1,177 @@
+"""The server of the page: one address, no network beyond it.
+
+gradio's own `launch` would look for a public tunnel, ask its makers for the latest version and pick ports by itself; here
+uvicorn serves the page, on the socket that was asked for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import os
+import socket
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pmtools.app.pictures import Limits
+
+#: Where the page is when no port is asked for, unless something else is there.
+USUAL_PORT = 7860
+
+# The browser itself refuses whatever the page might want from elsewhere. gradio's page has scripts and styles inline,
+# and compiles components' scripts ("unsafe-eval").
+_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; worker-src 'self' blob:; "
+    "frame-ancestors 'none'; form-action 'self'; base-uri 'self'"
+)
+_HEADERS = (
+    (b"content-security-policy", _POLICY.encode()),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+)
+
+
+def open_socket(host: str, port: int | None, /) -> socket.socket:
+    """A socket to serve on.
+
+    Parameters
+    ----------
+    host : str
+        Address or name of this machine.
+    port : int, optional
+        None for `USUAL_PORT`, or any free one where that is taken; 0 for any free one.
+
+    Returns
+    -------
+    socket.socket
+        Bound, not yet listening.
+
+    Raises
+    ------
+    OSError
+        If the address is taken, or is none of this machine's.
+    """
+    wanted = [USUAL_PORT, 0] if port is None else [port]
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for number in wanted:
+        bound = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind((host, number))
+            bound.listen()
+        except OSError:
+            bound.close()
+            if number == wanted[-1]:
+                raise
+        else:
+            return bound
+    raise AssertionError("unreachable")
+
+
+def serve(bound: socket.socket, /, *, limits: Limits, started: Callable[[], object] = lambda: None) -> None:
+    """Serve the page until the process is interrupted.
+
+    Parameters
+    ----------
+    bound : socket.socket
+        From `open_socket`.
+    limits : Limits
+    started : callable, optional
+        Called when the page can be opened.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If gradio is not installed.
+    """
+    with tempfile.TemporaryDirectory(prefix="pmtools_app_") as folder:
+        # read while gradio is imported: no reports to its makers; uploads and downloads go when the program ends
+        os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_TEMP_DIR=folder)
+        import uvicorn
+
+        app = make_app(limits, host=bound.getsockname()[0])
+        started()
+        uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[bound])
+
+
+def make_app(limits: Limits, /, *, host: str = "127.0.0.1") -> Any:
+    """The page as an ASGI application.
+
+    Parameters
+    ----------
+    limits : Limits
+    host : str, optional
+        The address it will be served at. On a loopback address, only requests for this machine are answered.
+
+    Returns
+    -------
+    ASGI application
+    """
+    import gradio as gr
+    from fastapi import FastAPI
+
+    from pmtools.app.page import make_page
+
+    app = gr.mount_gradio_app(
+        FastAPI(docs_url=None, redoc_url=None, openapi_url=None),
+        make_page(limits),
+        path="/",
+        server_name=host,
+        footer_links=[],
+        run_history=False,
+        max_file_size=limits.upload_bytes,
+        ssr_mode=False,
+        mcp_server=False,
+        enable_monitoring=False,
+        theme=gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
+        css_paths=[Path(__file__).with_name("page.css")],
+    )
+    return _Guard(app, only_local=is_loopback(host))
+
+
+def is_loopback(host: str, /) -> bool:
+    """Whether only this machine reaches an address.
+
+    Parameters
+    ----------
+    host : str
+        A name or an address.
+
+    Returns
+    -------
+    bool
+    """
+    if host == "localhost":
+        return True
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return False
+
+
+class _Guard:
+    """Adds the policy to every answer, and refuses requests under foreign names (DNS rebinding)."""
+
+    def __init__(self, app: Any, *, only_local: bool) -> None:
+        self.app, self.only_local = app, only_local
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        name = urlsplit("//" + headers.get(b"host", b"").decode("latin-1")).hostname or ""
+        if self.only_local and not is_loopback(name):
+            await send({"type": "http.response.start", "status": 421, "headers": []})
+            await send({"type": "http.response.body", "body": b"This page answers requests for this machine only."})
+            return
+
+        async def with_policy(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), *_HEADERS]
+            await send(message)
+
+        await self.app(scope, receive, with_policy)

@@ -1,0 +1,66 @@
+"""What the page says, as HTML. Everything that came from outside is escaped here."""
+
+from __future__ import annotations
+
+from html import escape
+
+from pmtools.app.session import Session
+
+HEADER = (
+    "<h1>pmtools</h1><p>Magnify what matters in an image, keep the rest in place, and undo it exactly. "
+    "Everything happens on this computer.</p>"
+)
+NO_PLACE = "<p>Point at any of the pictures: a place has its counterpart on the other image.</p>"
+GONE = "This page is older than the program behind it: reload it."
+
+
+def problem(message: str, /) -> str:
+    """What cannot be done, and why."""
+    return f'<p class="problem" role="alert">{escape(message)}</p>'
+
+
+def notice(session: Session, /) -> str:
+    """What the picture is, and what to do next."""
+    choice = session.choice
+    hint = ""
+    if choice.asking and choice.heard is None:
+        hint = "Ask the model about it: the image is magnified where it looks."
+    elif not choice.asking and not choice.marks:
+        hint = "Mark on the original what you want to see larger."
+    return f'<p role="status">{escape(choice.picture.note)} {hint}</p>'
+
+
+def answers(session: Session, /) -> str:
+    """What the model said about both images."""
+    choice = session.choice
+    if not choice.asking or choice.heard is None:
+        return ""
+    rows = [("about the original", choice.heard.answer), ("about the magnified image", session.answer)]
+    if choice.known is not None and choice.known[0] == choice.heard.question:
+        rows.append(("true answer", choice.known[1]))
+    cells = "".join(f"<tr><th>{name}</th><td>{escape(said)}</td></tr>" for name, said in rows)
+    return f'<p>{escape(choice.heard.question)}</p><table class="numbers">{cells}</table>'
+
+
+def numbers(session: Session, /) -> str:
+    """Where the user points, on both images."""
+    place = session.place
+    if place is None:
+        return NO_PLACE
+    (x, y), (u, v), (across, down) = place.source_xy, place.target_xy, place.scale_xy
+    return (
+        f'<p class="numbers">original <b id="source_xy">{x:.2f}, {y:.2f}</b> ↔ magnified '
+        f'<b id="target_xy">{u:.2f}, {v:.2f}</b><br>there, a pixel becomes {across:.2f} × {down:.2f} pixels</p>'
+    )
+
+
+def facts(session: Session, /) -> str:
+    """Sizes, and how far the warp goes."""
+    warp = session.magnified.warp
+    sizes = " → ".join(f"{width} × {height}" for height, width in (warp.source_hw, warp.target_hw))
+    local = warp.local_magnification()
+    rows = [("pixels, width × height", sizes)]
+    for name, scale in (("across", local.x), ("down", local.y)):
+        rows.append((f"magnification {name}", f"{float(scale.min()):.2f} to {float(scale.max()):.2f}"))
+    cells = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in rows)
+    return f'<table class="numbers">{cells}</table>'
