@@ -14,6 +14,7 @@ from pmtools.evaluation import datasets
 from pmtools.evaluation.answers import read_yes_no
 from pmtools.evaluation.matching import Question, match_answers, read_answers
 from pmtools.evaluation.mme import CATEGORIES, COGNITION, HALLUCINATION, PERCEPTION, label_yes_then_no, score_mme
+from pmtools.evaluation.pictures import find_image
 from pmtools.evaluation.records import RecordError
 
 REPLIES = ("yes", "no", "yes", "yes")
@@ -225,7 +226,7 @@ def test_the_release_is_read_in_both_layouts(tmp_path, apart):
         ("Is it blue", "yes"),
     ]
     assert {question.image for question in found} == {"scene/images/0001.png" if apart else "OCR/0001.png"}
-    assert datasets.find_image(tmp_path, found[0].image).is_file()
+    assert find_image(tmp_path, found[0].image).is_file()
 
 
 @pytest.mark.parametrize("apart", [True, False])

@@ -9,6 +9,7 @@ import pytest
 
 from pmtools.evaluation import datasets
 from pmtools.evaluation.matching import Answer, Question, match_answers, normalize_question, read_answers
+from pmtools.evaluation.pictures import find_image
 from pmtools.evaluation.pope import read_pope_reply, score_pope
 from pmtools.evaluation.records import RecordError
 
@@ -280,9 +281,9 @@ def test_pictures_are_found_beside_the_file_and_never_outside(tmp_path):
     (tmp_path / "val2014" / "COCO_val2014_000000000042.jpg").write_bytes(b"")
     (tmp_path.parent / "outside.jpg").write_bytes(b"")
     for name in ("COCO_val2014_000000000042.jpg", "000000000042.jpg", "x/COCO_val2014_000000000042.jpg"):
-        assert datasets.find_image(tmp_path, name).name == "COCO_val2014_000000000042.jpg"
+        assert find_image(tmp_path, name).name == "COCO_val2014_000000000042.jpg"
     with pytest.raises(RecordError, match=r"has no picture 'b.jpg', neither there nor in images or val2014"):
-        datasets.find_image(tmp_path, "b.jpg")
+        find_image(tmp_path, "b.jpg")
     for name in ("../outside.jpg", str(tmp_path.parent / "outside.jpg"), ""):
         with pytest.raises(RecordError, match="must be named by a path inside"):
-            datasets.find_image(tmp_path, name)
+            find_image(tmp_path, name)

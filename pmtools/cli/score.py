@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +13,7 @@ import typer
 
 from pmtools.cli import options as opt
 from pmtools.cli.console import CommandError, progress, stderr, usage_error
+from pmtools.cli.tables import print_json, print_table
 from pmtools.evaluation import datasets
 from pmtools.evaluation.llava_bench import count_tokens, read_reviews, review_answers, score_llava_bench
 from pmtools.evaluation.matching import Matching, Question, match_answers, read_answers
@@ -85,7 +85,7 @@ def mme(
             matching = Matching(tuple(replies))
         score = score_mme(asked, matching.replies)
     if as_json:
-        _print_json(score.to_dict() | _leftovers(matching))
+        print_json(score.to_dict() | _leftovers(matching))
         return
     rows = [
         [name, c.n, f"{c.accuracy:.3f}", f"{c.accuracy_plus:.3f}", f"{c.score:.2f}", *_ends(score.intervals, name, 1)]
@@ -96,7 +96,7 @@ def mme(
         for name in ("perception", "cognition", "hallucination")
         if name in score.intervals
     ]
-    _print_table(["MME", "n", "accuracy", "accuracy+", "score", "95 % from", "to"], rows, totals)
+    print_table(["MME", "n", "accuracy", "accuracy+", "score", "95 % from", "to"], rows, totals)
     members = {"perception": PERCEPTION, "cognition": COGNITION, "hallucination": HALLUCINATION}
     for name, categories in members.items():
         lacking = [category for category in categories if category in score.absent]
@@ -128,13 +128,13 @@ def pope(
         matching = match_answers(asked, read_answers(answers), missing=missing)
         score = score_pope(asked, matching.replies)
     if as_json:
-        _print_json(score.to_dict() | _leftovers(matching))
+        print_json(score.to_dict() | _leftovers(matching))
         return
     rows = [
         [name.replace("_", " "), f"{getattr(score, name):.4f}", *_ends(score.intervals, name, 4)]
         for name in score.intervals
     ]
-    _print_table([f"POPE, n = {score.n}", "value", "95 % from", "to"], rows)
+    print_table([f"POPE, n = {score.n}", "value", "95 % from", "to"], rows)
     _note_leftovers(matching)
 
 
@@ -168,11 +168,11 @@ def llava_bench(
         tokens = dict(zip(("prompt", "completion"), count_tokens(reviews), strict=True))
     cost = sum(price * count / 1e6 for price, count in zip(prices, tokens.values(), strict=True)) if prices else None
     if as_json:
-        _print_json(score.to_dict() | {"tokens": tokens} | ({} if cost is None else {"cost": cost}))
+        print_json(score.to_dict() | {"tokens": tokens} | ({} if cost is None else {"cost": cost}))
         return
     rows = [[name, f"{ratio:.1f}", *_ends(score.intervals, name, 1)] for name, ratio in score.categories.items()]
     overall = ["overall", f"{score.overall:.1f}", *_ends(score.intervals, "overall", 1)]
-    _print_table([f"LLaVA-Bench, n = {score.n}", "score", "95 % from", "to"], rows, [overall])
+    print_table([f"LLaVA-Bench, n = {score.n}", "score", "95 % from", "to"], rows, [overall])
     if skipped:
         _note(f"{skipped} reviews without scores left out")
     if any(tokens.values()):
@@ -232,29 +232,6 @@ def _ends(intervals: Mapping[str, Interval], name: str, digits: int) -> list[str
     return [f"{end:.{digits}f}" for end in intervals[name]]
 
 
-def _print_json(numbers: Mapping[str, Any]) -> None:
-    typer.echo(json.dumps(numbers, indent=2, allow_nan=False))
-
-
 def _note(text: str) -> None:
     """A remark about the table, where it does not mix with it."""
     stderr().print(text)
-
-
-def _print_table(
-    head: Sequence[str], rows: Sequence[Sequence[object]], totals: Sequence[Sequence[object]] = ()
-) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for index, name in enumerate(head):
-        table.add_column(name, justify="right" if index else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*map(str, row))
-    if totals:
-        table.add_section()
-    for row in totals:
-        table.add_row(*map(str, row))
-    Console(highlight=False, markup=False, emoji=False).print(table)

@@ -29,7 +29,7 @@ def print_table(
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 0, 0, 0) if narrow else (0, 1))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 0 if narrow else 1))
     for index, name in enumerate(head):
         table.add_column(name, justify="right" if index else "left", no_wrap=True)
     for row in rows:

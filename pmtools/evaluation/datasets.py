@@ -1,4 +1,4 @@
-"""Readers of the published benchmarks, from a local folder: MME, POPE, LLaVA-Bench, and the images beside them.
+"""Readers of the published benchmarks, from a local folder: MME, POPE, LLaVA-Bench; `pictures` finds what they ask about.
 
 Nothing is downloaded. Questions come back in the order of the files, with labels where the files have them.
 """
@@ -9,27 +9,27 @@ import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from pmtools import io
 from pmtools.evaluation.matching import Question, image_stem, normalize_question
-from pmtools.evaluation.mme import CATEGORIES
+from pmtools.evaluation.mme import CATEGORIES, label_yes_then_no
+from pmtools.evaluation.pictures import COCO, MME_RELEASE
 from pmtools.evaluation.records import PathLike, Record, RecordError, read_label, read_lines, read_records
 
 __all__ = [
     "OpenQuestion",
-    "find_image",
+    "first_questions",
     "label_mme_from_folder",
     "read_llava_bench",
+    "read_mme",
     "read_mme_questions",
     "read_mme_release",
     "read_mme_results",
     "read_pope",
+    "read_pope_folder",
 ]
-
-_IMAGE_FOLDERS = ("", "images", "val2014")
-_COCO = "COCO_val2014_"  # LLaVA-Bench (COCO) names pictures without it
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,104 @@ class OpenQuestion:
     reference: str
     role: str | None = None
     prompt: str | None = None
+
+
+def read_mme(folder: PathLike, /, *, questions: PathLike | None = None) -> list[Question]:
+    """MME's questions with labels, from what a folder holds.
+
+    The release (a folder a category, here or in `MME_Benchmark_release_version`); or a file of questions, labelled by
+    itself, by the release beside it, or by MME's rule of yes and no.
+
+    Parameters
+    ----------
+    folder : path
+    questions : path, optional
+        The file of questions. Default: the release, or else the one `*.jsonl` of the folder.
+
+    Returns
+    -------
+    list of Question
+
+    Raises
+    ------
+    RecordError
+        If there is neither, or it is malformed.
+    """
+    roots = [root for root in (Path(folder), Path(folder, MME_RELEASE)) if _has_categories(root)]
+    if questions is None and roots:
+        return read_mme_release(roots[0])
+    if questions is None:
+        files = sorted(Path(folder).glob("*.jsonl"))
+        if len(files) != 1:
+            raise RecordError(
+                f"{folder}: must hold MME's release or one *.jsonl of questions, got {_names(files)}; name the file of questions"
+            )
+        questions = files[0]
+    asked = read_mme_questions(questions)
+    if asked[0].label is not None:
+        return asked
+    return label_mme_from_folder(asked, roots[0]) if roots else label_yes_then_no(asked)
+
+
+def _has_categories(root: Path) -> bool:
+    """Whether text files with questions lie in folders of MME's categories."""
+    return any(any((root / name).glob("**/*.txt")) for name in CATEGORIES)
+
+
+def _names(files: Sequence[Path]) -> str:
+    return ", ".join(repr(path.name) for path in files) or "none"
+
+
+def read_pope_folder(folder: PathLike, /, *, questions: PathLike | None = None) -> dict[str, list[Question]]:
+    """POPE's files of questions in a folder, by their names without suffix: random, popular and adversarial, or one.
+
+    Parameters
+    ----------
+    folder : path
+        With `*pope*.json` or `.jsonl`, or such files in its folders, or one file of any other name.
+    questions : path, optional
+        Read this file only.
+
+    Returns
+    -------
+    dict of str to list of Question
+
+    Raises
+    ------
+    RecordError
+        If there is no such file, or it is malformed.
+    """
+    root = Path(folder)
+    files = [Path(questions)] if questions is not None else []
+    for pattern in ("*pope*.json*", "*/*pope*.json*", "*.json*"):
+        files = files or sorted(path for path in root.glob(pattern) if path.suffix in {".json", ".jsonl"})
+    if not files or (len(files) > 1 and not any("pope" in path.name for path in files)):
+        raise RecordError(f"{folder}: must hold *pope*.json, got {_names(files)}; name the file of questions")
+    return {path.stem: read_pope(path) for path in files}
+
+
+def first_questions(questions: Sequence[Question], limit: int, /, *, whole_pictures: bool = False) -> list[Question]:
+    """The first questions of a benchmark.
+
+    Parameters
+    ----------
+    questions : sequence of Question
+    limit : int
+    whole_pictures : bool, optional
+        Go on until no picture has questions on both sides of the end.
+
+    Returns
+    -------
+    list of Question
+    """
+    if not whole_pictures or limit >= len(questions):
+        return list(questions[:limit])
+    last = {(question.category, question.image): index for index, question in enumerate(questions)}
+    end, index = limit, 0
+    while index < end:
+        end = max(end, last[questions[index].category, questions[index].image] + 1)
+        index += 1
+    return list(questions[:end])
 
 
 def read_mme_questions(path: PathLike, /) -> list[Question]:
@@ -273,7 +371,7 @@ def read_llava_bench(folder: PathLike, /) -> list[OpenQuestion]:
         kind = "in the wild" if wild else "COCO; questions.jsonl, in the wild, is not there either"
         raise RecordError(f"{folder}: has no {' and no '.join(absent)} of LLaVA-Bench ({kind})")
     asked, told, answered = (read_records(root / name) for name in names)
-    contexts = {image_stem(record.text("image")).removeprefix(_COCO): _context(record) for record in told}
+    contexts = {image_stem(record.text("image")).removeprefix(COCO): _context(record) for record in told}
     references = {record.identifier("question_id"): record.text("text") for record in answered}
     rules = _read_rules(root / "rule.json")
     found = []
@@ -283,7 +381,7 @@ def read_llava_bench(folder: PathLike, /) -> list[OpenQuestion]:
         if question.question_id is None or question.question_id in asked_ids:
             raise record.error("`question_id` must be there and differ from that of every other question")
         asked_ids.add(question.question_id)
-        stem = image_stem(question.image).removeprefix(_COCO)
+        stem = image_stem(question.image).removeprefix(COCO)
         if stem not in contexts or question.question_id not in references:
             lack = names[1] if stem not in contexts else names[2]
             raise record.error(f"{lack} has nothing for the question {question.question_id} about {question.image}")
@@ -316,35 +414,3 @@ def _read_rules(path: Path) -> dict[str, dict[str, str]]:
         return {name: {"role": str(rule["role"]), "prompt": str(rule["prompt"])} for name, rule in rules.items()}
     except (ValueError, AttributeError, KeyError, TypeError):
         raise RecordError(f"{path}: must hold, for each category, an object with `role` and `prompt`") from None
-
-
-def find_image(folder: PathLike, image: str, /) -> Path:
-    """The file of a picture that a question names, in a benchmark's folder or beside its files.
-
-    Looked for under its name in `folder` and in `images` and `val2014` inside it, with and without the folders in its
-    name, and with COCO's prefix.
-
-    Parameters
-    ----------
-    folder : path
-    image : str
-
-    Returns
-    -------
-    Path
-
-    Raises
-    ------
-    RecordError
-        If it is not there, or its name leads out of the folder.
-    """
-    name = PurePosixPath(image.replace("\\", "/"))
-    if name.is_absolute() or ".." in name.parts or not name.name:
-        raise RecordError(f"the picture {image!a} must be named by a path inside {folder}")
-    names = dict.fromkeys([name.as_posix(), name.name, _COCO + name.name])
-    for inside in _IMAGE_FOLDERS:
-        for candidate in names:
-            path = Path(folder, inside, candidate)
-            if path.is_file():
-                return path
-    raise RecordError(f"{folder}: has no picture {image!a}, neither there nor in {' or '.join(_IMAGE_FOLDERS[1:])}")

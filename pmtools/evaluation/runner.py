@@ -5,19 +5,22 @@ Knows benchmarks and reports; of models it knows a function that answers.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pmtools.evaluation.answers import read_word, read_yes_no
+from pmtools.evaluation.matching import Question, answer_record
+from pmtools.evaluation.pictures import PictureQuestion
 from pmtools.evaluation.report import plot_accuracy, summarize, table
 from pmtools.evaluation.resumable import Answerer, answer_items, write_whole
 from pmtools.evaluation.scene_drawing import COLORS, SHAPES
 from pmtools.evaluation.scenes import NUMBERS, SceneItem, scene_items
 
-__all__ = ["evaluate_scenes", "grade", "run_scenes"]
+__all__ = ["answer_questions", "evaluate_scenes", "grade", "questions_digest", "run_scenes"]
 
 _OPTIONS = {"open_color": COLORS, "open_shape": SHAPES, "open_count": NUMBERS}
 
@@ -130,3 +133,73 @@ def evaluate_scenes(
         for columns in ("by_size", "by_category"):
             plot_accuracy(summary, folder / f"{columns}.png", columns=columns)
     return summary
+
+
+# ------------------------------------------------------------------------------------------------- yes/no benchmarks
+
+
+def answer_questions(
+    items: Sequence[PictureQuestion],
+    answer: Answerer,
+    /,
+    *,
+    methods: Sequence[str],
+    out: str | Path,
+    setup: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> dict[str, list[str]]:
+    """Answer MME, POPE or questions like theirs, resumably, into files that their scorers take as they are.
+
+    Parameters
+    ----------
+    items : sequence of PictureQuestion
+    answer : Answerer
+        `GeneratedAnswers`; its `setup`, if it has one, is kept with the answers.
+    methods : sequence of str
+    out : str or Path
+        Folder for `answers/<method>.jsonl`, `questions.jsonl` (those of this run, with labels) and `setup.json`.
+    setup : mapping, optional
+        What else the answers depend on: the benchmark, a digest of its questions.
+    **options
+        `batch_size` and `progress` of `pmtools.evaluation.resumable.answer_items`.
+
+    Returns
+    -------
+    dict of str to list of str
+        The replies of each method, in the order of the items.
+    """
+    found = answer_items(
+        items,
+        answer,
+        methods=methods,
+        out=out,
+        record=lambda item, reply: answer_record(item.question, reply),
+        setup={**(setup or {}), **getattr(answer, "setup", {})},
+        **options,
+    )
+    rows = [json.dumps(_question_record(item.question)) + "\n" for item in items]
+    write_whole(Path(out) / "questions.jsonl", "".join(rows))
+    return {method: [each["text"] for each in answers] for method, answers in found.items()}
+
+
+def questions_digest(questions: Sequence[Question], /) -> str:
+    """A short digest of questions and labels, that tells files under one name apart.
+
+    Parameters
+    ----------
+    questions : sequence of Question
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits.
+    """
+    text = json.dumps([_question_record(question) for question in questions])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _question_record(question: Question) -> dict[str, Any]:
+    """The JSON line that `read_mme_questions` and `read_pope` read back."""
+    names = ("question_id", "image", "text", "category", "label")
+    values = {name: getattr(question, name) for name in names}
+    return {name: value for name, value in values.items() if value is not None}

@@ -1,0 +1,86 @@
+"""What the commands of `pmtools eval` share: options, names of methods, what they do about folders and errors."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pmtools import io
+from pmtools.cli import options as opt
+from pmtools.cli.console import CommandError, in_options, progress, quoted, usage_error
+from pmtools.cli.models import LoadedModel
+
+MethodsOption = Annotated[str | None, opt.value("NAMES", "Methods, with commas between, or `all`.", show_default=False)]
+OutOption = Annotated[Path, opt.value("DIR", "Folder of answers, tables and plots; a run goes on from what is there.")]
+ModelOption = Annotated[
+    str | None, opt.value("PATH", "Folder or hub name of the model. Default: the embedded one.", show_default=False)
+]
+DeviceOption = Annotated[
+    str | None, opt.value("DEVICE", "cpu, cuda, ... Default: a GPU where there is one.", show_default=False)
+]
+BatchOption = Annotated[
+    int | None, opt.value("N", "Questions at a time. Default: 8, the embedded model 48.", min=1, show_default=False)
+]
+SeedOption = Annotated[int, opt.value("S", "Of the benchmark, random controls and noise.", min=0)]
+TokensOption = Annotated[int, opt.value("N", "Longest answer, in tokens.", min=1)]
+JsonOption = Annotated[bool, opt.flag("Print one JSON object instead of tables.", "--json")]
+
+
+def read_methods(text: str | None, *, default: Iterable[str], known: Mapping[str, Any]) -> list[str]:
+    """The names in `--methods`, each once, all of them known."""
+    names = [name.strip() for name in text.split(",")] if text is not None else list(default)
+    if names == ["all"]:
+        return list(known)
+    for name in names:
+        if name not in known:
+            raise usage_error(f"{name!r} is no method; they are {', '.join(known)}, or all", "--methods")
+        if names.count(name) > 1:
+            raise usage_error(f"{name!r} is there twice", "--methods")
+    return names
+
+
+def usual_batch(loaded: LoadedModel) -> int:
+    """Questions at a time, where nothing is said."""
+    return 8 if loaded.demo is None else 48
+
+
+def check_folder(out: Path) -> None:
+    """Make the folder, before a model is loaded for nothing."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / ".writable").touch()
+        (out / ".writable").unlink()
+    except OSError as error:
+        raise usage_error(f"cannot write into the folder {quoted(out)}: {error.strerror or error}", "--out") from None
+
+
+@contextlib.contextmanager
+def bar(total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar of answers."""
+    with progress(total, "answering") as (_, step):
+        yield step
+
+
+@contextlib.contextmanager
+def reported() -> Iterator[None]:
+    """What goes wrong on the way, in one line; what is answered is on disk."""
+    from pmtools.evaluation.records import RecordError
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise CommandError("interrupted; the same command goes on from here", exit_code=130) from None
+    except (RecordError, io.ImageFileError) as error:
+        raise CommandError(str(error), exit_code=1) from None
+    except (TypeError, ValueError) as error:
+        raise CommandError(in_options(str(error))) from None
+    except OSError as error:
+        raise CommandError(f"{error.filename or 'a file'}: {error.strerror or error}", exit_code=1) from None
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":
+            raise
+        raise CommandError(
+            "not enough memory; a smaller --batch-size may do, and goes on from here", exit_code=1
+        ) from None
