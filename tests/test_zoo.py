@@ -13,11 +13,13 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from pmtools import zoo  # noqa: E402
+from pmtools.evaluation.generation import GeneratedAnswers  # noqa: E402
 from pmtools.evaluation.runner import evaluate_scenes, grade  # noqa: E402
 from pmtools.evaluation.scene_methods import (  # noqa: E402
     METHODS,
     SceneMethods,
     Settings,
+    _Batch,
     compare_settings,
 )
 from pmtools.evaluation.scenes import scene_items  # noqa: E402
@@ -364,6 +366,49 @@ def test_settings_are_compared_on_the_same_questions(random_demo):
         assert share == np.mean([grade(item, reply) for item, reply in zip(items, replies, strict=True)])
     with pytest.raises(ValueError, match="`items`"):
         compare_settings(random_demo.model, random_demo.processor, candidates, items=[])
+
+
+def test_an_alternative_may_have_a_map_of_its_own(random_demo):
+    """Its own gain and smoothing change what it sees and nothing else; `generate`'s way takes them too."""
+    items = list(scene_items(seed=13, limit=12))
+    steep = Settings(start_layer=2, max_iterations=0, gain=100.0, kernel_size=1)
+    flat = dataclasses.replace(steep, gain=1.0, kernel_size=3)
+    edits = {"blur": {"gain": 1.0, "kernel_size": 3}}
+    model = (random_demo.model, random_demo.processor)
+
+    def seen(**options):
+        methods, batches = SceneMethods(*model, **options), []
+        see = _Batch._see
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_Batch, "_see", lambda self, images, **k: batches.append(images) or see(self, images, **k))
+            methods(items, ["blur", "mask", "pm"])
+        return [np.stack([np.asarray(image) for image in batch]) for batch in batches]
+
+    own, of_pm, other = seen(settings=steep, edits=edits), seen(settings=steep), seen(settings=flat)
+    np.testing.assert_array_equal(own[0], other[0])
+    assert (own[0] != of_pm[0]).any()
+    np.testing.assert_array_equal(own[1], of_pm[1])
+    np.testing.assert_array_equal(own[2], of_pm[2])
+
+    answers = GeneratedAnswers(*model, text=str, settings=dataclasses.asdict(steep), edits=edits)
+    source = answers.attention()
+    assert (answers.edited("blur", source).gain, answers.edited("mask", source).gain) == (1.0, 100.0)
+    with pytest.raises(ValueError, match="edits"):
+        SceneMethods(*model, edits={"magic": {}})
+
+
+def test_the_selection_tries_every_method_and_keeps_the_best(random_demo, tmp_path):
+    from pmtools.zoo.selection import choose_settings
+
+    folder = packaging.save_demo_model(random_demo.model, tmp_path / "model", settings={})
+    found = choose_settings(folder, questions=4)
+    assert set(found.edits) == {"blur", "mask", "bbox", "crop"}
+    for method, own in found.edits.items():
+        tried = [score for score in found.scores if score["method"] == method]
+        best = max(tried, key=lambda score: score["accuracy"])
+        assert own == {name: best[name] for name in ("gain", "kernel_size")}
+    last = [score for score in found.scores if score["method"] == "pm" and score["round"] == 2]
+    assert dataclasses.asdict(found.settings).items() <= max(last, key=lambda score: score["accuracy"]).items()
 
 
 def test_the_batched_pm_is_the_adapters_pm(random_demo):

@@ -86,11 +86,18 @@ def _scene_answers(loaded: LoadedModel, seed: int, max_new_tokens: int) -> Any:
 
     torch.set_num_threads(1)  # more of them get into each other's way in a model this small
     batched = scene_methods.SceneMethods(
-        loaded.model, loaded.processor, settings=scene_methods.Settings(**loaded.settings), seed=seed, name=loaded.name
+        loaded.model,
+        loaded.processor,
+        **(options | {"settings": scene_methods.Settings(**loaded.settings), "edits": loaded.demo.edits}),
     )
     # its answers are single tokens, and it knows no word of an instruction
     generated = generation.GeneratedAnswers(
-        loaded.model, loaded.processor, text=lambda item: item.question.text, max_new_tokens=1, **options
+        loaded.model,
+        loaded.processor,
+        text=lambda item: item.question.text,
+        max_new_tokens=1,
+        edits=loaded.demo.edits,
+        **options,
     )
     return generation.Routes((scene_methods.METHODS, batched), (generation.METHODS, generated))
 

@@ -18,6 +18,7 @@ from pmtools.adapters.heatmaps import AttentionHeatmap, HeatmapSource
 from pmtools.adapters.interception import text_decoder
 from pmtools.adapters.layouts import image_token_layout
 from pmtools.adapters.prompts import Prompts
+from pmtools.alternatives import ALTERNATIVES
 from pmtools.decoding.pm import heat_layers
 from pmtools.evaluation.resumable import Answerer
 
@@ -41,6 +42,8 @@ class GeneratedAnswers:
         Arguments of `PerceptionMagnifier`; its map and warp also serve the ablations, alternatives and controls. Images
         are magnified once, from the first token's attention (`refresh="first"`), as the official scripts for yes/no
         benchmarks do, unless it says otherwise.
+    edits : mapping of str to dict, optional
+        `gain` and `kernel_size` of the map that an alternative edits by, where they are not those of `settings`.
     seed : int, optional
         Of the random controls, where each item has its own stream, and of VCD's noise.
     max_new_tokens : int, optional
@@ -61,6 +64,7 @@ class GeneratedAnswers:
         *,
         text: Callable[[Any], str],
         settings: Mapping[str, Any] | None = None,
+        edits: Mapping[str, Mapping[str, Any]] | None = None,
         seed: int = 0,
         max_new_tokens: int = 16,
         name: str = "",
@@ -68,6 +72,7 @@ class GeneratedAnswers:
         self.model, self.processor, self.text, self.seed = model, processor, text, seed
         self.max_new_tokens = _checks.whole_number(max_new_tokens, "max_new_tokens")
         self.settings = {"refresh": "first", **(settings or {})}
+        self.edits = {_checks.choice(name, "edits", ALTERNATIVES): dict(own) for name, own in (edits or {}).items()}
         tokenizer = processor.tokenizer
         tokenizer.padding_side = "left"
         if tokenizer.pad_token is None:
@@ -78,6 +83,7 @@ class GeneratedAnswers:
             "weights": weights_digest(model),
             "dtype": str(model.dtype).removeprefix("torch."),
             "settings": self.settings,
+            "edits": self.edits,
             "seed": seed,
             "max_new_tokens": max_new_tokens,
         }
@@ -154,6 +160,7 @@ class GeneratedAnswers:
         """
         names = ("gain", "kernel_size", *(("marginal", "floor", "antialias") if edit == "magnify" else ()))
         options = {name: self.settings[name] for name in names if name in self.settings}
+        options |= self.edits.get(edit, {})
         return decoding.ImagePrompting(self.processor, edit=edit, heatmap=source, **options)
 
 

@@ -8,7 +8,7 @@ batch share the plain pass and the heatmap. For other models use `PerceptionMagn
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -75,6 +75,8 @@ class SceneMethods:
     processor : transformers.ProcessorMixin
         Of that model; its tokenizer pads on the left.
     settings : Settings, optional
+    edits : mapping of str to dict, optional
+        `gain` and `kernel_size` of the map that an alternative edits by, where they are not those of `settings`.
     prompt : callable, optional
         Makes the text for a question and a number of images. Default: placeholders, then the question.
     seed : int, optional
@@ -95,6 +97,7 @@ class SceneMethods:
         /,
         *,
         settings: Settings | None = None,
+        edits: Mapping[str, Mapping[str, Any]] | None = None,
         prompt: Callable[[str, int], str] | None = None,
         seed: int = 0,
         name: str = "demo model",
@@ -103,6 +106,7 @@ class SceneMethods:
             raise ValueError('`processor` must pad on the left; set `processor.tokenizer.padding_side = "left"`')
         self.model, self.processor = model, processor
         self.settings = settings or Settings()
+        self.edits = {_checks.choice(name, "edits", ALTERNATIVES): dict(own) for name, own in (edits or {}).items()}
         self.prompt = prompt or (lambda question, images: "<image>" * images + question)
         self.seed = seed
         self.setup = {
@@ -110,6 +114,7 @@ class SceneMethods:
             "weights": weights_digest(model),
             "controls": seed,
             "settings": asdict(self.settings),
+            "edits": self.edits,
         }
         layers = model.config.get_text_config().num_hidden_layers
         _checks.whole_number(self.settings.start_layer, "start_layer", minimum=1, maximum=layers)
@@ -249,7 +254,8 @@ class _Batch:
             all_layers = method in {"pm", "pm-no-refinement"}
             return self._magnified(self.heatmap(refined=refined, all_layers=all_layers))
         if method in ALTERNATIVES:
-            maps = perception_map(self.heatmap(), gain=self.settings.gain, kernel_size=self.settings.kernel_size)
+            own = {"gain": self.settings.gain, "kernel_size": self.settings.kernel_size}
+            maps = perception_map(self.heatmap(), **{**own, **self.methods.edits.get(method, {})})
             edit: Any = ALTERNATIVES[method]
             return self._see([_squared(edit(image, m).image) for image, m in zip(self.images, maps, strict=True)])
         if method.startswith("window"):
@@ -301,10 +307,11 @@ def compare_settings(
     /,
     *,
     items: Iterable[SceneItem],
+    method: str = "pm",
     prompt: Callable[[str, int], str] | None = None,
     batch_size: int = 48,
 ) -> list[tuple[Settings, float]]:
-    """PM's accuracy under several settings, best first; heatmaps that settings share are computed once.
+    """A method's accuracy under several settings, best first; heatmaps that settings share are computed once.
 
     Choose on the `"tune"` split of `scene_items`, report on `"test"`.
 
@@ -314,6 +321,8 @@ def compare_settings(
         As for `SceneMethods`.
     candidates : sequence of Settings
     items : iterable of SceneItem
+    method : str, optional
+        A key of `METHODS`.
     batch_size : int, optional
 
     Returns
@@ -330,7 +339,7 @@ def compare_settings(
         batch = _Batch(methods, chunk)
         batch.answer("greedy")  # the plain pass, before the batch is copied
         for k, settings in enumerate(candidates):
-            replies = batch.with_settings(settings).answer("pm")
+            replies = batch.with_settings(settings).answer(method)
             right[k] += sum(grade(item, reply) for item, reply in zip(chunk, replies, strict=True))
     if not total:
         raise ValueError("`items` must hold at least one question")

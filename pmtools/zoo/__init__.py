@@ -36,11 +36,14 @@ class DemoModel:
     processor : transformers.LlavaProcessor
     settings : dict
         Arguments of `PerceptionMagnifier` chosen for this model on its tuning split.
+    edits : dict of str to dict
+        `gain` and `kernel_size` chosen for each alternative (blur, mask, bbox, crop), likewise.
     """
 
     model: Any
     processor: Any
     settings: dict[str, Any]
+    edits: dict[str, dict[str, Any]]
 
     def prompt(self, question: str, /, *, images: int = 1) -> str:
         """The text that the processor takes for a question.
@@ -133,8 +136,8 @@ def demo_model(folder: str | Path | None = None, /, *, dtype: Any = None) -> Dem
             f"no model in {path}; train one with `python -m pmtools.zoo.training --out DIR` and pass DIR/model"
         )
     model = LlavaForConditionalGeneration.from_pretrained(path, dtype=dtype or torch.float32).eval()
-    settings_file = path / "settings.json"
-    settings = json.loads(settings_file.read_text()) if settings_file.is_file() else {}
+    chosen = (path / name for name in ("settings.json", "edits.json"))
+    settings, edits = (json.loads(file.read_text()) if file.is_file() else {} for file in chosen)
     processor = AutoProcessor.from_pretrained(path)
     processor.general_question = GENERAL_QUESTION
-    return DemoModel(model, processor, settings)
+    return DemoModel(model, processor, settings, edits)

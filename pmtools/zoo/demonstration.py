@@ -103,7 +103,7 @@ class Demonstration:
 
 def scene_methods(demo: DemoModel, /) -> SceneMethods:
     """The demo model's methods with its own settings."""
-    return SceneMethods(demo.model, demo.processor, settings=Settings(**demo.settings))
+    return SceneMethods(demo.model, demo.processor, settings=Settings(**demo.settings), edits=demo.edits)
 
 
 def demonstrate(

@@ -1,7 +1,8 @@
-"""Choose PM's settings for the demo model on the tuning split: `python -m pmtools.zoo.selection FOLDER`.
+"""Choose the demo model's hyper-parameters on the tuning split: `python -m pmtools.zoo.selection FOLDER`.
 
-Two rounds: how a map becomes a warp, then which map. The choice goes to `settings.json` in the model's folder, all
-scores to `selection.json`; report on the test split.
+PM in two rounds: how a map becomes a warp, then which map. Then each alternative has its own gain and smoothing chosen on
+PM's heatmap, since a map that is best for a warp need not be best for a blur. The choice goes to `settings.json` and
+`edits.json` in the model's folder, all scores to `selection.json`; report on the test split.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,35 @@ from pmtools.evaluation.scene_methods import Settings, compare_settings
 from pmtools.evaluation.scenes import scene_items
 from pmtools.zoo import demo_model
 
-__all__ = ["choose_settings"]
+__all__ = ["Selection", "choose_settings"]
 
 SEED, QUESTIONS = 101, 528
+KERNELS, GAINS, FLOORS = (1, 3), (10.0, 30.0, 100.0), (0.05, 0.2)
+START_LAYERS, ITERATIONS = (3, 4), (0, 1, 2, 3)
+EDIT_GAINS = (3.0, 10.0, 30.0, 100.0)
 
 
-def choose_settings(
-    folder: str | Path, /, *, questions: int = QUESTIONS, seed: int = SEED
-) -> tuple[Settings, list[dict[str, Any]]]:
-    """The best settings of two small grids on the tuning split, and every score.
+@dataclass(frozen=True)
+class Selection:
+    """What was chosen.
+
+    Attributes
+    ----------
+    settings : Settings
+        PM's.
+    edits : dict of str to dict
+        `gain` and `kernel_size` of each alternative.
+    scores : list of dict
+        Everything that was tried: `method`, `round`, settings, `accuracy`.
+    """
+
+    settings: Settings
+    edits: dict[str, dict[str, Any]]
+    scores: list[dict[str, Any]]
+
+
+def choose_settings(folder: str | Path, /, *, questions: int = QUESTIONS, seed: int = SEED) -> Selection:
+    """The best of small grids on the tuning split, and every score.
 
     Parameters
     ----------
@@ -36,29 +57,27 @@ def choose_settings(
 
     Returns
     -------
-    (Settings, list of dict)
-        The scores hold the settings and `accuracy`, in both rounds.
+    Selection
     """
     demo = demo_model(folder)
     items = list(scene_items(seed=seed, limit=questions, split="tune"))
-    start = Settings(max_iterations=0)
-    warps = [
-        replace(start, kernel_size=kernel, gain=gain, floor=floor)
-        for kernel, gain, floor in itertools.product((1, 3), (10.0, 30.0, 100.0), (0.05, 0.2))
-    ]
-    first = compare_settings(demo.model, demo.processor, warps, items=items)
-    best = first[0][0]
-    maps = [
-        replace(best, start_layer=layer, max_iterations=iterations)
-        for layer, iterations in itertools.product((3, 4), (0, 1, 2, 3))
-    ]
-    second = compare_settings(demo.model, demo.processor, maps, items=items)
-    scores = [
-        {"round": k, **asdict(settings), "accuracy": accuracy}
-        for k, found in enumerate((first, second), start=1)
-        for settings, accuracy in found
-    ]
-    return second[0][0], scores
+    scores: list[dict[str, Any]] = []
+
+    def best(candidates: list[Settings], method: str = "pm", number: int = 1) -> Settings:
+        found = compare_settings(demo.model, demo.processor, candidates, items=items, method=method)
+        scores.extend({"method": method, "round": number, **asdict(s), "accuracy": right} for s, right in found)
+        return found[0][0]
+
+    plain = Settings(max_iterations=0)
+    warps = itertools.product(KERNELS, GAINS, FLOORS)
+    chosen = best([replace(plain, kernel_size=k, gain=g, floor=f) for k, g, f in warps])
+    maps = itertools.product(START_LAYERS, ITERATIONS)
+    chosen = best([replace(chosen, start_layer=layer, max_iterations=n) for layer, n in maps], number=2)
+    edits = {}
+    for method in ("blur", "mask", "bbox", "crop"):
+        own = best([replace(chosen, kernel_size=k, gain=g) for k, g in itertools.product(KERNELS, EDIT_GAINS)], method)
+        edits[method] = {"gain": own.gain, "kernel_size": own.kernel_size}
+    return Selection(chosen, edits, scores)
 
 
 def main() -> None:
@@ -67,10 +86,10 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--questions", type=int, default=QUESTIONS)
     options = parser.parse_args()
-    settings, scores = choose_settings(options.folder, questions=options.questions)
-    (options.folder / "settings.json").write_text(json.dumps(asdict(settings), indent=2) + "\n")
-    report = {"seed": SEED, "questions": options.questions, "split": "tune", "scores": scores}
-    (options.folder / "selection.json").write_text(json.dumps(report, indent=2) + "\n")
+    found = choose_settings(options.folder, questions=options.questions)
+    report = {"seed": SEED, "questions": options.questions, "split": "tune", "scores": found.scores}
+    for name, content in (("settings", asdict(found.settings)), ("edits", found.edits), ("selection", report)):
+        (options.folder / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
 
 
 if __name__ == "__main__":
