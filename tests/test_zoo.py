@@ -445,3 +445,21 @@ def test_the_card_takes_its_numbers_from_the_evaluation(random_demo, tmp_path):
     assert "A Llava of 1.9 million parameters" in card
     assert f"| pm | 11 | {summary['methods']['pm']['accuracy']:.3f} |" in card
     assert "`train it`" in card
+
+
+def test_the_cards_pairs_count_the_questions_they_name(tmp_path):
+    from pmtools.zoo.card import pairs_table
+
+    def record(index, category, size, right):
+        return json.dumps({"index": index, "category": category, "size": size, "right": right}) + "\n"
+
+    asked = [("position", "small"), ("position", "small"), ("position", "large"), ("count", "small")]
+    (tmp_path / "answers").mkdir()
+    for method, right in (("greedy", (False, True, False, True)), ("pm", (True, True, True, False))):
+        lines = (record(k, *what, hit) for k, (what, hit) in enumerate(zip(asked, right, strict=True)))
+        (tmp_path / "answers" / f"{method}.jsonl").write_text("".join(lines))
+    assert pairs_table(tmp_path).splitlines()[2:] == [
+        "| pm, greedy | position | small | 2 | 1.000 | 0.500 | +0.500 | 1 : 0 | 1.0 |",
+        "| pm, greedy | existence, color, open_color, open_shape, position | large | 1 | 1.000 | 0.000 | +1.000 | 1 : 0 | 1.0 |",
+        "| pm, greedy | count, open_count | all | 1 | 0.000 | 1.000 | -1.000 | 0 : 1 | -1.0 |",
+    ]

@@ -10,9 +10,24 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pmtools.evaluation.report import table
+from pmtools.evaluation.report import compare, table
+from pmtools.evaluation.resumable import found_answers
 
-__all__ = ["model_card"]
+__all__ = ["model_card", "pairs_table"]
+
+_DETAILS, _COUNTS = ("existence", "color", "open_color", "open_shape"), ("count", "open_count")
+_PAIRS: list[tuple[str, str, tuple[str, ...], tuple[str, ...]]] = [
+    ("pm", "greedy", _DETAILS, ("small", "medium")),
+    ("pm", "greedy", ("position",), ("small",)),
+    ("pm", "greedy", (*_DETAILS, "position"), ("large",)),
+    ("pm", "greedy", _COUNTS, ()),
+    *(("pm", ablation, (), ()) for ablation in ("pm-no-refinement", "pm-single-layer", "pm-neither")),
+    *(("pm", alternative, (), ()) for alternative in ("blur", "mask", "bbox", "crop")),
+    *(("pm", window, ("position",), ()) for window in ("window", "window+original")),
+    *((control, "greedy", (), ()) for control in ("uniform", "shuffled", "rolled")),
+    ("oracle", "pm", (), ()),
+]
+"""Two methods, categories and sizes (none: all) of the comparisons that the card makes."""
 
 _CARD = """---
 license: mit
@@ -50,16 +65,18 @@ measured anywhere in minutes. It knows {words} words and nothing of photographs.
 ## Scores
 
 Test split, seed {seed}, {n} questions; sizes are object diameters of 13 to 19, 19 to 30 and 30 to 60 pixels in the original.
-PM's settings were chosen on the tuning split (`selection.json`): `{settings}`. These tables again, with `demo_model` of
-`pmtools.zoo`, `scene_methods` of `pmtools.zoo.demonstration`, `evaluate_scenes` of `pmtools.evaluation.runner` and `METHODS` of
-`pmtools.evaluation.scene_methods`:
-`evaluate_scenes(scene_methods(demo_model()), methods=METHODS, out=DIR, limit={n}, seed={seed})`.
+All settings were chosen on the tuning split (`python -m pmtools.zoo.selection`, scores in `selection.json`): PM's `{settings}`;
+the alternatives', on PM's heatmap, `{edits}`. These tables again: `pmtools eval scenes --out DIR --limit {n} --seed {seed}`.
 
 {tables}
 
-{reading}Intervals: 95 % bootstrap over pictures. Last columns: paired difference from greedy, McNemar's z and p.
-One training run, so the spread between seeds is unknown.
+Intervals: 95 % bootstrap over pictures. Last columns: paired difference from greedy, McNemar's z and p.
 
+### Pairs of methods on the same questions
+
+{pairs}
+
+{reading}
 ## Limits
 
 - {limits}
@@ -83,7 +100,7 @@ def model_card(
     Parameters
     ----------
     folder : str or Path
-        Of the model, with `settings.json`.
+        Of the model, with `settings.json` and `edits.json`.
     evaluation : str or Path
         Folder that `evaluate_scenes` wrote.
     command : str
@@ -119,11 +136,57 @@ def model_card(
         history=f"- **History**: {history}\n" if history else "",
         seed=setup["seed"],
         n=max(entry["n"] for entry in summary["methods"].values()),
-        settings=json.dumps(json.loads((folder / "settings.json").read_text())),
+        settings=_one_line(folder / "settings.json"),
+        edits=_one_line(folder / "edits.json"),
+        pairs=pairs_table(evaluation),
         tables="\n\n".join(f"### {title}\n\n{table(summary, columns=columns)}" for title, columns in parts),
         reading=f"{reading}\n\n" if reading else "",
         limits=limits or f"Only the words {', '.join(ANSWERS)} are ever answered.",
     )
+
+
+def pairs_table(evaluation: str | Path, /) -> str:
+    """The comparisons that the card makes between two methods, as a Markdown table.
+
+    Parameters
+    ----------
+    evaluation : str or Path
+        Folder that `evaluate_scenes` wrote.
+
+    Returns
+    -------
+    str
+        Pairs of which a method was not run are left out.
+    """
+    head = ["methods", "categories", "sizes", "n", "first", "second", "difference", "won : lost", "z"]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for first, second, categories, sizes in _PAIRS:
+        chosen = [
+            {
+                record["index"]: record
+                for record in found_answers(evaluation, method)
+                if (not categories or record["category"] in categories) and (not sizes or record["size"] in sizes)
+            }
+            for method in (first, second)
+        ]
+        if not all(chosen):
+            continue
+        found = compare(*chosen)
+        means = [f"{sum(r['right'] for r in records.values()) / len(records):.3f}" for records in chosen]
+        cells = [
+            f"{first}, {second}",
+            ", ".join(categories) or "all",
+            ", ".join(sizes) or "all",
+            str(found["n"]),
+            *means,
+        ]
+        cells += [f"{found['difference']:+.3f}", f"{found['won']} : {found['lost']}", f"{found['z']:.1f}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _one_line(path: Path) -> str:
+    return json.dumps(json.loads(path.read_text())) if path.is_file() else "none"
 
 
 def main() -> None:
