@@ -104,7 +104,7 @@ def _unpack_array(array: Array, channel_axis: int | None, name: str) -> Pixels:
 def image_hw(image: Image, *, channel_axis: int | None = None) -> SizeHW:
     """Height and width of an image of any kind."""
     if _array.is_pil(image):
-        return image.height, image.width
+        return _pil_hw(image)
     values = unpack(image, channel_axis=channel_axis).values
     return int(values.shape[1]), int(values.shape[2])
 
@@ -112,9 +112,14 @@ def image_hw(image: Image, *, channel_axis: int | None = None) -> SizeHW:
 # --------------------------------------------------------------------------------------------------------- PIL
 
 
-def _unpack_pil(image: Any) -> Pixels:
+def _pil_hw(image: Any) -> SizeHW:
     if 0 in image.size:
         raise ValueError(f"`image` must not be empty, got a PIL image of size {image.size}")
+    return image.height, image.width
+
+
+def _unpack_pil(image: Any) -> Pixels:
+    _pil_hw(image)
     if image.mode == "P" and image.palette is not None and _is_opaque_rgb(image):
         return _wrap_pil(image, image.convert("RGB"), lambda result: _to_palette(result, image))
     if image.mode in ("P", "PA"):  # a palette with alpha has no way back from colours

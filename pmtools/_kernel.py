@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import threading
 from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -28,8 +29,8 @@ _R = TypeVar("_R")
 
 #: Numbers of the kernels in _resample.c; a copy is a gather there.
 _KERNELS = {"copy": 0, "gather": 0, "linear": 1, "box": 2, "cubic": 3}
-#: Output numbers below which a thread costs more than it gains.
-_WORTH_A_THREAD = 1 << 18
+#: Numbers below which a thread costs more than it gains.
+WORTH_A_THREAD = 1 << 18
 
 
 def _load(wish: str) -> tuple[ModuleType | None, str]:
@@ -116,7 +117,7 @@ def _axis(axis: Footprints, kernel: str) -> tuple[int, Ndarray, Ndarray, Ndarray
 
 def _shares(n: int, numbers: int) -> list[slice]:
     """The images in runs that are worth a thread; more runs than threads, so that none waits long for the slowest."""
-    k = 1 if thread_count() == 1 else max(1, min(n, numbers // _WORTH_A_THREAD))
+    k = 1 if thread_count() == 1 else max(1, min(n, numbers // WORTH_A_THREAD))
     return [slice(i * n // k, (i + 1) * n // k) for i in range(k)]
 
 
@@ -136,11 +137,15 @@ def thread_count() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
+_worker = threading.local()
+
+
 def map_threads(function: Callable[[_T], _R], items: Iterable[_T]) -> list[_R]:
     """`[function(item) for item in items]` over as many threads as `thread_count` allows, in order.
 
     The compiled kernel, NumPy and Pillow release the GIL while pixels move, so images of a folder or a list gain from it.
-    Threads live as long as the call: nothing is left behind for a fork to trip over.
+    Threads live as long as the call: nothing is left behind for a fork to trip over. Calls from inside such a thread start no
+    more of them.
 
     Parameters
     ----------
@@ -154,9 +159,9 @@ def map_threads(function: Callable[[_T], _R], items: Iterable[_T]) -> list[_R]:
     """
     items = list(items)
     workers = min(thread_count(), len(items))
-    if workers < 2:
+    if workers < 2 or getattr(_worker, "is_one", False):
         return [function(item) for item in items]
     from concurrent.futures import ThreadPoolExecutor
 
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(workers, initializer=lambda: setattr(_worker, "is_one", True)) as pool:
         return list(pool.map(function, items))

@@ -83,25 +83,31 @@ def magnify(
     >>> bool((magnify(image, np.ones((4, 4))) == image).all())
     True
     """
-    options: dict[str, Any] = {
-        "gain": gain,
-        "kernel_size": kernel_size,
-        "marginal": marginal,
-        "floor": floor,
-        "max_magnification": max_magnification,
-    }
-    if isinstance(image, (list, tuple)):
-        maps = _one_each(heatmap, len(image))
-        options.update(size_hw=size_hw, antialias=antialias, channel_axis=channel_axis)
-        pairs = list(zip(image, maps, strict=True))
-        each = _kernel.map_threads if all(_is_worth_a_thread(one) for one in image) else map
-        return list(each(lambda pair: magnify(*pair, **options), pairs))
-    pixels = _images.unpack(image, channel_axis=channel_axis)
-    source_hw = (int(pixels.values.shape[1]), int(pixels.values.shape[2]))
     size_hw = None if size_hw is None else _checks.size_hw(size_hw, "size_hw")
-    heatmap = _array.asarray_like(_array.asarray(heatmap, "heatmap"), pixels.values)
-    warp = fit_warp(heatmap, source_hw=source_hw, target_hw=size_hw, **options)
-    return warp._resample(pixels, image, 0, antialias=antialias, nearest=False)  # `warp.image`, but opened only once
+
+    def fit(one: Any, its_map: Any) -> Warp:
+        source_hw = _images.image_hw(one, channel_axis=channel_axis)
+        its_map = _array.asarray(its_map, "heatmap")
+        return fit_warp(
+            _array.to_numpy(its_map) if _array.is_pil(one) else _array.asarray_like(its_map, one),
+            source_hw=source_hw,
+            target_hw=size_hw,
+            gain=gain,
+            kernel_size=kernel_size,
+            marginal=marginal,
+            floor=floor,
+            max_magnification=max_magnification,
+        )
+
+    def apply(warp: Warp, one: Any) -> Any:
+        return warp.image(one, antialias=antialias, channel_axis=channel_axis)
+
+    if not isinstance(image, (list, tuple)):
+        return apply(fit(image, heatmap), image)
+    # the fits first: small steps of Python, in which threads would only wait for each other
+    warps = [fit(*pair) for pair in zip(image, _one_each(heatmap, len(image)), strict=True)]
+    each = _kernel.map_threads if all(_is_worth_a_thread(one) for one in image) else map
+    return list(each(lambda pair: apply(*pair), zip(warps, image, strict=True)))
 
 
 def _is_worth_a_thread(image: Any) -> bool:
@@ -173,16 +179,8 @@ def fit_warp(
     >>> warp.inverse_boxes(box).round(9)
     array([50., 25., 75., 50.])
     """
-    heatmap = _checks.weights(heatmap, "heatmap")
     perception = perception_map(heatmap, gain=gain, kernel_size=kernel_size)
-    return warp_from_perception(
-        perception,
-        source_hw=source_hw,
-        target_hw=target_hw,
-        marginal=marginal,
-        floor=floor,
-        max_magnification=max_magnification,
-    )
+    return _fit_perception(perception, source_hw, target_hw, marginal, floor, max_magnification)
 
 
 def warp_from_perception(
@@ -209,6 +207,17 @@ def warp_from_perception(
     Warp
     """
     perception = _checks.weights(perception, "perception_map")
+    return _fit_perception(perception, source_hw, target_hw, marginal, floor, max_magnification)
+
+
+def _fit_perception(
+    perception: Array,
+    source_hw: SizeHW,
+    target_hw: SizeHW | None,
+    marginal: str,
+    floor: float,
+    max_magnification: float | None,
+) -> Warp:
     height, width = _checks.size_hw(source_hw, "source_hw")
     _checks.choice(marginal, "marginal", marginals.MARGINALS)
     mass_y = marginals.upsampled_marginal(perception, height, axis=-2, reduce=marginal)

@@ -400,11 +400,16 @@ AVX2 INLINE void store_sums(int16_t *out, const __m256i sums[4], __m128i bits)
     _mm256_storeu_si256((__m256i *)(out + 16), _mm256_permute2x128_si256(p, q, 0x31));
 }
 
+/* Rows whose distance is a multiple of PAGE bytes share a set of the first-level cache: it holds few of them, and fetching more
+ * side by side makes them evict each other. They take turns then, few at a time, over STEPS cache lines. */
+#define PAGE 4096
+#define PAIRS_IN_A_SET 5
+#define STEPS 8
+
 AVX2 static void rows_u8_avx2(int16_t *out, const uint8_t *const *rows, const int16_t *weights, index_t pairs, index_t n,
                               int shift, struct ahead ahead)
 {
-    /* whole cache lines of 64: rows often lie a multiple of 4096 bytes apart, and then evict each other's */
-    if (n < 64) {
+    if (n < 64) {                        /* steps are whole cache lines */
         rows_u8(out, rows, weights, pairs, n, shift);
         return;
     }
@@ -412,23 +417,40 @@ AVX2 static void rows_u8_avx2(int16_t *out, const uint8_t *const *rows, const in
         lerp_u8_avx2(out, rows[0], rows[1], weights[1], n);
         return;
     }
+    const int share_a_set = ((uintptr_t)rows[1] - (uintptr_t)rows[0]) % PAGE == 0;
+    const index_t at_once = share_a_set ? PAIRS_IN_A_SET : pairs;
     const __m256i half = _mm256_set1_epi32(1 << (shift - 1));
     const __m128i bits = _mm_cvtsi32_si128(shift);
-    for (index_t x = 0;; x = least(x + 64, n - 64)) {
-        __m256i low[4] = {half, half, half, half}, high[4] = {half, half, half, half};
-        for (index_t k = 0; k < pairs; k++) {
-            int32_t pair;
-            memcpy(&pair, weights + 2 * k, sizeof pair);
-            const __m256i w = _mm256_set1_epi32(pair);
-            add_pair(low, rows[2 * k] + x, rows[2 * k + 1] + x, w);
-            add_pair(high, rows[2 * k] + x + 32, rows[2 * k + 1] + x + 32, w);
+    for (index_t block = 0; block < n; block += 64 * STEPS) {
+        const index_t steps = least((n - block + 63) / 64, STEPS);
+        __m256i so_far[STEPS][8];
+        for (index_t from = 0; from < pairs; from += at_once) {
+            const index_t to = least(from + at_once, pairs);
+            for (index_t step = 0; step < steps; step++) {
+                const index_t x = least(block + 64 * step, n - 64); /* the last step overlaps the one before */
+                __m256i low[4] = {half, half, half, half}, high[4] = {half, half, half, half};
+                if (from > 0) {
+                    memcpy(low, so_far[step], sizeof low);
+                    memcpy(high, so_far[step] + 4, sizeof high);
+                }
+                for (index_t k = from; k < to; k++) {
+                    int32_t pair;
+                    memcpy(&pair, weights + 2 * k, sizeof pair);
+                    const __m256i w = _mm256_set1_epi32(pair);
+                    add_pair(low, rows[2 * k] + x, rows[2 * k + 1] + x, w);
+                    add_pair(high, rows[2 * k] + x + 32, rows[2 * k + 1] + x + 32, w);
+                }
+                if (to < pairs) {
+                    memcpy(so_far[step], low, sizeof low);
+                    memcpy(so_far[step] + 4, high, sizeof high);
+                    continue;
+                }
+                store_sums(out + x, low, bits);
+                store_sums(out + x + 32, high, bits);
+                for (index_t k = 0; k < ahead.count; k++)
+                    _mm_prefetch(ahead.rows + k * ahead.stride + x, _MM_HINT_T1);
+            }
         }
-        for (index_t k = 0; k < ahead.count; k++)
-            _mm_prefetch(ahead.rows + k * ahead.stride + x, _MM_HINT_T1);
-        store_sums(out + x, low, bits);
-        store_sums(out + x + 32, high, bits);
-        if (x == n - 64)
-            return;
     }
 }
 

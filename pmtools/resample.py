@@ -66,11 +66,6 @@ class Footprints:
     def __len__(self) -> int:
         return int(self.centre.shape[0])
 
-    def to_numpy(self) -> Footprints:
-        """The same footprints in NumPy."""
-        centre, low, high, outside = (_array.to_numpy(a) for a in (self.centre, self.low, self.high, self.outside))
-        return Footprints(centre, low, high, outside, self.first, self.last, self.size)
-
 
 def footprints(axis: AxisMap) -> list[Footprints]:
     """The footprints of one axis; one entry per map of a batch, a single one otherwise.
@@ -174,10 +169,6 @@ def _dispatch(
     kernels: tuple[str, str],
     limits: tuple[Array, Array] | None,
 ) -> Array:
-    if _kernel.serves_tensor(pixels) and not _array.requires_grad(rows.centre):
-        bounds = None if limits is None else (_array.to_numpy(limits[0]), _array.to_numpy(limits[1]))
-        result = _dispatch(_array.to_numpy(pixels), rows.to_numpy(), columns.to_numpy(), kernels, bounds)
-        return _array.namespace(pixels).asarray(result)
     if not isinstance(
         pixels, np.ndarray
     ):  # elsewhere rounding may leave the range by an ulp, so that gradients need no clip

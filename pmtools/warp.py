@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pmtools import _array, _checks, _images, marginals
+from pmtools import _array, _checks, _images, _kernel, marginals
 from pmtools.axes import AxisMap, Piece, axis_map, to_jsonable
-from pmtools.resample import fill_outside, footprints, resample
+from pmtools.resample import Footprints, fill_outside, footprints, resample
 from pmtools.typing import Array, BoxesXYXY, Image, PointsXY, SizeHW
 
 
@@ -373,20 +373,26 @@ class Warp:
                 f"a batch of {len(self)} warps takes {len(self)} images, got batch axes {pixels.batch_shape} from "
                 f"{_checks.describe(image)}; use warp[i] for one of them"
             )
-        xp = _array.namespace(values)
+        through_numpy = _kernel.serves_tensor(values) and not self._requires_grad()
+        if through_numpy:
+            values = _array.to_numpy(values)
         fill_value = _fill_value(fill, values)
         warp = self._moved_like(values)
-        parts, unchanged = [], True
         pairs = list(zip(footprints(warp.y), footprints(warp.x), strict=True))
         images_each = values.shape[0] // len(pairs)
-        for i, (rows, columns) in enumerate(pairs):
-            part = values[i * images_each : (i + 1) * images_each, ...]
-            resampled = resample(part, rows, columns, antialias=antialias, nearest=nearest)
-            unchanged = unchanged and resampled is part
-            parts.append(fill_outside(resampled, rows, columns, fill_value))
-        if unchanged:
+        parts = [values[i * images_each : (i + 1) * images_each, ...] for i in range(len(pairs))]
+
+        def one_warp(part: Array, axes: tuple[Footprints, Footprints]) -> Array:
+            resampled = resample(part, *axes, antialias=antialias, nearest=nearest)
+            return part if resampled is part else fill_outside(resampled, *axes, fill_value)
+
+        worth_it = isinstance(values, np.ndarray) and parts[0].size >= _kernel.WORTH_A_THREAD
+        each = _kernel.map_threads if worth_it else map
+        done = list(each(lambda pair: one_warp(*pair), zip(parts, pairs, strict=True)))
+        if all(result is part for result, part in zip(done, parts, strict=True)):
             return pixels.copy()
-        return pixels.pack(parts[0] if len(parts) == 1 else xp.concat(parts, axis=0))
+        result = done[0] if len(done) == 1 else _array.namespace(values).concat(done, axis=0)
+        return pixels.pack(_array.namespace(pixels.values).asarray(result) if through_numpy else result)
 
     # ----------------------------------------------------------------------------------------------- algebra
 
@@ -420,6 +426,9 @@ class Warp:
         if self.batch_shape and other.batch_shape and self.batch_shape != other.batch_shape:
             raise ValueError(f"`other` must be a batch of {len(self)} warps or a single one, got {len(other)}")
         return Warp(x=self.x.then(other.x), y=self.y.then(other.y))
+
+    def _requires_grad(self) -> bool:
+        return any(_array.requires_grad(knots) for axis in (self.x, self.y) for piece in axis.pieces for knots in piece)
 
     def _moved_like(self, like: Array) -> Warp:
         return Warp(x=self.x.moved_like(like), y=self.y.moved_like(like))

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+import pmtools
 from pmtools import _kernel
 from pmtools.resample import Footprints, _resample_numpy, resample
 
@@ -57,6 +58,14 @@ def test_the_comparison_notices_a_shifted_map(rng):
 
 
 @compiled
+def test_many_rows_a_page_apart(rng):
+    """Their sums are made in turns."""
+    pixels = rng.integers(0, 256, (1, 64, 4096, 1)).astype(np.uint8)
+    case = (pixels, random_axis(rng, 64, 6), random_axis(rng, 4096, 300), ("cubic", "cubic"), None)
+    assert largest_difference(_kernel.resample(*case), _resample_numpy(*case)) <= 1
+
+
+@compiled
 def test_planes_stay_planes(rng):
     planes = rng.uniform(0, 1, (2, 3, 20, 30)).astype(np.float32)
     rows, columns = random_axis(rng, 20, 25), random_axis(rng, 30, 15)
@@ -66,25 +75,32 @@ def test_planes_stay_planes(rng):
     np.testing.assert_allclose(result, _kernel.resample(image, rows, columns, ("linear", "box"), None), atol=1e-6)
 
 
-def test_tensors_in_main_memory_are_served(rng):
-    pixels = torch.as_tensor(rng.uniform(0, 1, (2, 3, 20, 30)), dtype=torch.float32).permute(0, 2, 3, 1)
-    axes = [random_axis(rng, 20, 25), random_axis(rng, 30, 15)]
-    tensors = [
-        Footprints(
-            *(torch.as_tensor(a) for a in (axis.centre, axis.low, axis.high, axis.outside)),
-            axis.first,
-            axis.last,
-            axis.size,
-        )
-        for axis in axes
-    ]
-    result = resample(pixels, *tensors)
+@compiled
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_tensors_in_main_memory_are_served(rng, monkeypatch, dtype):
+    calls = []
+    resample_compiled = _kernel.resample
+    monkeypatch.setattr(_kernel, "resample", lambda *args: calls.append(args) or resample_compiled(*args))
+    image = rng.uniform(0, 200, (2, 20, 30, 3)).astype(dtype)
+    heatmap = rng.uniform(0, 1, (4, 5))
+    expected = pmtools.magnify(image, heatmap)
+    tensor = torch.as_tensor(image.transpose(0, 3, 1, 2).copy())
+    result = pmtools.magnify(tensor, heatmap)
+    assert len(calls) == 2
     assert isinstance(result, torch.Tensor)
-    assert result.dtype == torch.float32
-    np.testing.assert_allclose(result.numpy(), resample(pixels.numpy(), *axes), atol=1e-6)
-    with_gradient = resample(pixels.clone().requires_grad_(), *tensors)
-    assert with_gradient.requires_grad
-    torch.testing.assert_close(with_gradient.detach(), result)
+    assert result.dtype == tensor.dtype
+    np.testing.assert_allclose(result.permute(0, 2, 3, 1).numpy(), expected, atol=1e-4)
+    result.zero_()  # memory of its own
+    np.testing.assert_array_equal(tensor.permute(0, 2, 3, 1).numpy(), image)
+
+
+def test_gradients_are_never_lost_to_the_kernel(rng):
+    image = torch.as_tensor(rng.uniform(0, 1, (3, 20, 30)), dtype=torch.float32)
+    heatmap = torch.as_tensor(rng.uniform(0, 1, (4, 5)))
+    for pair in ((image.clone().requires_grad_(), heatmap), (image, heatmap.clone().requires_grad_())):
+        result = pmtools.magnify(*pair)
+        assert result.requires_grad
+        torch.testing.assert_close(result.detach(), pmtools.magnify(image, heatmap))
 
 
 @pytest.mark.parametrize("dtype", ["bool", "int8", "int32", "float16", "float64", ">u2", ">f4"])
@@ -193,6 +209,31 @@ def test_map_threads_keeps_order_and_uses_threads(monkeypatch):
     monkeypatch.setenv("PMTOOLS_THREADS", "1")
     here = threading.get_ident()
     assert set(_kernel.map_threads(lambda _: threading.get_ident(), range(4))) == {here}
+
+
+def test_threads_do_not_start_threads(monkeypatch):
+    monkeypatch.setenv("PMTOOLS_THREADS", "2")
+
+    def inner(_):
+        here = threading.get_ident()
+        return set(_kernel.map_threads(lambda _: threading.get_ident(), range(4))) == {here}
+
+    assert _kernel.map_threads(inner, range(4)) == [True] * 4
+    assert inner(None) is False  # outside they do
+
+
+def test_a_batch_of_warps_uses_threads(rng, monkeypatch):
+    images = rng.integers(0, 256, (3, 300, 310, 3)).astype(np.uint8)
+    warps = pmtools.fit_warp(rng.uniform(0, 1, (3, 6, 6)), source_hw=(300, 310))
+    expected = [warp.image(image) for warp, image in zip(warps, images, strict=True)]
+    seen = []
+    monkeypatch.setenv("PMTOOLS_THREADS", "3")
+    monkeypatch.setattr(_kernel, "map_threads", lambda f, items: seen.append(1) or [f(item) for item in items])
+    np.testing.assert_array_equal(warps.image(images), expected)
+    assert seen
+    monkeypatch.undo()
+    monkeypatch.setenv("PMTOOLS_THREADS", "3")
+    np.testing.assert_array_equal(warps.image(images), expected)
 
 
 @pytest.mark.parametrize("wish", ["0", "-1", "two", "1.5"])

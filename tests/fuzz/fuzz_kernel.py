@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SPREAD = {"uint8": 255, "uint16": 65535, "float32": 1.0}
 CLOSE = {"uint8": 1, "uint16": 1, "float32": 1e-6}
 SIDES = [1, 2, 3, 5, 8, 13, 30, 47, 64, 90]
-LAYOUTS = ["plain", "planar", "flipped", "bgr", "steps", "transposed", "cut", "unaligned"]
+LAYOUTS = ["plain", "planar", "flipped", "bgr", "steps", "transposed", "cut", "unaligned", "pages"]
 
 
 def exact(values):
@@ -73,6 +73,9 @@ def random_view(rng, shape, dtype):
         return fill(width, height, n, channels).transpose(2, 1, 0, 3)
     if layout == "cut":
         return fill(n, height + 2, width + 3, channels + 1)[:, 1:-1, 2:-1, :channels]
+    if layout == "pages":  # rows 4096 bytes apart
+        across = max(4096 // np.dtype(dtype).itemsize, width * channels)
+        return fill(n, height, across)[..., : width * channels].reshape(shape)
     if layout == "unaligned":
         memory = exact(np.zeros(np.prod(shape) * np.dtype(dtype).itemsize + 1, np.uint8))
         view = memory[1:].view(dtype).reshape(shape)
