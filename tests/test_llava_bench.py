@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from pmtools.evaluation.datasets import OpenQuestion, read_llava_bench
 from pmtools.evaluation.judge import Judge, JudgeError, Verdict
@@ -445,13 +447,13 @@ def test_reviewing_needs_a_reply_a_question(stub, tmp_path):
 # The command
 
 
-def run(*arguments: object, code: int = 0, **environment: str):
+def run(*arguments: object, code: int = 0, command: str = "score", **environment: str):
     pytest.importorskip("typer")
     from typer.testing import CliRunner
 
     from pmtools.cli.application import app
 
-    arguments = ("score", "llava-bench", *map(str, arguments))
+    arguments = (command, "llava-bench", *map(str, arguments))
     result = CliRunner().invoke(app, arguments, env={"COLUMNS": "80", **environment})
     assert result.exit_code == code, result.output
     assert "Traceback" not in result.output
@@ -506,3 +508,84 @@ def test_the_command_refuses_in_one_line(stub, tmp_path):
     assert "HTTP 404: no such model" in run(*judged, "--judge-url", stub.url, code=1).stderr
     write_lines(answers, [{"question_id": 0, "text": "?"}])
     assert "1 answer missing" in run(*judged, "--judge-url", stub.url, code=1).stderr
+
+
+# Answers and reviews in one command
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    """A tiny random LLaVA, as `from_pretrained` reads it."""
+    pytest.importorskip("transformers")
+    from pmtools.testing.models import tiny_model, tiny_processor
+
+    path = tmp_path_factory.mktemp("model")
+    tiny = tiny_model()
+    tiny.save_pretrained(path)
+    tiny_processor(tiny).save_pretrained(path)
+    return path
+
+
+def pictured(folder: Path) -> Path:
+    """The release of `wild` with its pictures."""
+    (wild(folder) / "images").mkdir()
+    for k, name in enumerate(("001.jpg", "002.jpg")):
+        noise = np.random.default_rng(k).integers(0, 256, (48, 60, 3), np.uint8)
+        Image.fromarray(noise).save(folder / "images" / name)
+    return folder
+
+
+def test_answers_are_made_judged_and_scored_and_nothing_twice(stub, tmp_path, model):
+    from pmtools.decoding import METHODS
+    from pmtools.testing.models import tiny_model, tiny_processor
+
+    data, out = pictured(tmp_path / "data"), tmp_path / "out"
+    options = ["--data", data, "--out", out, "--model", model, "--methods", "greedy,pm", "--max-new-tokens", 4]
+    made = run(*options, "--json", command="eval")
+    assert json.loads(made.stdout) == {"methods": {"greedy": {"n": 2}, "pm": {"n": 2}}}
+    assert "give --judge-model" in made.stderr
+    assert not stub.requests
+    tiny = tiny_model()
+    for method, settings in (("greedy", {}), ("pm", {"refresh": "every"})):
+        decoder = METHODS[method](tiny_processor(tiny), **settings)
+        said = [json.loads(line)["text"] for line in (out / "answers" / f"{method}.jsonl").read_text().splitlines()]
+        asked = [(item.question, Image.open(data / "images" / item.question.image)) for item in read_llava_bench(data)]
+        wanted = [decoder.generate(tiny, image, q.text, max_new_tokens=4, do_sample=False) for q, image in asked]
+        assert said == wanted
+    stub.replies = ["8 4", "10 9", "5 5", (404, {}, complaint("gone"))]
+    judged = [*options, "--judge-model", "judge-1", "--judge-url", stub.url, "--judge-prices", "2.5,10"]
+    assert "HTTP 404: gone" in run(*judged, command="eval", code=1).stderr
+    stub.replies = ["10 5"]
+    report = json.loads(run(*judged, "--json", command="eval").stdout)["methods"]
+    assert len(stub.requests) == 5  # the three reviews before the refusal were kept
+    assert report["greedy"]["categories"] == {"conv": 50.0, "detail": 90.0}
+    assert report["greedy"]["overall"] == pytest.approx(100 * 13 / 18)
+    assert report["pm"]["overall"] == pytest.approx(100 * 10 / 15)
+    assert report["pm"]["tokens"] == {"prompt": 200, "completion": 40}
+    assert report["pm"]["cost"] == pytest.approx((200 * 2.5 + 40 * 10) / 1e6)
+    assert json.loads((out / "summary.json").read_text()) == {"judge": "judge-1", "methods": report}
+    shown = run(*judged, command="eval")
+    assert len(stub.requests) == 5
+    rows = {line.split()[0]: line.split() for line in shown.stdout.splitlines() if line.split()}
+    assert (rows["greedy"][1], rows["greedy"][-2:]) == ("72.2", ["50.0", "90.0"])
+    alone = run("--reviews", out / "reviews" / "greedy.jsonl", "--json")  # the scorer takes them as they are
+    assert json.loads(alone.stdout)["overall"] == report["greedy"]["overall"]
+
+
+def test_the_model_is_not_loaded_for_nothing(tmp_path):
+    data, out = pictured(tmp_path / "data"), tmp_path / "out"
+    options = ["--data", data, "--out", out]
+    assert "is no method" in run(*options, "--methods", "pn", command="eval", code=2).stderr
+    assert (
+        "--judge-url must start"
+        in run(*options, "--judge-model", "j", "--judge-url", "here", command="eval", code=2).stderr
+    )
+    assert "must be IN,OUT" in run(*options, "--judge-prices", "1", command="eval", code=2).stderr
+    (data / "images" / "002.jpg").unlink()
+    assert "has no picture '002.jpg'" in run(*options, command="eval", code=1).stderr
+
+
+def test_the_embedded_model_says_what_it_cannot_read(tmp_path):
+    pytest.importorskip("transformers")
+    refused = run("--data", pictured(tmp_path / "data"), "--out", tmp_path / "out", command="eval", code=2)
+    assert "must use the demo model's words" in refused.stderr

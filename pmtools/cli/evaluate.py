@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from pmtools.cli import eval_benchmarks
+from pmtools.cli import eval_benchmarks, eval_llava_bench
 from pmtools.cli import eval_options as shared
 from pmtools.cli import options as opt
 from pmtools.cli.console import quoted, stderr
@@ -126,3 +126,4 @@ def _print_scenes(methods: Mapping[str, Mapping[str, Any]], title: str) -> None:
 
 app.command()(eval_benchmarks.mme)
 app.command()(eval_benchmarks.pope)
+app.command()(eval_llava_bench.llava_bench)

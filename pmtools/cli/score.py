@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pmtools.cli import judging
 from pmtools.cli import options as opt
 from pmtools.cli.console import CommandError, progress, stderr, usage_error
 from pmtools.cli.tables import print_json, print_table
@@ -142,22 +142,20 @@ def pope(
 def llava_bench(
     *,
     reviews: Annotated[Path, opt.value("FILE", "Reviews, JSON lines; a judge adds to it.", dir_okay=False)],
-    skip_unread: Annotated[bool, opt.flag("Leave out reviews without scores, [-1, -1].", "--skip-unread")] = False,
+    skip_unread: judging.SkipUnreadOption = False,
     as_json: JsonOption = False,
     data: Annotated[Path | None, _folder("LLaVA-Bench as published; to have answers judged.")] = None,
     answers: AnswersOption = None,
-    judge_model: Annotated[str | None, opt.value("NAME", "The judge, as its endpoint calls it.")] = None,
-    judge_url: Annotated[str | None, opt.value("URL", "An OpenAI-compatible endpoint, up to /v1; OpenAI's.")] = None,
-    judge_prices: Annotated[
-        str | None, opt.value("IN,OUT", "Price of a million tokens, to count the cost.", show_default=False)
-    ] = None,
+    judge_model: judging.JudgeModelOption = None,
+    judge_url: judging.JudgeUrlOption = None,
+    judge_prices: judging.JudgePricesOption = None,
 ) -> None:
     """LLaVA-Bench: 100 x the model's scores / the reference's, overall and per category.
 
     With `--data`, `--answers` and `--judge-model`, answers that FILE has no review of are judged first. The key is read
     from OPENAI_API_KEY.
     """
-    prices = _read_prices(judge_prices)
+    prices = judging.read_prices(judge_prices)
     if any(option is not None for option in (data, answers, judge_model)):
         if data is None or answers is None or judge_model is None:
             raise usage_error("a judge needs all of --data, --answers and --judge-model")
@@ -165,29 +163,25 @@ def llava_bench(
     with _one_line_errors():
         found, skipped = read_reviews(reviews, skip_unread=skip_unread)
         score = score_llava_bench(found, skipped=skipped)
-        tokens = dict(zip(("prompt", "completion"), count_tokens(reviews), strict=True))
-    cost = sum(price * count / 1e6 for price, count in zip(prices, tokens.values(), strict=True)) if prices else None
+        tokens = count_tokens(reviews)
+    cost = None if prices is None else judging.cost(prices, tokens)
     if as_json:
-        print_json(score.to_dict() | {"tokens": tokens} | ({} if cost is None else {"cost": cost}))
+        counted = {"tokens": dict(zip(("prompt", "completion"), tokens, strict=True))}
+        print_json(score.to_dict() | counted | ({} if cost is None else {"cost": cost}))
         return
     rows = [[name, f"{ratio:.1f}", *_ends(score.intervals, name, 1)] for name, ratio in score.categories.items()]
     overall = ["overall", f"{score.overall:.1f}", *_ends(score.intervals, "overall", 1)]
     print_table([f"LLaVA-Bench, n = {score.n}", "score", "95 % from", "to"], rows, [overall])
     if skipped:
         _note(f"{skipped} reviews without scores left out")
-    if any(tokens.values()):
+    if any(tokens):
         price = "" if cost is None else f", cost {cost:.4f}"
-        _note(f"judge: {tokens['prompt']} + {tokens['completion']} tokens{price}")
+        _note(f"judge: {tokens[0]} + {tokens[1]} tokens{price}")
 
 
 def _judge_answers(data: Path, answers: Path, reviews: Path, model: str, url: str | None) -> None:
-    from pmtools.evaluation.judge import DEFAULT_URL, Judge, JudgeError
-
-    with _one_line_errors(JudgeError):
-        try:
-            judge = Judge(model, url or DEFAULT_URL)
-        except ValueError as error:
-            raise usage_error(str(error).replace("`url`", "--judge-url")) from None
+    judge = judging.make_judge(model, url)
+    with _one_line_errors(), judging.judging():
         items = datasets.read_llava_bench(data)
         matching = match_answers([item.question for item in items], read_answers(answers))
         replies = [reply for reply in matching.replies if reply is not None]
@@ -195,22 +189,12 @@ def _judge_answers(data: Path, answers: Path, reviews: Path, model: str, url: st
             review_answers(items, replies, judge, reviews, progress=step)
 
 
-def _read_prices(text: str | None) -> tuple[float, float] | None:
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d+(?:\.\d+)?),(\d+(?:\.\d+)?)", text)
-    if match is None:
-        raise usage_error(f"{text!r} must be IN,OUT, the prices of a million tokens, 2.5,10 say", "--judge-prices")
-    return float(match[1]), float(match[2])
-
-
 @contextlib.contextmanager
-def _one_line_errors(*others: type[Exception]) -> Iterator[None]:
-    """What is wrong with files, or `others`, in the words of the command line."""
-    failures: tuple[type[Exception], ...] = (RecordError, *others)
+def _one_line_errors() -> Iterator[None]:
+    """What is wrong with files, in the words of the command line."""
     try:
         yield
-    except failures as error:
+    except RecordError as error:
         text = str(error).replace('missing="wrong"', "--missing wrong").replace("skip_unread=True", "--skip-unread")
         raise CommandError(text, exit_code=1) from None
     except OSError as error:
