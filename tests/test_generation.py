@@ -42,6 +42,14 @@ def test_unknown_methods_are_refused(parts):
         answers(parts)(ITEMS, ["magic"])
 
 
+def test_a_method_that_the_model_cannot_run_is_named():
+    model = tiny_model("smolvlm")
+    with pytest.raises(
+        ValueError, match="the method 'pm-official' cannot be used with this model: `model` must be LLaVA"
+    ):
+        answers((model, tiny_processor(model)))(ITEMS[:1], ["pm-official"])
+
+
 def test_settings_reach_the_methods(parts):
     settings = {"start_layer": 3, "gain": 30.0, "kernel_size": 1, "floor": 0.3, "max_iterations": 2, "threshold": 0.1}
     given = answers(parts, settings=settings)
