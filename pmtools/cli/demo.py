@@ -77,12 +77,7 @@ def _demonstrate(questions: int, seed: int) -> Demonstration:
         except (FileNotFoundError, ValueError) as error:
             raise CommandError(str(error), 1) from None
     with progress(questions, "asking") as (_, step):
-
-        def advance(count: int) -> None:
-            for _ in range(count):
-                step()
-
-        return demonstrate(model, questions=questions, seed=seed, batch_size=20, progress=advance)
+        return demonstrate(model, questions=questions, seed=seed, batch_size=20, progress=step)
 
 
 def _show_example(console: Console, example: Example | None, path: Path) -> dict[Path, str]:
