@@ -342,3 +342,23 @@ def test_its_score_of_mme_is_ours():
     )
     asked = [Question(None, doc["question_id"], f"{doc['q']}?", doc["category"], doc["answer"].lower()) for doc in docs]
     assert score_mme(asked, replies).perception == pytest.approx(theirs)
+
+
+def test_its_score_of_pope_is_ours_where_replies_are_one_word():
+    from lmms_eval.tasks.pope import utils as pope
+
+    from pmtools.evaluation.pope import score_pope
+
+    rng = np.random.default_rng(6)
+    labels, replies = rng.choice(["yes", "no"], 60), rng.choice(["yes", "no"], 60)
+    docs = [{"question_id": k, "answer": str(label)} for k, label in enumerate(labels)]
+    pairs = zip(docs, replies, strict=True)
+    results = [pope.pope_process_results(doc, [str(reply)])["pope_accuracy"] for doc, reply in pairs]
+    asked = [Question(None, f"{k}.jpg", "Is it?", "", str(label)) for k, label in enumerate(labels)]
+    ours = score_pope(asked, [str(reply) for reply in replies])
+    assert ours.accuracy == pytest.approx(pope.pope_aggregate_accuracy(results))
+    assert ours.precision == pytest.approx(pope.pope_aggregate_precision(results))
+    assert ours.recall == pytest.approx(pope.pope_aggregate_recall(results))
+    assert ours.f1 == pytest.approx(pope.pope_aggregate_f1_score(results))
+    assert ours.yes_ratio == np.mean(replies == "yes")
+    assert pope.pope_aggregate_yes_ratio(results) == np.mean(labels == "yes")  # theirs is the labels'
