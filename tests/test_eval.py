@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -161,6 +162,17 @@ def test_killed_and_started_again_nothing_is_lost_and_nothing_twice(tmp_path):
     for name, records in answers_of(tmp_path / "cut").items():
         assert [record["index"] for record in records] == list(range(20))
         assert records == answers_of(tmp_path / "whole")[name]
+
+
+@shipped
+def test_a_model_of_the_demos_kind_is_asked_in_its_words_with_its_settings(tmp_path):
+    copy = shutil.copytree(zoo.DEMO_MODEL, tmp_path / "trained")
+    options = ("scenes", "--methods", "pm,pai", "--limit", 4, "--json", "--out")
+    found = [run(*options, tmp_path / name, *more).stdout for name, more in (("a", ()), ("b", ("--model", copy)))]
+    assert found[0] == found[1]
+    setups = [json.loads((tmp_path / name / "setup.json").read_text()) for name in "ab"]
+    assert [setup.pop("model") for setup in setups] == ["demo model", "trained"]
+    assert setups[0] == setups[1]
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,9 @@ def test_mme_scores():
     rows = [record("m", k, right) for k, right in enumerate([True, True, True, False])]
     rows += [record("m", 9, False, category="open_color", answer="red")]
     assert mme_scores(rows) == {"color": 75.0 + 50.0}
+    cut = record("m", 4, True)  # of a picture whose other question a limit left out
+    assert mme_scores([*rows, cut]) == mme_scores(rows)
+    assert mme_scores([cut]) == {}
 
 
 @pytest.fixture

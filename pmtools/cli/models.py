@@ -22,7 +22,7 @@ class LoadedModel:
     settings : dict
         Arguments of `PerceptionMagnifier` that were chosen for the model.
     demo : DemoModel or None
-        The embedded model, if it is that.
+        The embedded model, or one trained in its place, if it is that.
     """
 
     name: str
@@ -51,9 +51,9 @@ def load_model(name: str | None, device: str | None, *, command: str) -> LoadedM
     except (RuntimeError, AssertionError) as error:
         raise usage_error(f"{where!r} cannot be used: {str(error).splitlines()[0]}", "--device") from None
     transformers.utils.logging.disable_progress_bar()
-    if name is None:
-        from pmtools import zoo
+    from pmtools import zoo
 
+    if name is None:
         try:
             demo = zoo.demo_model()
         except FileNotFoundError as error:
@@ -61,12 +61,23 @@ def load_model(name: str | None, device: str | None, *, command: str) -> LoadedM
         return LoadedModel("demo model", demo.model.to(where), demo.processor, dict(demo.settings), demo)
     if (Path(name).is_absolute() or name.startswith(".")) and not Path(name).is_dir():
         raise CommandError(f"--model: there is no folder {quoted(name)}", exit_code=1)
+    short = Path(name).resolve().name if Path(name).is_dir() else name
     try:
         processor = transformers.AutoProcessor.from_pretrained(name)
+        if _speaks_as_the_demo(processor) and Path(name).is_dir():
+            demo = zoo.demo_model(name)
+            return LoadedModel(short, demo.model.to(where), demo.processor, dict(demo.settings), demo)
         model = transformers.AutoModelForImageTextToText.from_pretrained(name, dtype="auto")
     except (OSError, ValueError, ImportError, KeyError) as error:
         raise CommandError(
             f"--model: cannot load {name!r}: {str(error).strip().splitlines()[0]}", exit_code=1
         ) from None
-    short = Path(name).resolve().name if Path(name).is_dir() else name
     return LoadedModel(short, model.to(where).eval(), processor, {})
+
+
+def _speaks_as_the_demo(processor: Any) -> bool:
+    """Whether a model was trained as the embedded one: its words are all there are."""
+    from pmtools.zoo.vocabulary import TOKEN_IDS
+
+    vocabulary: Any = getattr(getattr(processor, "tokenizer", None), "get_vocab", dict)()
+    return bool(vocabulary == TOKEN_IDS)

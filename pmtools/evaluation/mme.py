@@ -62,6 +62,28 @@ class CategoryScore:
     score: float
     n: int
 
+    @classmethod
+    def of(cls, pairs: Sequence[tuple[bool, bool]], /) -> CategoryScore:
+        """The score of pictures whose two questions were answered rightly or not.
+
+        Parameters
+        ----------
+        pairs : sequence of (bool, bool)
+            Of each picture; at least one.
+
+        Returns
+        -------
+        CategoryScore
+
+        Examples
+        --------
+        >>> CategoryScore.of([(True, True), (True, False)])
+        CategoryScore(accuracy=0.75, accuracy_plus=0.5, score=125.0, n=4)
+        """
+        accuracy = sum(a + b for a, b in pairs) / (2 * len(pairs))
+        plus = sum(a and b for a, b in pairs) / len(pairs)
+        return cls(accuracy, plus, 100 * (accuracy + plus), 2 * len(pairs))
+
 
 @dataclass(frozen=True)
 class MMEScore:
@@ -170,10 +192,7 @@ def score_mme(
     for key, name in enumerate(CATEGORIES):
         if name in pairs:
             counts = np.array([(a + b, a and b) for a, b in pairs[name]], float)  # (pictures, 2): right, both right
-            accuracy, plus = counts.sum(0) / (2 * len(counts), len(counts))
-            categories[name] = CategoryScore(
-                float(accuracy), float(plus), 100 * float(accuracy + plus), 2 * len(counts)
-            )
+            categories[name] = CategoryScore.of(pairs[name])
             drawn = resampled_sums(counts, seed, key, rounds)
             draws[name] = 100 * (drawn[:, 0] / (2 * len(counts)) + drawn[:, 1] / len(counts))
     totals = {name: [c for c in members if c in categories] for name, members in _TOTALS.items()}

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from pmtools.evaluation._bootstrap import percentiles, resampled_sums
+from pmtools.evaluation.mme import CategoryScore
 
 __all__ = ["Mcnemar", "bootstrap_interval", "mcnemar", "mme_scores", "plot_accuracy", "summarize", "table"]
 
@@ -120,18 +121,17 @@ def mme_scores(records: Iterable[dict[str, Any]], /) -> dict[str, float]:
     Returns
     -------
     dict of str to float
-        In [0, 200].
+        In [0, 200]; of the pictures both of whose questions are there.
     """
     by_image: dict[str, dict[int, list[bool]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         if record["answer"] in {"yes", "no"}:
             by_image[record["category"]][record["image"]].append(bool(record["right"]))
-    scores = {}
-    for category, images in by_image.items():
-        answers = [right for rights in images.values() for right in rights]
-        both = [all(rights) for rights in images.values() if len(rights) == 2]
-        scores[category] = 100 * float(np.mean(answers)) + (100 * float(np.mean(both)) if both else 0.0)
-    return scores
+    pairs = {
+        category: [(rights[0], rights[1]) for rights in images.values() if len(rights) == 2]
+        for category, images in by_image.items()
+    }
+    return {category: CategoryScore.of(found).score for category, found in pairs.items() if found}
 
 
 def summarize(records: Iterable[dict[str, Any]], /, *, baseline: str = BASELINE) -> dict[str, Any]:
