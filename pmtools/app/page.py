@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +17,7 @@ from pmtools.app.answers import DemoAnswers
 from pmtools.app.pictures import Limits, PageError
 from pmtools.app.session import Session
 
-_TOOLS = [("Points", "point"), ("Boxes", "box"), ("Brush", "brush"), ("Look", "look")]
+_TOOLS = [("Point", "point"), ("Box", "box"), ("Brush", "brush"), ("Look", "look")]
 _QUESTION = "Is there a red circle in this image?"
 # of events: nobody's API; progress is seen on the pictures
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
@@ -43,16 +44,23 @@ class _Controls(NamedTuple):
 
 
 class _Shown(NamedTuple):
-    """What every event brings up to date."""
+    """What events bring up to date.
+
+    Pictures take long and the pointer does not wait: what belongs to the place it is at comes by itself, from the newest
+    state, or an answer on its way would put an old place back.
+    """
 
     views: list[gr.HTML]
     facts: gr.HTML
     answers: gr.HTML
-    numbers: gr.HTML
     notice: gr.HTML
+    numbers: gr.HTML
 
     def all(self) -> list[gr.HTML]:
-        return [*self.views, self.facts, self.answers, self.numbers, self.notice]
+        return [*self.views, self.facts, self.answers, self.notice]
+
+    def places(self) -> list[gr.HTML]:
+        return [*self.views, self.numbers]
 
 
 def make_page(limits: Limits, /) -> gr.Blocks:
@@ -74,6 +82,7 @@ def make_page(limits: Limits, /) -> gr.Blocks:
             partial(_act, _nothing, new=True), user, shown.all(), **_QUIET
         )
         _connect(user, controls, shown)
+    page.state_session_capacity = 100  # users whose pictures are kept in memory; the oldest is asked to reload
     return page
 
 
@@ -84,14 +93,16 @@ def _lay_out() -> tuple[_Controls, _Shown]:
     gr.HTML(words.HEADER, elem_id="header")
     with gr.Row(elem_id="main"):
         with gr.Column(elem_id="where"):
-            upload = gr.File(label="Your image", show_label=False, height=110, elem_id="upload")
+            upload = gr.File(label="Your image", show_label=False, height=120, elem_id="upload")
             with gr.Row():
                 photograph = gr.Button("Photograph", size="sm", elem_id="photograph", min_width=80)
                 scene = gr.Button("Next scene", size="sm", elem_id="scene", min_width=80)
             with gr.Tabs(elem_id="tabs") as tabs:
                 with gr.Tab("Mark", id="mark") as marking:
-                    tool = gr.Radio(_TOOLS, value="box", label="On the original, mark", elem_id="tool")
-                    brush = gr.Slider(1, 20, value=5, step=0.5, label="Brush, % of the picture", elem_id="brush")
+                    tool = gr.Radio(_TOOLS, value="box", label="On the original", elem_id="tool")
+                    brush = gr.Slider(
+                        1, 20, value=5, step=0.5, label="Brush, % of the picture", elem_id="brush", visible=False
+                    )
                     with gr.Row():
                         undo = gr.Button("Undo", size="sm", elem_id="undo", min_width=80)
                         clear = gr.Button("Clear", size="sm", elem_id="clear", min_width=80)
@@ -118,7 +129,7 @@ def _lay_out() -> tuple[_Controls, _Shown]:
     controls = _Controls(
         upload, photograph, scene, tabs, marking, asking, tool, brush, undo, clear, question, ask, sliders, downloads
     )
-    return controls, _Shown(seen, facts, answers, numbers, notice)
+    return controls, _Shown(seen, facts, answers, notice, numbers)
 
 
 def _lay_out_sliders() -> list[Any]:
@@ -129,9 +140,7 @@ def _lay_out_sliders() -> list[Any]:
         gr.Slider(1, 15, usual.kernel_size, step=2, label="Kernel: smoothing, in cells", elem_id="kernel"),
         gr.Radio(["max", "sum"], value=usual.marginal, label="Marginal: the map along each axis", elem_id="marginal"),
         gr.Slider(0.01, 1, usual.floor, step=0.01, label="Floor: least scale anywhere", elem_id="floor"),
-        gr.Slider(
-            1, NO_LIMIT, NO_LIMIT, step=0.25, label=f"Most magnification; {NO_LIMIT:g} is no limit", elem_id="limit"
-        ),
+        gr.Slider(1, NO_LIMIT, NO_LIMIT, step=0.25, label=f"Magnify at most ({NO_LIMIT:g}: any)", elem_id="limit"),
         gr.Dropdown(
             list(SIZES), value=usual.size, label="Output size, height x width", allow_custom_value=True, elem_id="size"
         ),
@@ -143,29 +152,31 @@ def _lay_out_sliders() -> list[Any]:
 
 def _connect(user: gr.State, controls: _Controls, shown: _Shown) -> None:
     c, everything = controls, shown.all()
+    original = shown.views[0]
     asking = {"show_progress": "minimal", "show_progress_on": shown.answers, "api_visibility": "private"}
 
-    c.upload.upload(partial(_act, Session.open, new=True), [user, c.upload], everything, **_QUIET)
-    c.photograph.click(_open_photograph, user, [*everything, c.tabs, *c.sliders], **_QUIET)
-    c.scene.click(_open_scene, user, [*everything, c.tabs, *c.sliders, c.question], **_QUIET)
-
-    original = shown.views[0]
-    for listen in (c.tool.input, c.brush.input, c.marking.select):
-        listen(_tool, [c.tool, c.brush], original, **_LATEST)
-    c.asking.select(lambda: gr.HTML(tool="look"), None, original, **_QUIET)
-    c.marking.select(partial(_act, partial(Session.follow, asking=False)), user, everything, **_QUIET)
-    c.asking.select(partial(_act, partial(Session.follow, asking=True)), user, everything, **_QUIET)
-
-    original.mark(_add_mark, user, everything, **_QUIET)
-    c.undo.click(partial(_act, Session.undo), user, everything, **_QUIET)
-    c.clear.click(partial(_act, Session.clear), user, everything, **_QUIET)
-    for listen in (c.ask.click, c.question.submit):
-        listen(partial(_act, Session.ask), [user, c.question], everything, **asking)
-    for control in c.sliders:
-        control.input(partial(_act, _set), [user, *c.sliders], everything, **_LATEST)
-
+    changes = [
+        c.upload.upload(partial(_act, Session.open, new=True), [user, c.upload], everything, **_QUIET),
+        c.photograph.click(_open_photograph, user, [*everything, c.tabs, *c.sliders], **_QUIET),
+        c.scene.click(_open_scene, user, [*everything, c.tabs, *c.sliders, c.question], **_QUIET),
+        c.marking.select(partial(_act, partial(Session.follow, asking=False)), user, everything, **_QUIET),
+        c.asking.select(partial(_act, partial(Session.follow, asking=True)), user, everything, **_QUIET),
+        original.mark(_add_mark, user, everything, **_QUIET),
+        c.undo.click(partial(_act, Session.undo), user, everything, **_QUIET),
+        c.clear.click(partial(_act, Session.clear), user, everything, **_QUIET),
+        c.ask.click(partial(_act, Session.ask), [user, c.question], everything, **asking),
+        c.question.submit(partial(_act, Session.ask), [user, c.question], everything, **asking),
+        *(control.input(partial(_act, _set), [user, *c.sliders], everything, **_LATEST) for control in c.sliders),
+    ]
+    for change in changes:
+        change.then(_places, user, shown.places(), queue=False, **_QUIET)
     for name, view in zip(views.TITLES, shown.views, strict=True):
-        view.look(_looker(name), user, [*shown.views, shown.numbers], queue=False, **_LATEST)
+        view.look(_looker(name), user, shown.places(), queue=False, **_LATEST)
+
+    for listen in (c.tool.input, c.marking.select):
+        listen(_use_tool, c.tool, [original, c.brush], queue=False, **_LATEST)
+    c.brush.input(lambda percent: gr.HTML(brush=percent / 100), c.brush, original, queue=False, **_LATEST)
+    c.asking.select(lambda: gr.HTML(tool="look"), None, original, queue=False, **_QUIET)
 
     file = gr.DownloadButton(elem_id="file", visible="hidden")
     for what, button in c.downloads.items():
@@ -187,13 +198,12 @@ def _act(change: Callable[..., object], user: Session | None, *inputs: Any, new:
             *views.update_views(user, with_original=new),
             words.facts(user),
             words.answers(user),
-            words.numbers(user),
             words.notice(user),
         ]
 
 
 def _nothing_but(notice: str) -> list[Any]:
-    return [gr.skip()] * (len(views.TITLES) + 3) + [notice]
+    return [gr.skip()] * (len(views.TITLES) + 2) + [notice]
 
 
 def _nothing(user: Session) -> None:
@@ -204,8 +214,8 @@ def _set(user: Session, *values: Any) -> None:
     user.set(Settings(*values))
 
 
-def _tool(tool: str, percent: float) -> Any:
-    return gr.HTML(tool=tool, brush=percent / 100)
+def _use_tool(tool: str) -> list[Any]:
+    return [gr.HTML(tool=tool), gr.Slider(visible=tool == "brush")]
 
 
 def _add_mark(user: Session | None, event: gr.EventData) -> list[Any]:
@@ -213,19 +223,23 @@ def _add_mark(user: Session | None, event: gr.EventData) -> list[Any]:
     return _act(Session.add, user, data)
 
 
+def _places(user: Session | None) -> list[Any]:
+    """Where the pointer is, on all views and in numbers."""
+    if user is None:
+        return [gr.skip()] * (len(views.TITLES) + 1)
+    with user.lock:
+        return [*views.update_places(user), words.numbers(user)]
+
+
 def _looker(name: str) -> Callable[..., list[Any]]:
     """What to do when the user points at a view."""
 
     # gradio hands the event to a plain function with this annotation, to no partial
     def look(user: Session | None, event: gr.EventData) -> list[Any]:
-        if user is None:
-            return [gr.skip()] * (len(views.TITLES) + 1)
-        with user.lock:
-            try:
+        if user is not None:
+            with user.lock, contextlib.suppress(PageError):
                 user.look(getattr(event, "x", None), getattr(event, "y", None), magnified=views.is_magnified(name))
-            except PageError:
-                return [gr.skip()] * (len(views.TITLES) + 1)
-            return [*views.update_places(user), words.numbers(user)]
+        return _places(user)
 
     return look
 

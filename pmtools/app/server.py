@@ -48,28 +48,21 @@ def open_socket(host: str, port: int | None, /) -> socket.socket:
     Returns
     -------
     socket.socket
-        Bound, not yet listening.
+        Listening: whoever comes before the page is ready waits for it.
 
     Raises
     ------
     OSError
         If the address is taken, or is none of this machine's.
     """
-    wanted = [USUAL_PORT, 0] if port is None else [port]
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    for number in wanted:
-        bound = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            bound.bind((host, number))
-            bound.listen()
-        except OSError:
-            bound.close()
-            if number == wanted[-1]:
-                raise
-        else:
-            return bound
-    raise AssertionError("unreachable")
+    if port is None:
+        with contextlib.suppress(OSError):
+            return _listening(host, USUAL_PORT)
+    return _listening(host, port or 0)
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
 
 
 def serve(bound: socket.socket, /, *, limits: Limits, started: Callable[[], object] = lambda: None) -> None:

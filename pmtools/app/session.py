@@ -79,7 +79,8 @@ class Session:
 
     def open(self, path: str | os.PathLike[str], /) -> None:
         """Take the image in a file."""
-        self._choose(Choice(pictures.open_picture(path, limits=self.limits), self.choice.settings))
+        picture = pictures.open_picture(path, limits=self.limits)
+        self._choose(Choice(picture, self.choice.settings, asking=self.choice.asking))
 
     def open_photograph(self) -> None:
         """Take the photograph, with a mark on it and the usual settings."""

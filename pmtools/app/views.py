@@ -72,7 +72,6 @@ def update_views(session: Session, /, *, with_original: bool) -> list[Any]:
             **({"image": data_url(pictures[name])} if name in pictures else {}),
             size=_width_and_height(session, name),
             marks=[asdict(mark) for mark in marked.get(name, ())],
-            place=_place(session, name),
         )
         for name in TITLES
     ]

@@ -38,8 +38,7 @@ def answers(session: Session, /) -> str:
     rows = [("about the original", choice.heard.answer), ("about the magnified image", session.answer)]
     if choice.known is not None and choice.known[0] == choice.heard.question:
         rows.append(("true answer", choice.known[1]))
-    cells = "".join(f"<tr><th>{name}</th><td>{escape(said)}</td></tr>" for name, said in rows)
-    return f'<p>{escape(choice.heard.question)}</p><table class="numbers">{cells}</table>'
+    return f"<p>{escape(choice.heard.question)}</p>" + _table([(name, escape(said)) for name, said in rows])
 
 
 def numbers(session: Session, /) -> str:
@@ -48,10 +47,12 @@ def numbers(session: Session, /) -> str:
     if place is None:
         return NO_PLACE
     (x, y), (u, v), (across, down) = place.source_xy, place.target_xy, place.scale_xy
-    return (
-        f'<p class="numbers">original <b id="source_xy">{x:.2f}, {y:.2f}</b> ↔ magnified '
-        f'<b id="target_xy">{u:.2f}, {v:.2f}</b><br>there, a pixel becomes {across:.2f} × {down:.2f} pixels</p>'
-    )
+    rows = [
+        ("on the original, x, y", f'<b id="source_xy">{x:.2f}, {y:.2f}</b>'),
+        ("on the magnified image", f'<b id="target_xy">{u:.2f}, {v:.2f}</b>'),
+        ("a pixel there becomes", f"{across:.2f} × {down:.2f}"),
+    ]
+    return _table(rows)
 
 
 def facts(session: Session, /) -> str:
@@ -62,5 +63,9 @@ def facts(session: Session, /) -> str:
     rows = [("pixels, width × height", sizes)]
     for name, scale in (("across", local.x), ("down", local.y)):
         rows.append((f"magnification {name}", f"{float(scale.min()):.2f} to {float(scale.max()):.2f}"))
+    return _table(rows)
+
+
+def _table(rows: list[tuple[str, str]]) -> str:
     cells = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in rows)
     return f'<table class="numbers">{cells}</table>'

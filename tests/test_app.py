@@ -1,0 +1,613 @@
+"""What the web page computes, without gradio and without a browser: files, marks, places, answers, users, the server's door."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io as bytes_io
+import json
+import socket
+import struct
+import sys
+import threading
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+import pmtools
+from pmtools import Warp, heatmaps, io, viz
+from pmtools.app import actions, answers, marks, pictures, server, words
+from pmtools.app.actions import Settings, magnify_picture, place_on, read_size
+from pmtools.app.marks import Mark, heatmap_of, read_mark, stroke_mask
+from pmtools.app.pictures import Limits, PageError, Picture, open_picture
+from pmtools.app.session import Session
+from pmtools.cli.application import app
+
+MOST = 10_000_000
+
+
+def pixels(height: int = 48, width: int = 64, seed: int = 0) -> np.ndarray:
+    """Smooth and without any symmetry, so that every shift shows."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def a_picture(height: int = 48, width: int = 64) -> Picture:
+    return Picture("photo", Image.fromarray(pixels(height, width)), "A photo.")
+
+
+def magnified_at(*boxes: tuple[float, ...], picture: Picture | None = None, **settings):
+    picture = picture or a_picture()
+    heat = heatmap_of([Mark("box", box) for box in boxes], size_hw=picture.size_hw)
+    return magnify_picture(picture, heat, Settings(**settings), most_pixels=MOST)
+
+
+# ------------------------------------------------------------------------------------------------------------- files
+
+
+def save_as(path: Path, kind: str) -> None:
+    """One of the kinds of file that people have."""
+    image = Image.fromarray(pixels())
+    if kind == "animation.gif":
+        image.save(path, save_all=True, append_images=[image.rotate(90), image.rotate(180)])
+    elif kind == "turned.jpg":
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        image.save(path, exif=exif)
+    elif kind == "colour16.png":
+        io.write_image(pixels().astype(np.uint16) * 257, path)
+    elif kind == "grey16.png":
+        io.write_image(pixels()[..., 0].astype(np.uint16) * 257, path)
+    elif kind == "floats.tiff":
+        io.write_image(pixels()[..., 0].astype(np.float32), path)
+    else:
+        mode = {"cmyk.jpg": "CMYK", "alpha.png": "RGBA", "grey.png": "L", "palette.png": "P", "ink.png": "1"}[kind]
+        image.convert(mode).save(path)
+
+
+GOOD = [
+    "animation.gif",
+    "turned.jpg",
+    "colour16.png",
+    "grey16.png",
+    "floats.tiff",
+    "cmyk.jpg",
+    "alpha.png",
+    "grey.png",
+    "palette.png",
+    "ink.png",
+]
+
+
+@pytest.mark.parametrize("kind", GOOD)
+def test_every_kind_of_image_is_opened_shown_magnified_and_saved(kind, tmp_path):
+    save_as(tmp_path / kind, kind)
+    picture = open_picture(tmp_path / kind, limits=Limits())
+    assert picture.size_hw == ((64, 48) if kind == "turned.jpg" else (48, 64))
+    assert ("first of its 3 frames" in picture.note) == (kind == "animation.gif")
+    shown = pictures.for_view(picture.image)
+    assert (shown.mode, max(shown.size)) == ("RGB", pictures.VIEW_SIDE)
+    result = magnified_at((10, 10, 20, 20), picture=picture)
+    assert type(result.image) is type(picture.image)
+    assert set(actions.views(picture, result)) == {"map", "magnified", "grid"}
+    back = io.read_image(actions.save_image(picture, result, tmp_path))
+    same = result.image.convert("RGB") if kind == "cmyk.jpg" else result.image
+    np.testing.assert_array_equal(np.asarray(back), np.asarray(same))
+
+
+def claims_too_much() -> bytes:
+    """A PNG of a few bytes with a header of 20000 x 20000 pixels."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", 20000, 20000, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(100)))
+
+
+def truncated_jpeg() -> bytes:
+    stream = bytes_io.BytesIO()
+    Image.fromarray(pixels(200, 300)).save(stream, format="JPEG")
+    return stream.getvalue()[:1500]
+
+
+BAD = {
+    "cut.jpg": (truncated_jpeg(), "truncated"),
+    "text.png": (b"these are words\n", "is no image"),
+    "nothing.png": (b"", "is empty"),
+    "claims.png": (claims_too_much(), "20000 x 20000 pixels.*--max-pixels"),
+    "large.png": (bytes(Limits().upload_bytes + 1), "50.0 MB.*--max-upload"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_file_that_is_no_image_is_told_in_the_words_of_the_page(name, tmp_path):
+    content, says = BAD[name]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(PageError, match=f"'{name}'.*{says}") as caught:
+        open_picture(tmp_path / name, limits=Limits())
+    assert str(tmp_path) not in str(caught.value)
+    assert "max_pixels" not in str(caught.value)
+
+
+def test_a_missing_file_is_told():
+    with pytest.raises(PageError, match=r"'gone\.png' could not be read"):
+        open_picture("folder/gone.png", limits=Limits())
+
+
+def test_small_images_are_shown_by_their_pixels():
+    image = Image.fromarray(np.asarray([[[0, 0, 0], [255, 255, 255]]], dtype=np.uint8))
+    assert set(pictures.for_view(image).getdata()) == {(0, 0, 0), (255, 255, 255)}
+
+
+def test_what_the_browser_gets_is_a_jpeg():
+    head, _, body = pictures.data_url(Image.fromarray(pixels())).partition(",")
+    assert head == "data:image/jpeg;base64"
+    shown = np.asarray(Image.open(bytes_io.BytesIO(base64.b64decode(body))), dtype=float)
+    assert np.abs(shown - pixels()).mean() < 2
+
+
+# ------------------------------------------------------------------------------------------------------------- marks
+
+
+def test_marks_mean_what_the_command_line_means():
+    boxes, points = [(10.0, 20.0, 30.0, 40.0), (40.0, 2.0, 60.0, 9.0)], [(50.5, 30.25)]
+    marked = [Mark("box", box) for box in boxes] + [Mark("point", point) for point in points]
+    wanted = [heatmaps.from_boxes(box, source_hw=(48, 64)) for box in boxes]
+    wanted += [heatmaps.from_points(point, source_hw=(48, 64)) for point in points]
+    np.testing.assert_array_equal(heatmap_of(marked, size_hw=(48, 64)), np.max(wanted, axis=0))
+    assert heatmap_of([], size_hw=(48, 64)) is None
+
+
+@pytest.mark.parametrize("size_hw", [(300, 500), (2000, 3000), (3000, 40), (9, 7)])
+def test_a_stroke_covers_what_is_within_its_radius(size_hw):
+    height, width = size_hw
+    ends, radius = np.asarray([[0.3 * width, 0.5 * height], [0.3 * width, 0.75 * height]]), 0.1 * min(size_hw)
+    covered = stroke_mask([Mark("stroke", tuple(ends.ravel()), radius)], size_hw=size_hw)
+    rows, columns = np.nonzero(covered)
+    cell = np.asarray([width / covered.shape[1], height / covered.shape[0]])
+    centre = (np.asarray([columns.mean(), rows.mean()]) + 0.5) * cell
+    np.testing.assert_allclose(centre, ends.mean(axis=0), atol=0.3 * cell.max())  # half a cell would be seen
+    area = 2 * radius * 0.25 * height + np.pi * radius**2
+    if min(covered.shape) > 100:
+        assert covered.sum() * cell.prod() == pytest.approx(area, rel=0.03)
+
+
+def test_a_stroke_is_a_heatmap_beside_boxes_on_any_shape_of_picture():
+    for size_hw in [(300, 500), (3000, 40), (5, 7)]:
+        dab = Mark("stroke", (size_hw[1] / 2, size_hw[0] / 2), 1e-3)
+        heat = heatmap_of([dab, Mark("box", (0.0, 0.0, 2.0, 2.0))], size_hw=size_hw)
+        assert heat.max() == 1
+        assert heat[heat.shape[0] // 2, heat.shape[1] // 2] > 0
+
+
+def test_marks_from_a_browser_are_cut_to_the_picture_and_turned_around():
+    box = read_mark({"kind": "box", "xy": [70, 30, 10, -5]}, size_hw=(48, 64))
+    assert box == Mark("box", (10.0, 0.0, 64.0, 30.0))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        None,
+        {},
+        {"kind": "circle", "xy": [1, 2]},
+        {"kind": "point", "xy": [1, 2, 3, 4]},
+        {"kind": "point", "xy": ["one", 2]},
+        {"kind": "point", "xy": [float("nan"), 2]},
+        {"kind": "box", "xy": [3, 3, 3, 9]},
+        {"kind": "stroke", "xy": [1, 2, 3], "radius": 2},
+        {"kind": "stroke", "xy": [1, 2], "radius": 0},
+        {"kind": "stroke", "xy": [1, 2], "radius": "wide"},
+        {"kind": "stroke", "xy": [1.0] * 50_000, "radius": 2},
+    ],
+)
+def test_what_is_no_mark_is_refused(data):
+    with pytest.raises(PageError):
+        read_mark(data, size_hw=(48, 64))
+
+
+def test_marks_are_carried_to_the_magnified_image():
+    result = magnified_at((10, 10, 20, 20))
+    moved = marks.carried(
+        [Mark("box", (10, 10, 20, 20)), Mark("point", (3, 4)), Mark("stroke", (1, 2), 3)], result.warp
+    )
+    assert [mark.kind for mark in moved] == ["box", "point"]
+    np.testing.assert_array_equal(moved[0].xy, result.warp.boxes(np.asarray([10.0, 10, 20, 20])))
+    np.testing.assert_array_equal(moved[1].xy, result.warp.points(np.asarray([3.0, 4])))
+
+
+# ----------------------------------------------------------------------------------------------- magnifying, places
+
+
+def test_the_page_magnifies_as_the_library_does():
+    settings = {"gain": 20.0, "kernel_size": 5, "marginal": "sum", "floor": 0.1}
+    result = magnified_at((10, 10, 20, 20), **settings, max_magnification=3.0, size="30x20")
+    heat = heatmaps.from_boxes((10, 10, 20, 20), source_hw=(48, 64))
+    wanted = pmtools.magnify(pixels(), heat, **settings, max_magnification=3.0, size_hw=(30, 20))
+    np.testing.assert_array_equal(np.asarray(result.image), wanted)
+    np.testing.assert_array_equal(result.perception, pmtools.perception_map(heat, gain=20.0, kernel_size=5))
+
+
+def test_without_a_region_nothing_changes():
+    result = magnify_picture(a_picture(), None, Settings(), most_pixels=MOST)
+    np.testing.assert_array_equal(np.asarray(result.image), pixels())
+
+
+def test_the_right_end_of_the_slider_is_no_limit():
+    free, bound = (
+        magnified_at((10, 10, 13, 13), gain=100.0, max_magnification=limit) for limit in (actions.NO_LIMIT, 2.0)
+    )
+    assert free.warp.local_magnification().x.max() > 3
+    assert bound.warp.local_magnification().x.max() == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"gain": -1.0}, "The gain must be"),
+        ({"kernel_size": 4}, "The kernel must be odd.*use 5"),
+        ({"floor": 0.0}, "The floor must be"),
+        ({"marginal": "mean"}, "The marginal must be"),
+        ({"max_magnification": 0.5}, "The greatest magnification must be"),
+        ({"size": "large"}, "The output size must be height x width"),
+        ({"size": "0x5"}, "The output size must be height x width"),
+        ({"size": "90000x90000"}, "up to 10000000 pixels"),
+    ],
+)
+def test_settings_that_cannot_be_are_told_by_the_names_of_the_page(settings, says):
+    with pytest.raises(PageError, match=says) as caught:
+        magnified_at((10, 10, 20, 20), **settings)
+    assert "`" not in str(caught.value)
+
+
+def test_sizes_are_height_times_width():
+    assert read_size("336 × 448", source_hw=(5, 6), most_pixels=MOST) == (336, 448)
+    assert read_size(actions.AS_ORIGINAL, source_hw=(5, 6), most_pixels=MOST) == (5, 6)
+    assert read_size("", source_hw=(5, 6), most_pixels=MOST) == (5, 6)
+    for size in actions.SIZES:
+        read_size(size, source_hw=(5, 6), most_pixels=MOST)
+
+
+def test_a_place_goes_both_ways_exactly(rng):
+    warp = magnified_at((10, 10, 20, 20), gain=40.0, size="100x200").warp
+    for x, y in rng.uniform((0, 0), (64, 48), (50, 2)):
+        there = place_on(warp, x, y, magnified=False)
+        np.testing.assert_array_equal(there.target_xy, warp.points(np.asarray([x, y])))
+        back = place_on(warp, *there.target_xy, magnified=True)
+        np.testing.assert_allclose(back.source_xy, (x, y), atol=1e-9)
+
+
+def test_a_place_is_no_half_pixel_off():
+    double = magnify_picture(a_picture(), None, Settings(size="96x192"), most_pixels=MOST).warp  # 2 x high, 3 x wide
+    place = place_on(double, 10.25, 7.5, magnified=False)
+    assert place.target_xy == pytest.approx((30.75, 15.0), abs=1e-12)
+    assert place.scale_xy == pytest.approx((3.0, 2.0))
+    assert place_on(double, 30.75, 15.0, magnified=True).source_xy == pytest.approx((10.25, 7.5), abs=1e-12)
+
+
+def test_the_pixel_under_a_place_is_the_pixel_under_its_counterpart():
+    """A white pixel on black, found where its centre is said to be; a shift by half a pixel would miss it."""
+    black = np.zeros((48, 64), dtype=np.uint8)
+    black[17, 12] = 255
+    picture = Picture("dot", Image.fromarray(black), "")
+    result = magnified_at((8, 12, 18, 22), picture=picture, gain=40.0, size="480x640")
+    place = place_on(result.warp, 12.5, 17.5, magnified=False)
+    column, row = (int(value) for value in place.target_xy)
+    assert place.scale_xy[0] > 10
+    seen = np.asarray(result.image)
+    weight = seen.astype(float) / seen.sum()
+    centre = (weight.sum(axis=0) @ (np.arange(640) + 0.5), weight.sum(axis=1) @ (np.arange(480) + 0.5))
+    assert seen[row, column] > 250
+    np.testing.assert_allclose(centre, place.target_xy, atol=0.15 * place.scale_xy[0])
+
+
+def test_a_place_beyond_the_image_is_cut_to_it_and_nonsense_is_refused():
+    warp = magnified_at((10, 10, 20, 20)).warp
+    assert place_on(warp, 999, -3, magnified=False).source_xy == (64.0, 0.0)
+    for x in (None, "left", float("nan"), [1, 2], {}):
+        with pytest.raises(PageError):
+            place_on(warp, x, 3, magnified=False)
+
+
+def test_the_grid_is_drawn_where_the_library_draws_it():
+    size = f"{pictures.VIEW_SIDE // 2}x{pictures.VIEW_SIDE}"
+    picture = a_picture()
+    result = magnified_at((10, 10, 20, 20), picture=picture, size=size)
+    drawn = actions.views(picture, result)["grid"]
+    wanted = viz.warp_grid(result.image, result.warp)
+    np.testing.assert_array_equal(np.asarray(drawn), np.asarray(wanted))
+
+
+def test_downloads_are_undone_by_the_command_line(tmp_path):
+    picture = a_picture()
+    result = magnified_at((10, 10, 20, 20), picture=picture, size="60x90")
+    image, warp = actions.save_image(picture, result, tmp_path), actions.save_warp(picture, result, tmp_path)
+    assert (image.name, warp.name) == ("photo_magnified.png", "photo_warp.json")
+    back = tmp_path / "back.png"
+    ran = CliRunner().invoke(app, ["unmagnify", str(image), "--warp", str(warp), "-o", str(back)])
+    assert ran.exit_code == 0, ran.output
+    np.testing.assert_array_equal(io.to_array(io.read_image(back)), np.asarray(result.warp.inverse_image(result.image)))
+    assert Warp.from_dict(json.loads(warp.read_text())).source_hw == (48, 64)
+
+
+# ----------------------------------------------------------------------------------------------------- the demo model
+
+
+@pytest.fixture(scope="module")
+def model() -> answers.DemoAnswers:
+    return answers.DemoAnswers()
+
+
+def test_with_its_own_settings_the_model_answers_as_perception_magnifier(model):
+    """What is seen is what is asked: the answer about the magnified picture is the method's."""
+    from pmtools.decoding import PerceptionMagnifier
+    from pmtools.zoo import demo_model
+
+    demo = demo_model()
+    for number in range(3):
+        session = Session(Limits(), model)
+        session._scenes = number
+        question = session.open_scene()
+        session.ask(question)
+        magnifier = PerceptionMagnifier(demo.processor, **demo.settings)
+        image = session.choice.picture.image
+        wanted = magnifier.generate(demo.model, image, demo.prompt(question), max_new_tokens=2, do_sample=False)
+        assert session.answer == wanted
+        assert session.choice.heard.answer == demo.ask(image, question)
+        warp = magnifier.last[0].warps[0][0]
+        grid = np.mgrid[0:384:9, 0:384:7].reshape(2, -1).T + 0.5
+        np.testing.assert_allclose(session.magnified.warp.points(grid), np.asarray(warp.points(grid)), atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("question", "says"),
+    [
+        ("Is there a zebra in this image?", "'zebra'; it knows the colors red.*shapes circle"),
+        ("  ", "Type a question first"),
+        (None, "Type a question first"),
+        ("is there a star " * 20, "up to 200 characters"),
+    ],
+)
+def test_a_question_that_the_model_cannot_read_is_told(question, says):
+    with pytest.raises(PageError, match=says) as caught:
+        answers.check(question)
+    assert "`" not in str(caught.value)
+
+
+def test_questions_without_transformers_are_told(monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(PageError, match=r"transformers.*pip install 'pmtools\[hf\]'"):
+        answers.DemoAnswers().ask(Image.fromarray(pixels()), "Is the star blue?")
+
+
+# -------------------------------------------------------------------------------------------------------------- users
+
+
+class Parrot:
+    """In the place of the model: says how bright the picture is."""
+
+    def ask(self, image, question):
+        answers.check(question)
+        return answers.Heard(question, self.answer(image, question), np.eye(4))
+
+    def answer(self, image, question):
+        return str(np.asarray(image).sum())
+
+
+@pytest.fixture
+def session() -> Session:
+    return Session(Limits(pixels=1_000_000), Parrot())
+
+
+def test_a_page_opens_with_something_to_see(session):
+    assert session.choice.marks == (Mark("box", pictures.PATCH_XYXY),)
+    assert session.magnified.warp.local_magnification().x.max() > 2
+
+
+def test_marks_come_and_go(session):
+    session.clear()
+    assert session.choice.heatmap() is None
+    session.add({"kind": "point", "xy": [100, 50]})
+    session.add({"kind": "stroke", "xy": [1, 2, 30, 40], "radius": 5})
+    assert [mark.kind for mark in session.choice.marks] == ["point", "stroke"]
+    session.undo()
+    session.undo()
+    session.undo()
+    assert session.choice.marks == ()
+
+
+def test_there_is_an_end_to_marks():
+    many = [Mark("point", (1.0, 2.0))] * 200
+    assert len(marks.with_mark(many[1:], many[0])) == 200
+    with pytest.raises(PageError, match="clear some first"):
+        marks.with_mark(many, many[0])
+
+
+def test_what_fails_changes_nothing(session, tmp_path):
+    session.look(10, 20, magnified=False)
+    before = (session.choice, session.magnified, session.answer, session.place)
+    (tmp_path / "text.png").write_text("words")
+    for attempt in (
+        lambda: session.open(tmp_path / "text.png"),
+        lambda: session.add({"kind": "box", "xy": [1, 1, 1, 1]}),
+        lambda: session.set(Settings(kernel_size=4)),
+        lambda: session.ask("Is there a zebra?"),
+        lambda: session.look("here", 3, magnified=True),
+    ):
+        with pytest.raises(PageError):
+            attempt()
+        assert (session.choice, session.magnified, session.answer, session.place) == before
+
+
+def test_a_question_magnifies_what_the_model_looked_at_and_asks_again_when_settings_move(session):
+    session.ask("Is the star blue?")
+    first = session.answer
+    np.testing.assert_array_equal(session.choice.heatmap(), np.eye(4))
+    assert session.choice.heard.answer != first
+    session.set(Settings(gain=50.0))
+    assert session.answer not in (first, session.choice.heard.answer)
+    session.follow(asking=False)
+    assert session.answer == ""
+    assert session.choice.heatmap().shape == (48, 48)
+    session.follow(asking=True)
+    assert session.answer
+
+
+def test_a_scene_comes_with_its_question_its_answer_and_the_models_settings(session):
+    question = session.open_scene()
+    assert session.choice.settings == answers.settings()
+    assert session.choice.known[0] == question
+    session.ask(question)
+    assert "true answer" in words.answers(session)
+    session.ask("Is the star blue?" if question != "Is the star blue?" else "Is the star red?")
+    assert "true answer" not in words.answers(session)
+    assert session.open_scene() is not None
+    assert session.choice.picture.name == "scene_2"
+    session.open_photograph()
+    assert session.choice.settings == Settings()
+
+
+def test_the_place_stays_on_the_picture_when_the_warp_moves(session):
+    session.look(150, 200, magnified=False)
+    before = session.place
+    session.set(Settings(gain=60.0))
+    assert session.place.source_xy == before.source_xy
+    assert session.place.target_xy != before.target_xy
+    session.open_photograph()
+    assert session.place is None
+
+
+def test_users_share_nothing():
+    one, other = (Session(Limits(), Parrot()) for _ in range(2))
+    one.add({"kind": "point", "xy": [100, 50]})
+    one.set(Settings(gain=1.0))
+    assert len(other.choice.marks) == 1
+    assert other.choice.settings == Settings()
+
+
+def test_events_at_once_are_all_kept(session):
+    session.open_photograph()
+    session.clear()
+
+    def click() -> None:
+        for _ in range(5):
+            with session.lock:
+                session.add({"kind": "point", "xy": [100, 50]})
+
+    threads = [threading.Thread(target=click) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(session.choice.marks) == 20
+
+
+# -------------------------------------------------------------------------------------------------------------- words
+
+
+def test_names_of_files_are_text_and_no_markup(session, tmp_path):
+    io.write_image(pixels(), tmp_path / "<img src=x onerror=alert(1)>.png")
+    session.open(tmp_path / "<img src=x onerror=alert(1)>.png")
+    assert "<img" not in words.notice(session)
+    assert "&lt;img" in words.notice(session)
+    assert "<b>" not in words.problem("<b>bold</b>")
+
+
+def test_places_and_sizes_are_told(session):
+    assert words.numbers(session) == words.NO_PLACE
+    session.look(150.25, 200, magnified=False)
+    assert '<b id="source_xy">150.25, 200.00</b>' in words.numbers(session)
+    session.set(Settings(size="100x200"))
+    assert "512 × 512 → 200 × 100" in words.facts(session)
+
+
+def test_the_next_step_is_told(session):
+    session.clear()
+    assert "Mark on the original" in words.notice(session)
+    session.open_scene()
+    assert "Ask the model" in words.notice(session)
+
+
+# --------------------------------------------------------------------------------------------------------- the server
+
+
+def test_a_port_that_is_asked_for_is_taken_or_refused():
+    with server.open_socket("127.0.0.1", 0) as bound:
+        port = bound.getsockname()[1]
+        with pytest.raises(OSError, match="in use"):
+            server.open_socket("127.0.0.1", port)
+        ran = CliRunner().invoke(app, ["app", "--port", str(port)])
+        if "gradio" not in ran.stderr:
+            assert ran.exit_code == 1
+            assert f"cannot serve at 127.0.0.1, port {port}: Address already in use; try another --port" in ran.stderr
+
+
+def test_a_usual_port_that_is_taken_gives_another(monkeypatch):
+    with server.open_socket("127.0.0.1", 0) as bound:
+        monkeypatch.setattr(server, "USUAL_PORT", bound.getsockname()[1])
+        with server.open_socket("127.0.0.1", None) as other:
+            assert other.getsockname()[1] != bound.getsockname()[1]
+    with server.open_socket("127.0.0.1", None) as free:
+        assert free.getsockname()[1] == server.USUAL_PORT
+
+
+def test_an_address_of_another_machine_is_refused():
+    with pytest.raises(OSError):
+        server.open_socket("192.0.2.1", 0)  # RFC 5737: nobody's
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6")
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [
+        ("127.0.0.1", True),
+        ("localhost", True),
+        ("::1", True),
+        ("127.8.8.8", True),
+        ("0.0.0.0", False),
+        ("x.org", False),
+    ],
+)
+def test_what_is_local(host, local):
+    assert server.is_loopback(host) is local
+
+
+@pytest.mark.parametrize(
+    ("only_local", "name", "status"),
+    [
+        (True, "127.0.0.1:7860", 200),
+        (True, "localhost:7860", 200),
+        (True, "[::1]:7860", 200),
+        (True, "evil.example:7860", 421),
+        (True, "", 421),
+        (False, "workstation:7860", 200),
+    ],
+)
+def test_a_page_for_this_machine_answers_no_foreign_name(only_local, name, status):
+    async def page(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"x", b"y")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "headers": [(b"host", name.encode())]}
+    asyncio.run(server._Guard(page, only_local=only_local)(scope, None, send))
+    assert sent[0]["status"] == status
+    policy = dict(sent[0]["headers"]).get(b"content-security-policy", b"")
+    assert (b"default-src 'self'" in policy) == (status == 200)
+    assert b"http" not in policy
+
+
+def test_without_gradio_the_way_out_is_told(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    ran = CliRunner().invoke(app, ["app"])
+    assert ran.exit_code == 1
+    assert ran.stderr == "pmtools: error: `pmtools app` needs gradio: pip install 'pmtools[app]'\n"

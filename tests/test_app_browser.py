@@ -1,0 +1,462 @@
+"""The web page as people use it, in a headless Chromium: `make test-browser`.
+
+Needs playwright and Debian's `chromium` (`CHROMIUM` names another one); otherwise it says so and skips. `PMTOOLS_SCREENSHOTS`
+names a folder for pictures of the page.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import pmtools
+from pmtools import Warp, heatmaps, io
+from pmtools.app.pictures import PATCH_XYXY
+
+pytest.importorskip("gradio", reason="the web page needs gradio: make test-browser")
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright: make test-browser")
+
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+if CHROMIUM is None:
+    pytest.skip("there is no chromium: make test-browser installs it where it can", allow_module_level=True)
+
+expect = sync_api.expect
+expect.set_options(timeout=60_000)  # machines may be busy; nothing here waits when it need not
+HEIGHT, WIDTH = 120, 200  # of the uploaded picture
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """The page, served by the command of the manual on a free port."""
+    command = [sys.executable, "-m", "pmtools", "app", "--port", "0", "--max-upload", "2", "--max-pixels", "1000000"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        line = process.stderr.readline()
+        found = re.search(r"http://127\.0\.0\.1:\d+", line)
+        assert found, line + process.stderr.read()
+        yield found[0]
+        process.send_signal(signal.SIGINT)  # Ctrl-C
+        told = process.stderr.read()
+    assert process.returncode == 130, told
+    assert "Traceback" not in told
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[sync_api.Browser]:
+    with sync_api.sync_playwright() as playwright:
+        # names outside this machine lead nowhere, so a page that needs them cannot pass
+        rules = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=[rules])
+        yield chromium
+        chromium.close()
+
+
+class User:
+    """A page that is open, and all that was asked for or went wrong on it."""
+
+    def __init__(self, browser: sync_api.Browser, address: str, **how) -> None:
+        self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **how})
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(60_000)
+        self.asked: list[str] = []
+        self.wrong: list[str] = []
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
+        self.page.on("console", lambda message: self.wrong.append(message.text) if message.type == "error" else None)
+        self.page.goto(address)
+        expect(self.page.locator("#notice")).to_contain_text("512 × 512 pixels")
+
+    def image(self, name: str) -> dict[str, float]:
+        """Where a view's picture is on the screen."""
+        picture = self.page.locator(f"#{name} img")
+        picture.scroll_into_view_if_needed()
+        return picture.bounding_box()
+
+    def at(self, name: str, x: float, y: float, size: tuple[float, float] = (WIDTH, HEIGHT)) -> tuple[float, float]:
+        """Screen position of a place on a view, whole CSS pixels as a mouse has them, and so not quite the place."""
+        box = self.image(name)
+        return round(box["x"] + box["width"] * x / size[0]), round(box["y"] + box["height"] * y / size[1])
+
+    def place_of(self, name: str, position: tuple[float, float], size=(WIDTH, HEIGHT)) -> np.ndarray:
+        """The place on the true image that is under a screen position."""
+        box = self.image(name)
+        return np.asarray(
+            [(position[0] - box["x"]) / box["width"] * size[0], (position[1] - box["y"]) / box["height"] * size[1]]
+        )
+
+    def upload(self, path: Path) -> None:
+        self.page.set_input_files("#upload input[type=file]", path)
+
+    def open(self, path: Path) -> None:
+        self.upload(path)
+        expect(self.page.locator("#notice")).to_contain_text(f"'{path.name}'")
+        expect(self.page.locator("#original")).to_be_visible()
+        self.page.wait_for_function("size => document.querySelector('#original svg').getAttribute('viewBox') === size",
+                                    arg=f"0 0 {WIDTH} {HEIGHT}")  # fmt: skip
+
+    def choose(self, tool: str) -> None:
+        self.page.get_by_label(tool, exact=True).check()
+        expect(self.page.locator("#original .stage")).to_have_attribute("data-tool", tool.lower())
+
+    def numbers(self) -> tuple[np.ndarray, np.ndarray]:
+        """The two places that the page tells."""
+        texts = (self.page.locator(f"#{name}").inner_text() for name in ("source_xy", "target_xy"))
+        source, target = (np.asarray([float(part) for part in text.split(",")]) for text in texts)
+        return source, target
+
+    def download(self, what: str) -> Path:
+        with self.page.expect_download() as download:
+            self.page.click(f"#download_{what}")
+        path = Path(download.value.path())
+        return path.rename(path.with_name(download.value.suggested_filename))
+
+
+@pytest.fixture
+def visit(browser, address) -> Iterator[Callable[..., User]]:
+    users: list[User] = []
+
+    def open_page(**how) -> User:
+        users.append(User(browser, address, **how))
+        return users[-1]
+
+    yield open_page
+    for user in users:
+        user.context.close()
+        assert user.wrong == []
+        assert [url for url in user.asked if not url.startswith((address, "data:", "blob:"))] == []
+
+
+@pytest.fixture
+def photo(tmp_path, rng) -> Path:
+    coarse = Image.fromarray(rng.integers(0, 256, (6, 10, 3), dtype=np.uint8))
+    path = tmp_path / "photo.png"
+    coarse.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC).save(path)
+    return path
+
+
+# ------------------------------------------------------------------------------------------------------------ opening
+
+
+def test_the_page_opens_with_four_pictures(visit):
+    user = visit()
+    expect(user.page).to_have_title("pmtools")
+    for name in ("original", "map", "magnified", "grid"):
+        expect(user.page.locator(f"#{name} img")).to_have_attribute("src", re.compile("^data:image/jpeg"))
+    rectangle = user.page.locator("#original rect")
+    assert [float(rectangle.get_attribute(name)) for name in ("x", "y")] == list(PATCH_XYXY[:2])
+    expect(user.page.locator("#magnified rect")).to_have_count(1)
+    expect(user.page.locator("footer")).to_have_count(0)
+
+
+def test_the_browser_refuses_what_is_elsewhere(visit):
+    """The control of `visit`: a page that reaches out is seen, and stopped."""
+    user = visit()
+    refused = user.page.evaluate(
+        """() => new Promise((done) => {
+            document.addEventListener('securitypolicyviolation', (event) => done(event.blockedURI));
+            document.body.append(Object.assign(new Image(), {src: 'http://192.0.2.1/pixel.png'}));
+        })"""
+    )
+    assert refused == "http://192.0.2.1/pixel.png"
+    assert any("192.0.2.1" in message for message in user.wrong)
+    user.wrong.clear()
+    user.asked[:] = [url for url in user.asked if "192.0.2.1" not in url]
+
+
+# -------------------------------------------------------------------------------------------------------------- files
+
+
+def test_a_picture_is_uploaded_and_shown(visit, photo):
+    user = visit()
+    user.open(photo)
+    expect(user.page.locator("#notice")).to_contain_text("200 × 120 pixels, RGB")
+    expect(user.page.locator("#facts")).to_contain_text("200 × 120 → 200 × 120")
+    expect(user.page.locator("#original rect")).to_have_count(0)
+    box = user.image("original")
+    assert box["width"] / box["height"] == pytest.approx(WIDTH / HEIGHT, rel=0.01)
+
+
+def test_files_that_are_no_images_are_told_and_the_page_goes_on(visit, photo, tmp_path):
+    user = visit()
+    jpeg = tmp_path / "whole.jpg"
+    Image.open(photo).save(jpeg)
+    bad = {
+        "cut.jpg": (jpeg.read_bytes()[:700], "truncated"),
+        "text.png": (b"these are words", "is no image that can be read"),
+        "<b>bold<b>.png": (b"", "is empty"),
+    }
+    for name, (content, says) in bad.items():
+        (tmp_path / name).write_bytes(content)
+        user.upload(tmp_path / name)
+        expect(user.page.locator("#notice [role=alert]")).to_contain_text(says)
+        expect(user.page.locator("#notice b")).to_have_count(0)
+        user.page.get_by_label("Remove this file").or_(
+            user.page.locator("#upload button[aria-label=Clear]")
+        ).first.click()
+    huge = tmp_path / "huge.png"
+    Image.new("L", (1001, 1000)).save(huge)
+    user.upload(huge)
+    expect(user.page.locator("#notice [role=alert]")).to_contain_text("1001 x 1000 pixels")
+    expect(user.page.locator("#notice [role=alert]")).to_contain_text("--max-pixels")
+    user.page.reload()
+    expect(user.page.locator("#notice")).to_contain_text("512 × 512 pixels")
+    user.open(photo)
+
+
+def test_a_file_that_is_too_large_is_refused(visit, photo, tmp_path):
+    user = visit()
+    path = tmp_path / "heavy.png"
+    path.write_bytes(bytes(2_000_001))
+    user.upload(path)
+    expect(user.page.get_by_text(re.compile("exceeds|too large|maximum", re.IGNORECASE)).first).to_be_visible()
+    user.wrong.clear()
+    user.page.reload()
+    expect(user.page.locator("#notice")).to_contain_text("512 × 512 pixels")
+    user.open(photo)
+
+
+# ---------------------------------------------------------------------------------------------- marking and looking
+
+
+def test_a_point_is_where_it_was_clicked_and_its_counterpart_where_the_warp_says(visit, photo):
+    user = visit()
+    user.open(photo)
+    user.choose("Point")
+    position = user.at("original", 60.3, 45.8)
+    user.page.mouse.click(*position)
+    expect(user.page.locator("#original circle")).to_have_count(1)
+    expect(user.page.locator("#source_xy")).to_be_visible()
+    clicked = user.place_of("original", position)
+    circle = user.page.locator("#original circle")
+    marked = [float(circle.get_attribute(name)) for name in ("cx", "cy")]
+    np.testing.assert_allclose(marked, clicked, atol=0.02)  # pixels of the picture; half a pixel would be seen
+
+    heat = heatmaps.from_points(np.asarray(marked), source_hw=(HEIGHT, WIDTH))
+    warp = pmtools.fit_warp(heat, source_hw=(HEIGHT, WIDTH))
+    there = user.page.locator("#magnified circle")
+    expect(there).to_have_count(1)
+    found = [float(there.get_attribute(name)) for name in ("cx", "cy")]
+    np.testing.assert_allclose(found, warp.points(np.asarray(marked)), atol=1e-6)
+
+    user.choose("Look")
+    for name, forward in (("original", True), ("map", True), ("magnified", False), ("grid", False)):
+        position = user.at(name, 130.2, 71.7)
+        user.page.mouse.move(*position)
+        pointed = user.place_of(name, position)
+        told = user.page.locator("#source_xy" if forward else "#target_xy")
+        expect(told).to_have_text(re.compile(rf"^{int(pointed[0])}\.\d\d, {int(pointed[1])}\.\d\d$"))
+        source, target = user.numbers()
+        np.testing.assert_allclose(source if forward else target, pointed, atol=0.02)
+        counterpart = (warp.points if forward else warp.inverse_points)(pointed)
+        np.testing.assert_allclose(target if forward else source, counterpart, atol=0.1)
+        for view in ("original", "map", "magnified", "grid"):
+            expect(user.page.locator(f"#{view} line")).to_have_count(4)
+        across = user.page.locator("#magnified line.line").nth(1)
+        assert float(across.get_attribute("x1")) == pytest.approx(target[0], abs=0.01)
+    assert user.page.locator("#original circle").count() == 1  # looking marks nothing
+
+
+def test_boxes_are_dragged_clicked_and_typed(visit, photo):
+    user = visit()
+    user.open(photo)
+    user.choose("Box")
+    boxes = user.page.locator("#original rect")
+
+    start, end = user.at("original", 60, 80), user.at("original", 20, 40)  # from the lower right to the upper left
+    user.page.mouse.move(*start)
+    user.page.mouse.down()
+    user.page.mouse.move(*end, steps=4)
+    user.page.mouse.up()
+    expect(user.page.locator("#magnified rect")).to_have_count(1)
+    x0, y0, width, height = (float(boxes.get_attribute(name)) for name in ("x", "y", "width", "height"))
+    wanted = [*user.place_of("original", end), *user.place_of("original", start)]
+    np.testing.assert_allclose([x0, y0, x0 + width, y0 + height], wanted, atol=0.02)
+
+    user.page.mouse.click(*user.at("original", 100, 30))
+    user.page.mouse.click(*user.at("original", 140, 60))
+    expect(user.page.locator("#magnified rect")).to_have_count(2)
+
+    user.page.locator("#original .stage").focus()
+    user.page.keyboard.press("Enter")
+    for _ in range(4):
+        user.page.keyboard.press("Shift+ArrowLeft")
+        user.page.keyboard.press("ArrowUp")
+    user.page.keyboard.press("Enter")
+    expect(user.page.locator("#magnified rect")).to_have_count(3)
+
+    for left in (2, 1, 0):
+        user.page.click("#undo")
+        expect(boxes).to_have_count(left)
+    expect(user.page.locator("#notice")).to_contain_text("Mark on the original")
+
+
+def test_a_brush_paints_the_map(visit, photo):
+    user = visit()
+    user.open(photo)
+    user.choose("Brush")
+    before = user.page.locator("#map img").get_attribute("src")
+    user.page.mouse.move(*user.at("original", 40, 30))
+    user.page.mouse.down()
+    user.page.mouse.move(*user.at("original", 80, 30), steps=8)
+    user.page.mouse.up()
+    stroke = user.page.locator("#original polyline")
+    expect(stroke).to_have_count(1)
+    assert float(stroke.get_attribute("stroke-width")) == pytest.approx(2 * 0.05 * WIDTH)
+    expect(user.page.locator("#map img")).not_to_have_attribute("src", before)
+    warp = Warp.from_dict(io.read_json(user.download("warp")))
+    scale = warp.local_magnification()
+    assert 30 < np.argmax(scale.x) < 90  # along x where the stroke is,
+    assert 20 < np.argmax(scale.y) < 40  # and along y
+    user.page.click("#clear")
+    expect(stroke).to_have_count(0)
+
+
+def test_a_finger_marks_too(visit, photo):
+    user = visit(viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True)
+    user.open(photo)
+    user.choose("Point")
+    position = user.at("original", 60.3, 45.8)
+    tapped = user.place_of("original", position)
+    user.page.touchscreen.tap(*position)
+    circle = user.page.locator("#original circle")
+    expect(circle).to_have_count(1)
+    marked = [float(circle.get_attribute(name)) for name in ("cx", "cy")]
+    np.testing.assert_allclose(marked, tapped, atol=0.02)
+
+
+# ----------------------------------------------------------------------------------------------------------- settings
+
+
+def test_settings_change_what_is_shown(visit):
+    user = visit()
+    facts = user.page.locator("#facts")
+    user.page.fill("#gain input[type=number]", "0")
+    user.page.keyboard.press("Tab")
+    expect(facts).to_contain_text("magnification across\t1.00 to 1.00", use_inner_text=True)
+    slider = user.page.locator("#gain input[type=range]")
+    slider.focus()
+    for _ in range(20):
+        user.page.keyboard.press("ArrowRight")
+    expect(user.page.locator("#gain input[type=number]")).to_have_value("10")
+    expect(facts).to_contain_text("to 3.", use_inner_text=True)
+    user.page.get_by_label("sum", exact=True).check()
+    expect(facts).not_to_contain_text("to 3.", use_inner_text=True)
+
+    user.page.fill("#kernel input[type=number]", "4")
+    user.page.keyboard.press("Tab")
+    expect(user.page.locator("#notice [role=alert]")).to_contain_text("The kernel must be odd")
+    user.page.fill("#kernel input[type=number]", "5")
+    user.page.keyboard.press("Tab")
+    expect(user.page.locator("#notice [role=status]")).to_be_visible()
+
+    size = user.page.locator("#size input")
+    size.fill("100x250")
+    size.press("Enter")
+    expect(facts).to_contain_text("512 × 512 → 250 × 100")
+    box = user.image("magnified")
+    assert box["width"] / box["height"] == pytest.approx(2.5, rel=0.02)
+    size.fill("large")
+    size.press("Enter")
+    expect(user.page.locator("#notice [role=alert]")).to_contain_text("must be height x width")
+
+
+# -------------------------------------------------------------------------------------------------------------- asking
+
+
+def test_a_question_is_answered_twice_and_shows_where_the_model_looked(visit):
+    user = visit()
+    user.page.click("#scene")
+    expect(user.page.locator("#notice")).to_contain_text("Scene 1")
+    question = user.page.locator("#question textarea")
+    expect(question).not_to_have_value("Is there a red circle in this image?")
+    expect(user.page.locator("#notice")).to_contain_text("Ask the model")
+    before = user.page.locator("#map img").get_attribute("src")
+    user.page.click("#ask")
+    answers = user.page.locator("#answers")
+    expect(answers).to_contain_text("about the magnified image", timeout=180_000)
+    expect(answers).to_contain_text("true answer")
+    expect(user.page.locator("#map img")).not_to_have_attribute("src", before)
+    expect(user.page.locator("#facts")).not_to_contain_text("1.00 to 1.00")
+
+    question.fill("Is there a zebra?")
+    question.press("Enter")
+    expect(user.page.locator("#notice [role=alert]")).to_contain_text("'zebra'; it knows the colors")
+    question.fill("What color is the star?")
+    question.press("Enter")
+    expect(answers).to_contain_text("What color is the star?")
+    expect(user.page.locator("#notice [role=alert]")).to_have_count(0)
+
+    user.page.get_by_role("tab", name="Mark").click()
+    expect(answers).to_be_hidden()
+    expect(user.page.locator("#notice")).to_contain_text("Mark on the original")
+
+
+# ----------------------------------------------------------------------------------------------------------- downloads
+
+
+def test_downloads_are_what_is_shown_and_are_undone_by_the_command_line(visit, photo, tmp_path):
+    user = visit()
+    user.open(photo)
+    user.choose("Box")
+    user.page.mouse.click(*user.at("original", 60, 40))
+    user.page.mouse.click(*user.at("original", 100, 80))
+    expect(user.page.locator("#magnified rect")).to_have_count(1)
+    image, warp_file = user.download("image"), user.download("warp")
+    assert (image.name, warp_file.name) == ("photo_magnified.png", "photo_warp.json")
+    warp = Warp.from_dict(json.loads(warp_file.read_text()))
+    np.testing.assert_array_equal(np.asarray(io.read_image(image)), np.asarray(warp.image(io.read_image(photo))))
+    box = user.page.locator("#original rect")
+    x, y, width, height = (float(box.get_attribute(name)) for name in ("x", "y", "width", "height"))
+    heat = heatmaps.from_boxes((x, y, x + width, y + height), source_hw=(HEIGHT, WIDTH))
+    wanted = pmtools.magnify(io.read_image(photo), heat)
+    np.testing.assert_array_equal(np.asarray(io.read_image(image)), np.asarray(wanted))
+    back = tmp_path / "back.png"
+    command = [sys.executable, "-m", "pmtools", "unmagnify", image, "--warp", warp_file, "-o", back]
+    subprocess.run(command, check=True, capture_output=True)
+    undone = np.asarray(io.read_image(back)).astype(int)
+    assert np.abs(undone - np.asarray(io.read_image(photo)).astype(int)).mean() < 2
+
+
+# --------------------------------------------------------------------------------------------------------------- users
+
+
+def test_two_users_see_their_own(visit, photo):
+    one, other = visit(), visit()
+    one.open(photo)
+    expect(one.page.locator("#facts")).to_contain_text("200 × 120")
+    other.page.click("#clear")
+    expect(other.page.locator("#original rect")).to_have_count(0)
+    expect(other.page.locator("#facts")).to_contain_text("512 × 512 → 512 × 512")
+    one.page.click("#photograph")
+    expect(one.page.locator("#original rect")).to_have_count(1)
+
+
+# --------------------------------------------------------------------------------------------------------------- looks
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_it_fits_the_screen(visit, scheme, width):
+    user = visit(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    user.page.mouse.move(*user.at("original", 150, 200, size=(512, 512)))
+    expect(user.page.locator("#source_xy")).to_be_visible()
+    assert user.page.evaluate("document.documentElement.scrollWidth") <= width
+    boxes = [user.image(name) for name in ("original", "map", "magnified", "grid")]
+    assert all(box["width"] > 0.35 * min(width, 900) for box in boxes)
+    assert boxes[0]["y"] == pytest.approx(boxes[1]["y"], abs=1)  # side by side
+    ground = user.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    brightness = np.mean([int(part) for part in re.findall(r"\d+", ground)[:3]])
+    assert (brightness > 128) == (scheme == "light")
+    folder = os.environ.get("PMTOOLS_SCREENSHOTS")
+    if folder:
+        user.page.screenshot(path=Path(folder) / f"page_{scheme}_{width}.png", full_page=True)
