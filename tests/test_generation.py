@@ -7,11 +7,14 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor  # noqa: E402
+
 from pmtools import decoding  # noqa: E402
+from pmtools.adapters.heatmaps import CLIPRelevance, heatmap_source  # noqa: E402
 from pmtools.evaluation import scene_methods  # noqa: E402
 from pmtools.evaluation.generation import METHODS, GeneratedAnswers, Routes, truth_map, weights_digest  # noqa: E402
 from pmtools.evaluation.scenes import scene_items  # noqa: E402
-from pmtools.testing.models import tiny_model, tiny_processor  # noqa: E402
+from pmtools.testing.models import tiny_model, tiny_processor, tiny_tokenizer  # noqa: E402
 
 ITEMS = list(scene_items(seed=13, limit=3))
 
@@ -22,19 +25,53 @@ def parts():
     return model, tiny_processor(model)
 
 
+@pytest.fixture(scope="module")
+def clip_folder(tmp_path_factory):
+    """A tiny random CLIP, as `from_pretrained` reads it."""
+    side = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 4, "num_attention_heads": 4}
+    words = {"vocab_size": 267, "max_position_embeddings": 64, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 3}
+    path = tmp_path_factory.mktemp("clip")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        seen = {"image_size": 40, "patch_size": 8}
+        model = CLIPModel(CLIPConfig(text_config=side | words, vision_config=side | seen, projection_dim=24))
+    tokenizer = tiny_tokenizer()
+    tokenizer.model_max_length = 64
+    pixels = CLIPImageProcessorPil(size={"shortest_edge": 40}, crop_size={"height": 40, "width": 40})
+    model.save_pretrained(path)
+    CLIPProcessor(pixels, tokenizer).save_pretrained(path)
+    return path
+
+
 def answers(parts, **options):
     return GeneratedAnswers(*parts, text=lambda item: item.instruction, **{"max_new_tokens": 2, **options})
 
 
 def test_the_table_has_every_method_there_is():
-    assert set(METHODS) == set(scene_methods.METHODS) | set(decoding.METHODS)
+    assert set(METHODS) == set(scene_methods.METHODS) | set(decoding.METHODS) | {"api-c"}
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "api-c"])
 def test_batches_equal_single_questions(parts, method):
     many = answers(parts)(ITEMS, [method])[method]
     assert many == [answers(parts)([item], [method])[method][0] for item in ITEMS]
     assert len(many) == 3
+
+
+def test_relevance_by_clip_comes_from_the_model_that_is_named(parts, clip_folder):
+    """The same as with the CLIP in hand; its folder is not told, and without one the method says what it needs."""
+    given = answers(parts, clip=str(clip_folder))
+    assert given.setup["clip"] == clip_folder.name
+    source = CLIPRelevance.from_pretrained(str(clip_folder), device="cpu")
+    method = decoding.API(parts[1], heatmap=source)
+    asked = [[item.image] for item in ITEMS], [item.instruction for item in ITEMS]
+    assert given(ITEMS, ["api-c"])["api-c"] == method.generate(parts[0], *asked, max_new_tokens=2, do_sample=False)
+    named = heatmap_source(f"api-c:{clip_folder}")
+    assert torch.equal(named.mask(ITEMS[0].image, "Why?").cpu(), source.mask(ITEMS[0].image, "Why?"))
+    with pytest.raises(ValueError, match="`clip` must name a CLIP model"):
+        answers(parts)(ITEMS[:1], ["api-c"])
+    with pytest.raises(ValueError, match="'api-c:NAME'"):
+        heatmap_source("api-c")
 
 
 def test_unknown_methods_are_refused(parts):

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 HEADS = ("max", "mean")
 #: The paper's first layer whose attention counts, the layer of API-L and that of ViCrop, as shares of the depth.
 DEEP, API_LAYER, VICROP_LAYER = 12 / 32, 20 / 32, 14 / 32
+#: Before the name of a CLIP, a source by its name.
+API_C = "api-c:"
 #: What relative attention is relative to.
 GENERAL_QUESTION = "Write a general description of the image."
 
@@ -225,6 +227,29 @@ class CLIPRelevance:
     gain: float = 5.0
     kernel_size: int = 3
     perceptual = True
+
+    @classmethod
+    def from_pretrained(cls, name: str, /, *, device: str | None = None, **options: Any) -> CLIPRelevance:
+        """Relevance by a published CLIP; the paper's is `openai/clip-vit-large-patch14-336`.
+
+        Parameters
+        ----------
+        name : str
+            Folder or hub name.
+        device : str, optional
+            Default: a GPU where there is one.
+        **options
+            `layer`, `gain`, `kernel_size`.
+
+        Returns
+        -------
+        CLIPRelevance
+        """
+        import torch
+        from transformers import AutoProcessor, CLIPModel
+
+        where = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        return cls(CLIPModel.from_pretrained(name).to(where).eval(), AutoProcessor.from_pretrained(name), **options)
 
     def __call__(self, prompts: Prompts, /) -> list[list[torch.Tensor]]:
         """Masks of the images of each prompt."""
@@ -474,7 +499,8 @@ def heatmap_source(heatmap: str | Heatmap | HeatmapSource, /) -> HeatmapSource:
     Parameters
     ----------
     heatmap : str, array of shape (h, w), or callable
-        A name in `SOURCES`; a map for every image; or a source.
+        A name in `SOURCES`, or `api-c:NAME` for relevance by the CLIP of that folder or hub name; a map for every image;
+        or a source.
 
     Returns
     -------
@@ -493,7 +519,9 @@ def heatmap_source(heatmap: str | Heatmap | HeatmapSource, /) -> HeatmapSource:
     'GivenHeatmap'
     """
     if isinstance(heatmap, str):
-        return SOURCES[_checks.choice(heatmap, "heatmap", SOURCES)]
+        if heatmap.startswith(API_C):
+            return CLIPRelevance.from_pretrained(heatmap.removeprefix(API_C))
+        return SOURCES[_checks.choice(heatmap, "heatmap", [*SOURCES, f"{API_C}NAME"])]
     if callable(heatmap):
         return heatmap
     return GivenHeatmap(_array.asarray(heatmap, "heatmap"))

@@ -44,6 +44,7 @@ def mme(
     methods: shared.MethodsOption = None,
     model: shared.ModelOption = None,
     device: shared.DeviceOption = None,
+    clip: shared.ClipOption = None,
     limit: LimitOption = None,
     seed: shared.SeedOption = 0,
     instruction: InstructionOption = "",
@@ -60,7 +61,16 @@ def mme(
         some = asked if limit is None else datasets.first_questions(asked, limit, whole_pictures=True)
         part = _Part(out, asked, with_pictures(some, data))
     replies = _answer(
-        "mme", [part], methods, model, device, seed, batch_size, instruction=instruction, max_new_tokens=max_new_tokens
+        "mme",
+        [part],
+        methods,
+        model,
+        device,
+        seed,
+        batch_size,
+        instruction=instruction,
+        max_new_tokens=max_new_tokens,
+        clip=clip,
     )
     scores = {name: score_mme(some, texts) for name, texts in replies[0].items()}
     _write(out, {name: score.to_dict() for name, score in scores.items()}, as_json)
@@ -76,6 +86,7 @@ def pope(
     methods: shared.MethodsOption = None,
     model: shared.ModelOption = None,
     device: shared.DeviceOption = None,
+    clip: shared.ClipOption = None,
     limit: LimitOption = None,
     seed: shared.SeedOption = 0,
     instruction: InstructionOption = "Please answer this question with one word.",
@@ -104,6 +115,7 @@ def pope(
         batch_size,
         instruction=instruction,
         max_new_tokens=max_new_tokens,
+        clip=clip,
     )
     tables = {
         name: {method: score_pope(part.questions, texts) for method, texts in found.items()}
@@ -154,8 +166,8 @@ def _answer(
     from pmtools.evaluation.generation import METHODS, ORACLES
     from pmtools.evaluation.runner import answer_questions, questions_digest
 
-    known = {name: make for name, make in METHODS.items() if name not in ORACLES}
-    names = shared.read_methods(methods, default=_DEFAULT, known=known)
+    known = [name for name in METHODS if name not in ORACLES]
+    names = shared.read_methods(methods, default=_DEFAULT, known=known, clip=options["clip"])
     for part in parts:
         shared.check_folder(part.out)
     with shared.reported():
@@ -181,7 +193,7 @@ def _answer(
 
 
 def _answers(
-    loaded: LoadedModel, parts: Sequence[_Part], *, seed: int, instruction: str, max_new_tokens: int
+    loaded: LoadedModel, parts: Sequence[_Part], *, instruction: str, max_new_tokens: int, **options: Any
 ) -> GeneratedAnswers:
     """The model as an answerer; the embedded one where it knows all the words, and then without an instruction."""
     from pmtools.evaluation.generation import GeneratedAnswers
@@ -196,9 +208,9 @@ def _answers(
         loaded.processor,
         text=lambda item: f"{item.question.text} {instruction}".strip(),
         settings=loaded.settings,
-        seed=seed,
         max_new_tokens=max_new_tokens,
         name=loaded.name,
+        **options,
     )
 
 

@@ -41,6 +41,7 @@ def llava_bench(
     methods: shared.MethodsOption = None,
     model: shared.ModelOption = None,
     device: shared.DeviceOption = None,
+    clip: shared.ClipOption = None,
     limit: Annotated[int | None, opt.value("N", "Only the first N questions.", min=1)] = None,
     seed: shared.SeedOption = 0,
     refresh: Annotated[
@@ -74,6 +75,7 @@ def llava_bench(
         settings={"refresh": refresh},
         seed=seed,
         max_new_tokens=max_new_tokens,
+        clip=clip,
     )
     stderr().print(f"wrote questions and answers to {quoted(out)}")
     if judge is None:
@@ -108,8 +110,8 @@ def _answers(
     from pmtools.evaluation.generation import METHODS, ORACLES, GeneratedAnswers
     from pmtools.evaluation.runner import answer_questions, questions_digest
 
-    known = {name: make for name, make in METHODS.items() if name not in ORACLES}
-    names = shared.read_methods(methods, default=_DEFAULT, known=known)
+    known = [name for name in METHODS if name not in ORACLES]
+    names = shared.read_methods(methods, default=_DEFAULT, known=known, clip=options["clip"])
     shared.check_folder(out)
     with shared.reported():
         pictured = with_pictures([item.question for item in some], data)

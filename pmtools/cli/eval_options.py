@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pmtools import io
 from pmtools.cli import options as opt
@@ -23,19 +23,25 @@ DeviceOption = Annotated[
 BatchOption = Annotated[
     int | None, opt.value("N", "Questions at a time. Default: 8, the embedded model 48.", min=1, show_default=False)
 ]
+ClipOption = Annotated[
+    str | None, opt.value("PATH", "Folder or hub name of a CLIP, for the method api-c.", show_default=False)
+]
 SeedOption = Annotated[int, opt.value("S", "Of the benchmark, random controls and noise.", min=0)]
 TokensOption = Annotated[int, opt.value("N", "Longest answer, in tokens.", min=1)]
 JsonOption = Annotated[bool, opt.flag("Print one JSON object instead of tables.", "--json")]
 
 
-def read_methods(text: str | None, *, default: Iterable[str], known: Mapping[str, Any]) -> list[str]:
-    """The names in `--methods`, each once, all of them known."""
+def read_methods(text: str | None, *, default: Iterable[str], known: Iterable[str], clip: str | None) -> list[str]:
+    """The names in `--methods`, each once, all of them known; `api-c` is one where there is a CLIP."""
+    possible = [name for name in known if clip is not None or name != "api-c"]
     names = [name.strip() for name in text.split(",")] if text is not None else list(default)
     if names == ["all"]:
-        return list(known)
+        return possible
     for name in names:
-        if name not in known:
-            raise usage_error(f"{name!r} is no method; they are {', '.join(known)}, or all", "--methods")
+        if name == "api-c" and name not in possible:
+            raise usage_error("'api-c' needs a CLIP model; give --clip", "--methods")
+        if name not in possible:
+            raise usage_error(f"{name!r} is no method; they are {', '.join(possible)}, or all", "--methods")
         if names.count(name) > 1:
             raise usage_error(f"{name!r} is there twice", "--methods")
     return names

@@ -35,6 +35,7 @@ def scenes(
     ] = "test",
     model: shared.ModelOption = None,
     device: shared.DeviceOption = None,
+    clip: shared.ClipOption = None,
     batch_size: shared.BatchOption = None,
     max_new_tokens: shared.TokensOption = 16,
     as_json: shared.JsonOption = False,
@@ -46,11 +47,11 @@ def scenes(
     from pmtools.evaluation import generation, scene_methods
     from pmtools.evaluation.runner import evaluate_scenes
 
-    names = shared.read_methods(methods, default=scene_methods.METHODS, known=generation.METHODS)
+    names = shared.read_methods(methods, default=scene_methods.METHODS, known=generation.METHODS, clip=clip)
     shared.check_folder(out)
     with shared.reported():
         loaded = load_model(model, device, command="eval")
-        answer = _scene_answers(loaded, seed, max_new_tokens)
+        answer = _scene_answers(loaded, seed, max_new_tokens, clip)
     with shared.reported(), shared.bar(limit * len(names)) as step:
         summary = evaluate_scenes(
             answer,
@@ -69,7 +70,7 @@ def scenes(
     stderr().print(f"wrote answers, tables and plots to {quoted(out)}")
 
 
-def _scene_answers(loaded: LoadedModel, seed: int, max_new_tokens: int) -> Any:
+def _scene_answers(loaded: LoadedModel, seed: int, max_new_tokens: int, clip: str | None) -> Any:
     """The embedded model answers most methods with plain batched passes; all else is generated."""
     from pmtools.evaluation import generation, scene_methods
 
@@ -80,6 +81,7 @@ def _scene_answers(loaded: LoadedModel, seed: int, max_new_tokens: int) -> Any:
             loaded.processor,
             text=lambda item: item.instruction,
             max_new_tokens=max_new_tokens,
+            clip=clip,
             **options,
         )
     import torch
@@ -97,6 +99,7 @@ def _scene_answers(loaded: LoadedModel, seed: int, max_new_tokens: int) -> Any:
         text=lambda item: item.question.text,
         max_new_tokens=1,
         edits=loaded.demo.edits,
+        clip=clip,
         **options,
     )
     return generation.Routes((scene_methods.METHODS, batched), (generation.METHODS, generated))

@@ -24,7 +24,8 @@ class API(ImagePrompting):
     processor : transformers processor
         The model's own.
     heatmap : str, array of shape (h, w), or callable, optional
-        "api-l": the model's own attention in one layer. API-C: a `pmtools.adapters.heatmaps.CLIPRelevance`. Or any source.
+        "api-l": the model's own attention in one layer. API-C: "api-c:NAME" with the folder or hub name of a CLIP, or a
+        `pmtools.adapters.heatmaps.CLIPRelevance`. Or any source.
     gain, kernel_size
         Of the mask; see `pmtools.perception_map`. API-C has its own.
     gray : float, optional

@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pmtools import _checks, decoding, heatmaps
-from pmtools.adapters.heatmaps import AttentionHeatmap, HeatmapSource
+from pmtools.adapters.heatmaps import AttentionHeatmap, CLIPRelevance, HeatmapSource
 from pmtools.adapters.interception import text_decoder
 from pmtools.adapters.layouts import image_token_layout
 from pmtools.adapters.prompts import Prompts
@@ -49,6 +51,8 @@ class GeneratedAnswers:
     max_new_tokens : int, optional
     name : str, optional
         Of the model, for the record of the setup.
+    clip : str, optional
+        Folder or hub name of a CLIP, for the method "api-c".
 
     Attributes
     ----------
@@ -68,6 +72,7 @@ class GeneratedAnswers:
         seed: int = 0,
         max_new_tokens: int = 16,
         name: str = "",
+        clip: str | None = None,
     ) -> None:
         self.model, self.processor, self.text, self.seed = model, processor, text, seed
         self.max_new_tokens = _checks.whole_number(max_new_tokens, "max_new_tokens")
@@ -87,6 +92,9 @@ class GeneratedAnswers:
             "seed": seed,
             "max_new_tokens": max_new_tokens,
         }
+        self.clip = clip
+        if clip is not None:
+            self.setup["clip"] = Path(clip).resolve().name if Path(clip).is_dir() else clip
 
     def __call__(self, items: Sequence[Any], methods: Sequence[str], /) -> dict[str, list[str]]:
         """Replies of each method to each item.
@@ -144,6 +152,21 @@ class GeneratedAnswers:
         layers = heat_layers(depth, self.settings.get("start_layer", "auto"), layout.heat_layers)
         limits = {name: self.settings[name] for name in ("threshold", "max_iterations") if name in self.settings}
         return AttentionHeatmap(layers if all_layers else layers[:1], refined=refined, **limits)
+
+    @cached_property
+    def relevance(self) -> CLIPRelevance:
+        """API-C's map, by the CLIP that was named.
+
+        Raises
+        ------
+        ValueError
+            If none was.
+        """
+        if self.clip is None:
+            raise ValueError(
+                "`clip` must name a CLIP model for the method 'api-c', got None; give its folder or hub name"
+            )
+        return CLIPRelevance.from_pretrained(self.clip, device=str(self.model.device))
 
     def edited(self, edit: str, source: HeatmapSource) -> decoding.ImagePrompting:
         """The method that edits the image by a source's map, with the gain, smoothing and warp of the settings.
@@ -259,6 +282,7 @@ METHODS: dict[str, Make] = {
     "oracle": lambda answers, items: answers.edited("magnify", _Truth(items)),
     "oracle-crop": lambda answers, items: answers.edited("crop", _Truth(items)),
     "vcd": lambda answers, items: decoding.VCD(answers.processor, seed=answers.seed),
+    "api-c": lambda answers, items: decoding.API(answers.processor, heatmap=answers.relevance),
 }
 """How each method is made, from the answerer and the items of a batch; `scene_methods.METHODS` describes most of them."""
 
