@@ -7,6 +7,7 @@ import importlib.util
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -18,6 +19,8 @@ import pytest
 from PIL import Image
 
 import pmtools
+from pmtools import zoo
+from pmtools.testing.models import tiny_model, tiny_processor
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -58,6 +61,27 @@ def test_magnify_photograph(tmp_path):
         assert picture.width > 4 * 512
     warp = pmtools.Warp.from_dict(pmtools.io.read_json(tmp_path / "out" / "warp.json"))
     assert warp.source_hw == (512, 512)
+
+
+@pytest.mark.skipif(not (zoo.DEMO_MODEL / "model.safetensors").is_file(), reason="no model is shipped yet")
+def test_decode_with_pm(tmp_path):
+    printed = run("decode_with_pm", "--out", tmp_path / "seen", cwd=tmp_path, HF_HUB_OFFLINE="1").splitlines()
+    assert printed[0].endswith("?")
+    for line, name in zip(printed[1:], ("plain:", "magnified:"), strict=False):
+        assert re.fullmatch(rf"{name} +\w+", line)
+    with Image.open(tmp_path / "seen" / "token_000.png") as picture:
+        assert picture.width > 3 * 480
+
+
+def test_decode_with_pm_takes_any_model(tmp_path, capsys):
+    model = tiny_model("llava")
+    model.save_pretrained(tmp_path / "model")
+    tiny_processor(model).save_pretrained(tmp_path / "model")
+    Image.new("RGB", (60, 40), "green").save(tmp_path / "photo.png")
+    arguments = [tmp_path / "photo.png", "what is it", "--model", tmp_path / "model", "--out", tmp_path / "seen"]
+    load("decode_with_pm").main([str(argument) for argument in arguments])
+    assert capsys.readouterr().out.startswith("what is it\nplain:")
+    assert list((tmp_path / "seen").glob("token_*.png"))
 
 
 @pytest.mark.slow
