@@ -269,7 +269,6 @@ def test_a_point_is_where_it_was_clicked_and_its_counterpart_where_the_warp_says
 def test_boxes_are_dragged_clicked_and_typed(visit, photo):
     user = visit()
     user.open(photo)
-    user.choose("Box")
     boxes = user.page.locator("#original rect")
 
     start, end = user.at("original", 60, 80), user.at("original", 20, 40)  # from the lower right to the upper left
@@ -380,6 +379,7 @@ def test_a_question_is_answered_twice_and_shows_where_the_model_looked(visit):
     question = user.page.locator("#question textarea")
     expect(question).not_to_have_value("Is there a red circle in this image?")
     expect(user.page.locator("#notice")).to_contain_text("Ask the model")
+    expect(user.page.locator("#original .stage")).to_have_attribute("data-tool", "look")  # no mark by mistake
     before = user.page.locator("#map img").get_attribute("src")
     user.page.click("#ask")
     answers = user.page.locator("#answers")
@@ -398,6 +398,7 @@ def test_a_question_is_answered_twice_and_shows_where_the_model_looked(visit):
 
     user.page.get_by_role("tab", name="Mark").click()
     expect(answers).to_be_hidden()
+    expect(user.page.locator("#original .stage")).to_have_attribute("data-tool", "box")
     expect(user.page.locator("#notice")).to_contain_text("Mark on the original")
 
 

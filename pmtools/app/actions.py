@@ -231,7 +231,7 @@ def views(picture: Picture, magnified: Magnified, /) -> dict[str, Any]:
     seen = for_view(magnified.image)
     to_view = resize(magnified.warp.target_hw, (seen.height, seen.width))
     return {
-        "map": viz.overlay(for_view(picture.image), magnified.perception),
+        "map": viz.overlay(picture.view, magnified.perception),
         "magnified": seen,
         "grid": viz.warp_grid(seen, magnified.warp.then(to_view)),
     }
@@ -249,9 +249,9 @@ def save_image(picture: Picture, magnified: Magnified, folder: Path, /) -> Path:
     Returns
     -------
     Path
-        A PNG; a TIFF where the picture holds 32 bits a pixel, which PNG cannot.
+        A PNG; a TIFF where the picture holds what PNG cannot: 32 bits a channel, or L*a*b* colours.
     """
-    suffix = ".tiff" if getattr(picture.image, "mode", "") in ("I", "F") else ".png"
+    suffix = ".tiff" if getattr(picture.image, "mode", "") in ("I", "F", "LAB") else ".png"
     path = folder / f"{picture.name}_magnified{suffix}"
     io.write_image(magnified.image, path, like=picture.image if hasattr(picture.image, "convert") else None)
     return path

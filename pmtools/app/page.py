@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
-from pmtools.app import views, words
+from pmtools.app import actions, views, words
 from pmtools.app.actions import NO_LIMIT, SIZES, Settings
 from pmtools.app.answers import DemoAnswers
 from pmtools.app.pictures import Limits, PageError
@@ -40,7 +41,8 @@ class _Controls(NamedTuple):
     question: gr.Textbox
     ask: gr.Button
     sliders: list[Any]
-    downloads: dict[str, gr.Button]
+    save_image: gr.Button
+    save_warp: gr.Button
 
 
 class _Shown(NamedTuple):
@@ -82,6 +84,7 @@ def make_page(limits: Limits, /) -> gr.Blocks:
             partial(_act, _nothing, new=True), user, shown.all(), **_QUIET
         )
         _connect(user, controls, shown)
+    page.queue(default_concurrency_limit=4)  # of each kind of event; the model and each user have locks of their own
     page.state_session_capacity = 100  # users whose pictures are kept in memory; the oldest is asked to reload
     return page
 
@@ -120,15 +123,14 @@ def _lay_out() -> tuple[_Controls, _Shown]:
                 numbers = gr.HTML(words.NO_PLACE, elem_id="numbers")
                 facts = gr.HTML(elem_id="facts")
             with gr.Row():
-                downloads = {
-                    what: gr.Button(f"Download the {title}", size="sm", elem_id=f"download_{what}", min_width=140)
-                    for what, title in (("image", "magnified image"), ("warp", "warp"))
-                }
+                save_image = gr.Button(
+                    "Download the magnified image", size="sm", elem_id="download_image", min_width=140
+                )
+                save_warp = gr.Button("Download the warp", size="sm", elem_id="download_warp", min_width=140)
         with gr.Column(elem_id="how"):
             sliders = _lay_out_sliders()
-    controls = _Controls(
-        upload, photograph, scene, tabs, marking, asking, tool, brush, undo, clear, question, ask, sliders, downloads
-    )
+    regions = (tabs, marking, asking, tool, brush, undo, clear, question, ask)
+    controls = _Controls(upload, photograph, scene, *regions, sliders, save_image, save_warp)
     return controls, _Shown(seen, facts, answers, notice, numbers)
 
 
@@ -153,7 +155,10 @@ def _lay_out_sliders() -> list[Any]:
 def _connect(user: gr.State, controls: _Controls, shown: _Shown) -> None:
     c, everything = controls, shown.all()
     original = shown.views[0]
-    asking = {"show_progress": "minimal", "show_progress_on": shown.answers, "api_visibility": "private"}
+    asking, waiting = (
+        {"show_progress": "minimal", "show_progress_on": where, "api_visibility": "private"}
+        for where in (shown.answers, shown.facts)
+    )
 
     changes = [
         c.upload.upload(partial(_act, Session.open, new=True), [user, c.upload], everything, **_QUIET),
@@ -179,8 +184,8 @@ def _connect(user: gr.State, controls: _Controls, shown: _Shown) -> None:
     c.asking.select(lambda: gr.HTML(tool="look"), None, original, queue=False, **_QUIET)
 
     file = gr.DownloadButton(elem_id="file", visible="hidden")
-    for what, button in c.downloads.items():
-        button.click(partial(_save, what), user, [file, shown.notice], **_QUIET).success(
+    for button, writer in ((c.save_image, actions.save_image), (c.save_warp, actions.save_warp)):
+        button.click(partial(_save, writer), user, [file, shown.notice], **waiting).success(
             None, None, None, js="() => document.querySelector('#file').click()"
         )
 
@@ -257,8 +262,11 @@ def _open_scene(user: Session | None) -> list[Any]:
     return [*shown, gr.Tabs(selected="ask"), *vars(user.choice.settings).values(), asked[0]]
 
 
-def _save(what: str, user: Session | None) -> list[Any]:
+def _save(writer: Callable[..., Path], user: Session | None) -> list[Any]:
     if user is None:
-        raise gr.Error(words.GONE)
+        return [gr.skip(), words.problem(words.GONE)]
     with user.lock:
-        return [str(user.save(what, Path(tempfile.mkdtemp()))), words.notice(user)]
+        picture, magnified, notice = user.choice.picture, user.magnified, words.notice(user)
+    # outside the lock, since large files take seconds; gradio deletes what it serves from its own folder, see `make_page`
+    folder = Path(tempfile.mkdtemp(dir=os.environ.get("GRADIO_TEMP_DIR")))
+    return [str(writer(picture, magnified, folder)), notice]

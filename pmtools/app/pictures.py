@@ -11,6 +11,7 @@ import itertools
 import os
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,11 @@ class Picture:
     def size_hw(self) -> SizeHW:
         """Height and width in pixels."""
         return size_hw(self.image)
+
+    @cached_property
+    def view(self) -> PILImage:
+        """What the browser gets to see of it."""
+        return for_view(self.image)
 
 
 def size_hw(image: Image, /) -> SizeHW:
@@ -168,7 +174,9 @@ def for_view(image: Image, /) -> PILImage:
     picture = as_rgb(image)
     scale = VIEW_SIDE / max(picture.size)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    return picture.resize(size, PIL.Resampling.NEAREST if scale >= 2 else PIL.Resampling.LANCZOS)
+    if scale >= 2:
+        return picture.resize(size, PIL.Resampling.NEAREST)
+    return picture.resize(size, PIL.Resampling.LANCZOS, reducing_gap=3.0)
 
 
 def data_url(picture: PILImage, /) -> str:

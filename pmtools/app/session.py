@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import threading
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -121,11 +120,6 @@ class Session:
     def look(self, x: object, y: object, /, *, magnified: bool) -> None:
         """Find a place of one image on the other."""
         self.place = actions.place_on(self.magnified.warp, x, y, magnified=magnified)
-
-    def save(self, what: str, folder: Path, /) -> Path:
-        """Write the "image" or the "warp" into a folder."""
-        writer = actions.save_warp if what == "warp" else actions.save_image
-        return writer(self.choice.picture, self.magnified, folder)
 
     def _update(self, **changes: Any) -> None:
         place = self.place

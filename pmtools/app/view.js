@@ -42,11 +42,13 @@ function draw() {
   part(".stage").dataset.tool = props.tool || "look";
   overlay.setAttribute("viewBox", `0 0 ${width} ${height}`);
   const marks = [...(props.marks || []), ...(drawing ? [drawing] : [])].flatMap(drawMark);
-  overlay.replaceChildren(...marks, ...(props.place ? drawPlace(props.place) : []));
+  const place = here || props.place;
+  overlay.replaceChildren(...marks, ...(place ? drawPlace(place) : []));
 }
 
 let drawing = null; // the mark that is being made
 let pressed = null; // where the pointer went down, in CSS pixels
+let here = null; // where the user points on this picture, ahead of the server's answer
 
 function at(event) {
   const box = part("img").getBoundingClientRect();
@@ -69,10 +71,22 @@ function finish() {
   draw();
 }
 
-let looking = null; // the place to ask for once the last one has had its time
+let waiting = false;
 function look(place) {
-  if (looking === null) setTimeout(() => { trigger("look", { x: looking[0], y: looking[1] }); looking = null; }, 40);
-  looking = place;
+  here = place;
+  draw();
+  if (waiting) return;
+  waiting = true; // the pointer moves faster than a server answers
+  setTimeout(() => {
+    waiting = false;
+    if (here) trigger("look", { x: here[0], y: here[1] });
+  }, 40);
+}
+
+// from here on the place is what the server says: the user may point at another picture
+function leave() {
+  if (here && waiting) trigger("look", { x: here[0], y: here[1] });
+  here = null;
 }
 
 element.addEventListener("pointerdown", (event) => {
@@ -92,9 +106,10 @@ element.addEventListener("pointermove", (event) => {
   const place = at(event);
   if (drawing && drawing.kind === "box") drawing.xy = spanned(drawing.corner, place);
   if (drawing && drawing.kind === "stroke" && pressed) drawing.xy = [...drawing.xy, ...place];
-  if (drawing) draw();
-  else look(place);
+  look(place);
 });
+element.addEventListener("pointerleave", leave);
+element.addEventListener("focusout", leave);
 
 element.addEventListener("pointerup", (event) => {
   if (!pressed) return;
@@ -113,7 +128,7 @@ element.addEventListener("pointercancel", () => { pressed = drawing = null; draw
 element.addEventListener("keydown", (event) => {
   const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
   const [width, height] = props.size || [0, 0];
-  const [x, y] = looking || props.place || [width / 2, height / 2];
+  const [x, y] = here || props.place || [width / 2, height / 2];
   if (event.key === "Escape") drawing = null;
   else if (event.key === "Enter" && props.tool === "point") drawing = { kind: "point", xy: [x, y] };
   else if (event.key === "Enter" && props.tool === "box" && !drawing)
@@ -122,14 +137,19 @@ element.addEventListener("keydown", (event) => {
     const far = event.shiftKey ? 10 : 1;
     const moved = [Math.min(Math.max(x + far * step[0], 0), width), Math.min(Math.max(y + far * step[1], 0), height)];
     if (drawing) drawing.xy = spanned(drawing.corner, moved);
-    look(moved);
     event.preventDefault();
-    return draw();
+    return look(moved);
   } else if (event.key !== "Enter") return;
   event.preventDefault();
   if (drawing && !(drawing.open && drawing.xy[0] === drawing.xy[2])) finish();
   else draw();
 });
 
-watch(["image", "size", "marks", "place", "tool", "brush"], () => { if (!props.tool) drawing = null; draw(); });
+let shown = null; // the size of the picture before: with another picture, all that was going on here is over
+watch(["image", "size", "marks", "place", "tool", "brush"], () => {
+  const now = `${props.tool} ${props.size}`;
+  if (now !== shown) drawing = here = null;
+  shown = now;
+  draw();
+});
 draw();

@@ -13,7 +13,7 @@ from typing import Any
 import gradio as gr
 
 from pmtools.app import actions, marks
-from pmtools.app.pictures import data_url, for_view
+from pmtools.app.pictures import data_url
 from pmtools.app.session import Session
 
 _SCRIPT = Path(__file__).with_name("view.js").read_text("utf-8")
@@ -47,7 +47,7 @@ def make_view(name: str, /) -> gr.HTML:
         size=[1, 1],
         marks=[],
         place=None,
-        tool=None,
+        tool="box" if name == "original" else None,
         brush=0.05,
     )
 
@@ -65,7 +65,7 @@ def update_views(session: Session, /, *, with_original: bool) -> list[Any]:
     placed = () if choice.asking else choice.marks
     pictures: dict[str, Any] = actions.views(choice.picture, session.magnified)
     if with_original:
-        pictures["original"] = for_view(choice.picture.image)
+        pictures["original"] = choice.picture.view
     marked = {"original": placed, "magnified": marks.carried(placed, warp)}
     return [
         gr.HTML(
