@@ -20,6 +20,7 @@ References
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +38,8 @@ TOLERANCE = 1e-9
 BLOCK = 32
 #: Pixels of a chunk of rows that NumPy interpolates at a time: in four floats each they stay in the second-level cache.
 CHUNK_PIXELS = 1 << 15
+#: Memory for chunks, fetched at once and used as far as needed; NumPy asks for huge pages from 4 MiB on.
+SCRATCH_BYTES = (1 << 22) - (1 << 12)
 
 
 @dataclass(frozen=True)
@@ -302,9 +305,13 @@ def _resample_numpy(
     """Chunks of output rows go through both axes while they are in the cache, so memory stays small."""
     n, _, _, channels = pixels.shape
     dtype = _compute_dtype(pixels)
+    if limits is not None and bool(np.any(limits[1] / 2 - limits[0] / 2 > np.finfo(dtype).max / 2)):
+        half = (limits[0] / 2, limits[1] / 2)  # differences of such values would overflow
+        return 2 * _resample_numpy(pixels / 2, rows, columns, kernels, half)
     out = np.empty((n, len(rows), len(columns), channels), dtype=pixels.dtype)
-    row_chunks = _row_chunks(rows, kernels[0], dtype, max(columns.size, len(columns)))
-    along_columns = _column_pass(columns, kernels[1], dtype, channels)
+    scratch = _Scratch(dtype)
+    row_chunks = _row_chunks(rows, kernels[0], scratch, max(columns.size, len(columns)))
+    along_columns = _column_pass(columns, kernels[1], scratch, channels)
     in_range = (
         pixels.dtype.kind in "iu" and pixels.dtype.itemsize <= 2 and "cubic" not in kernels
     )  # averages stay in it
@@ -326,15 +333,37 @@ def _copy_channels(values: np.ndarray[Any, Any], out: np.ndarray[Any, Any]) -> N
             out[..., c] = values[..., c]
 
 
+class _Scratch:
+    """Memory that the chunks of one call use in turn.
+
+    In one piece, which the C library keeps for the next call: many small ones go back to the system each time, and fetching
+    them anew, page by page, takes longer than the arithmetic.
+    """
+
+    def __init__(self, dtype: Any) -> None:
+        self.dtype = np.dtype(dtype)
+        self._held: dict[str, np.ndarray[Any, Any]] = {}
+        self._free = np.empty(0, dtype=dtype)
+
+    def __call__(self, name: str, *shape: int) -> np.ndarray[Any, Any]:
+        """An array with this shape and any values, over what this name stood for before."""
+        size = math.prod(shape)
+        if name not in self._held or self._held[name].size < size:
+            if self._free.size < size:
+                self._free = np.empty(max(size, SCRATCH_BYTES // self.dtype.itemsize), dtype=self.dtype)
+            self._held[name], self._free = self._free[:size], self._free[size:]
+        return self._held[name][:size].reshape(shape)
+
+
 _Pass = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
 
 
-def _row_chunks(axis: Footprints, kernel: str, dtype: Any, width: int) -> list[tuple[slice, _Pass]]:
+def _row_chunks(axis: Footprints, kernel: str, scratch: _Scratch, width: int) -> list[tuple[slice, _Pass]]:
     """For each chunk of output rows, the function that makes it, (H, W, C) -> (chunk, W, C)."""
-    step = max(1, CHUNK_PIXELS // width)
+    dtype, step = scratch.dtype, max(1, CHUNK_PIXELS // width)
     if kernel in ("box", "cubic"):
         blocks = _blocks(axis, kernel, min(max(step, BLOCK // 2), BLOCK))
-        return [(o, _row_product(kernel_weights(axis, kernel, o, p).astype(dtype), p, dtype)) for o, p in blocks]
+        return [(o, _row_product(kernel_weights(axis, kernel, o, p).astype(dtype), p, scratch)) for o, p in blocks]
     first, second, weight = linear_taps(axis.centre, axis.size)
     if kernel != "linear":
         first = second = nearest_index(axis)
@@ -342,33 +371,39 @@ def _row_chunks(axis: Footprints, kernel: str, dtype: Any, width: int) -> list[t
     first, second = (np.clip(index, axis.first, axis.last) for index in (first, second))
     weight = weight.astype(dtype)[:, None, None]
     chunks = [slice(i, min(i + step, len(axis))) for i in range(0, len(axis), step)]
-    return [(o, _row_lerp(first[o], second[o], weight[o], dtype)) for o in chunks]
+    return [(o, _row_lerp(first[o], second[o], weight[o], scratch)) for o in chunks]
 
 
-def _row_product(weights: np.ndarray[Any, Any], pixels: slice, dtype: Any) -> _Pass:
-    step = max(1, CHUNK_PIXELS // weights.shape[1])  # columns at a time: a strong reduction needs many rows
+def _row_product(weights: np.ndarray[Any, Any], pixels: slice, scratch: _Scratch) -> _Pass:
+    taps = weights.shape[1]
+    step = max(1, CHUNK_PIXELS // taps)  # columns at a time: a strong reduction needs many rows
 
     def along_rows(image: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        slab = image[pixels]
-        out = np.empty((len(weights), *slab.shape[1:]), dtype=dtype)
-        for x in range(0, slab.shape[1], step):
-            part = slab[:, x : x + step]
-            product = weights @ part.astype(dtype, order="C", copy=False).reshape(len(part), -1)
-            out[:, x : x + step] = product.reshape(len(weights), *part.shape[1:])
-        return out
+        _, width, channels = image.shape
+        out = scratch("rows", len(weights), width * channels)
+        chunk = scratch("chunk", max(CHUNK_PIXELS, taps) * channels)
+        for x in range(0, width, step):
+            part = image[pixels, x : x + step]
+            values = chunk[: part.size].reshape(part.shape)
+            values[...] = part
+            np.matmul(weights, values.reshape(taps, -1), out=out[:, x * channels : (x + step) * channels])
+        return out.reshape(-1, width, channels)
 
     return along_rows
 
 
-def _row_lerp(first: Any, second: Any, weight: Any, dtype: Any) -> _Pass:
+def _row_lerp(first: Any, second: Any, weight: Any, scratch: _Scratch) -> _Pass:
     def along_rows(image: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        return _lerp(image[first].astype(dtype), image[second].astype(dtype), weight)
+        a, b = (scratch(name, len(first), *image.shape[1:]) for name in ("first rows", "second rows"))
+        a[...], b[...] = image[first], image[second]
+        return _lerp(a, b, weight)
 
     return along_rows
 
 
-def _column_pass(axis: Footprints, kernel: str, dtype: Any, channels: int) -> _Pass:
+def _column_pass(axis: Footprints, kernel: str, scratch: _Scratch, channels: int) -> _Pass:
     """The function that resamples the columns of a chunk, (chunk, W, C) -> (chunk, len(axis), C), or 4 channels for 3."""
+    dtype = scratch.dtype
     if kernel == "copy":
         return lambda chunk: chunk
     if kernel in ("box", "cubic"):
@@ -376,8 +411,10 @@ def _column_pass(axis: Footprints, kernel: str, dtype: Any, channels: int) -> _P
 
         def product(chunk: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
             height, width, channels = chunk.shape
-            planes = np.ascontiguousarray(chunk.transpose(0, 2, 1)).reshape(height * channels, width)
-            out = np.empty((height * channels, len(axis)), dtype=dtype)
+            planes = scratch("planes", height, channels, width)
+            planes[...] = chunk.transpose(0, 2, 1)
+            planes = planes.reshape(height * channels, width)
+            out = scratch("columns", height * channels, len(axis))
             for outputs, pixels, weights in blocks:
                 np.matmul(planes[:, pixels], weights, out=out[:, outputs])
             return out.reshape(height, channels, len(axis)).transpose(0, 2, 1)
@@ -392,19 +429,23 @@ def _column_pass(axis: Footprints, kernel: str, dtype: Any, channels: int) -> _P
     weight = np.repeat(weight.astype(dtype)[:, None], 4 if channels == 3 else channels, axis=1)  # NumPy repeats slowly
 
     def lerp(chunk: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        chunk = _pad_to_four(chunk)
-        return _lerp(np.take(chunk, first, axis=1), np.take(chunk, second, axis=1), weight)
+        chunk = _pad_to_four(chunk, scratch)
+        height, _, channels = chunk.shape
+        a, b = (scratch(name, height, len(axis), channels) for name in ("first columns", "second columns"))
+        np.take(chunk, first, axis=1, out=a, mode="clip")
+        np.take(chunk, second, axis=1, out=b, mode="clip")
+        return _lerp(a, b, weight)
 
     return lerp
 
 
-def _pad_to_four(chunk: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _pad_to_four(chunk: np.ndarray[Any, Any], scratch: _Scratch) -> np.ndarray[Any, Any]:
     """(rows, W, 3) as (rows, W, 4), because NumPy gathers powers of two faster; the fourth number means nothing."""
     height, width, channels = chunk.shape
     if channels != 3:
         return chunk
     chunk = np.ascontiguousarray(chunk)
-    padded = np.empty((height * width, 4), dtype=chunk.dtype)
+    padded = scratch("padded", height * width, 4)
     # each pixel and the first number of the next, in one move; there is no next one after the last
     four = np.dtype((np.void, padded.strides[0]))
     padded[:-1].view(four)[:, 0] = np.ndarray(len(padded) - 1, four, chunk, strides=(3 * chunk.itemsize,))
@@ -413,8 +454,8 @@ def _pad_to_four(chunk: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def _lerp(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any], weight: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """`a (1 - weight) + b weight`; the first two arguments are overwritten."""
-    a *= 1 - weight
+    """`a + (b - a) weight`; the first two arguments are overwritten."""
+    b -= a
     b *= weight
     a += b
     return a

@@ -194,6 +194,16 @@ def test_cubic_overshoot_stays_in_the_range_of_the_image(make):
     assert (np.diff(result.astype(int)) >= 0).all()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("target", [12, 30])
+def test_values_whose_differences_overflow(dtype, target):
+    huge = float(np.finfo(dtype).max)
+    image = np.where(np.arange(20) % 7 < 3, huge, -huge).astype(dtype)[:, None, None]
+    rows, column = uniform_look(20, target), uniform_look(1, 1)
+    expected = single((image / huge).astype(dtype), rows, column)
+    np.testing.assert_allclose(single(image, rows, column) / huge, expected, atol=1e-6)
+
+
 def test_each_image_of_a_batch_has_its_own_range(make):
     images = np.stack([np.zeros((30, 30, 1)), np.pad(np.ones((15, 30, 1)), ((0, 15), (0, 0), (0, 0)))]).astype(
         np.float32
