@@ -3,6 +3,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
+FUZZ_SECONDS ?= 60
 INSTALL := $(PY) -m pip install --quiet --constraint constraints.txt
 
 .PHONY: demo app test test-browser test-slow test-numpy test-lowest test-harness lint types docs bench fuzz clean
@@ -67,10 +68,10 @@ docs: $(STAMP)  ## the site, into site/
 
 bench: $(STAMP)
 	$(INSTALL) '.[bench]'
-	$(PY) tests/benchmarks/bench_resample.py
+	$(PY) tests/benchmarks/bench_resample.py --json out/bench/resample.json
 
 fuzz: $(STAMP)  ## the compiled kernel under AddressSanitizer and UBSan, a minute of random cases
-	$(PY) tests/fuzz/fuzz_kernel.py 60
+	$(PY) tests/fuzz/fuzz_kernel.py $(FUZZ_SECONDS)
 
 clean:
 	rm -rf $(VENV) .venv-app .venv-lowest .venv-harness site out build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,13 +1,12 @@
 """What the resample costs next to what else there is: `make bench`.
 
-Usage: `python tests/benchmarks/bench_resample.py [section ...]`, sections: warp, shrink, tensor, gradient, call, scaling,
-threads, memory, cuda (default: all; cuda runs only where PyTorch sees a GPU). One thread unless a section says otherwise.
+Usage: `python tests/benchmarks/bench_resample.py [section ...] [--json FILE]`, sections: warp, shrink, tensor, gradient,
+cuda, call, scaling, threads, memory (default: all; cuda runs only where PyTorch sees a GPU). One thread unless a section says
+otherwise.
 
 The candidates of a table take turns in random order, round after round, and each is divided by the reference of the same
 round, so that a machine shared with others changes milliseconds but hardly the ratios; time is the processor's, but for
 threads and GPUs. Printed: the median ratio with its quartiles, and the median time.
-
-JSON goes to out/bench/resample.json, with date, hardware and commit.
 
 Nothing here is asserted: a benchmark is read, not passed.
 """
@@ -20,6 +19,7 @@ import os
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "PMTOOLS_THREADS"):
     os.environ.setdefault(variable, "1")
 
+import argparse
 import contextlib
 import datetime
 import gc
@@ -318,38 +318,57 @@ def bench_cuda():
     for dtype in (torch.float32, torch.bfloat16):
         for side in (336, 1024):
             for batch in (1, 16, 64):
-                planes, warp = tensor_case(batch, side, "cuda", dtype)
-                grid = warp.to_grid_sample().to(dtype).expand(batch, -1, -1, -1)
-                rows, columns = footprints(warp.y)[0], footprints(warp.x)[0]
-                kernels = tuple(choose_kernel(axis, antialias=True) for axis in (rows, columns))
-                pixels, copy = planes.permute(0, 2, 3, 1), torch.empty_like(planes)
-                compiled = torch.compile(_resample_generic, dynamic=False)
-                candidates = {
-                    "torch grid_sample (grid given)": lambda planes=planes, grid=grid: torch.nn.functional.grid_sample(
-                        planes, grid, padding_mode="border", align_corners=False
-                    ),
-                    "copy: read and write once": lambda planes=planes, copy=copy: copy.copy_(planes),
-                    "Warp.image, linear (whole call)": lambda planes=planes, warp=warp: warp.image(
-                        planes, antialias=False
-                    ),
-                    "Warp.image, anti-aliased (whole call)": lambda planes=planes, warp=warp: warp.image(planes),
-                }
-                for label, chosen in (("linear", ("linear", "linear")), ("anti-aliased", kernels)):
-                    case = (pixels, rows, columns, chosen, None)
-                    candidates[f"pmtools generic, {label}"] = lambda case=case: _resample_generic(*case)
-                    with contextlib.suppress(Exception):  # what cannot be compiled here is left out
-                        compiled(*case)
-                        candidates[f"pmtools generic, {label}, torch.compile"] = lambda case=case, f=compiled: f(*case)
-                with contextlib.suppress(ImportError):
-                    from kornia.geometry.transform import remap
+                race_on_device("cuda", dtype, batch, side, compiled=dtype == torch.float32 and batch == 16)
 
-                    x, y = (side * (g.float() + 1) / 2 for g in (grid[..., 0], grid[..., 1]))
-                    candidates["kornia remap (maps given)"] = lambda planes=planes, x=x, y=y: remap(
-                        planes.float(), x, y, padding_mode="border", align_corners=False
-                    )
-                title = f"cuda {str(dtype).rpartition('.')[2]} ({batch}, 3, {side}, {side})"
-                wait = torch.cuda.synchronize
-                race(title, candidates, "torch grid_sample (grid given)", wall=True, seconds=3, synchronize=wait)
+
+def race_on_device(device, dtype, batch, side, *, compiled, seconds=3):
+    """One table of `bench_cuda`; `device="cpu"` tries its code out."""
+    import torch
+
+    planes, warp = tensor_case(batch, side, device, dtype)
+    grid = warp.to_grid_sample().to(dtype).expand(batch, -1, -1, -1)
+    rows, columns = footprints(warp.y)[0], footprints(warp.x)[0]
+    pixels, copy = planes.permute(0, 2, 3, 1), torch.empty_like(planes)
+    linear, averaged = ("linear", "linear"), tuple(choose_kernel(axis, antialias=True) for axis in (rows, columns))
+    candidates = {
+        "torch grid_sample (grid given)": lambda: torch.nn.functional.grid_sample(
+            planes, grid, padding_mode="border", align_corners=False
+        ),
+        "copy: read and write once": lambda: copy.copy_(planes),
+        "Warp.image, linear (whole call)": lambda: warp.image(planes, antialias=False),
+        "Warp.image, anti-aliased (whole call)": lambda: warp.image(planes),
+        "pmtools generic, linear": lambda: _resample_generic(pixels, rows, columns, linear, None),
+        "pmtools generic, anti-aliased": lambda: _resample_generic(pixels, rows, columns, averaged, None),
+    }
+    if compiled:  # minutes for all tables; each shape is compiled anew
+        torch.compiler.reset()
+        function = torch.compile(_resample_generic, dynamic=False)
+        candidates["pmtools generic, linear, torch.compile"] = lambda: function(pixels, rows, columns, linear, None)
+    with contextlib.suppress(ImportError):
+        from kornia.geometry.transform import remap
+
+        x, y = (side * (g.float() + 1) / 2 for g in (grid[..., 0], grid[..., 1]))
+        candidates["kornia remap (maps given)"] = lambda: remap(
+            planes.float(), x, y, padding_mode="border", align_corners=False
+        )
+    for name in list(candidates):
+        try:
+            candidates[name]()
+        except (RuntimeError, NotImplementedError) as error:  # bfloat16 on a CPU, no compiler at hand
+            print(f"\nleft out: {name}: {str(error).splitlines()[0][:200]}")
+            del candidates[name]
+    exact = torch.nn.functional.grid_sample(
+        planes.double(),
+        warp.to_grid_sample().double().expand(batch, -1, -1, -1),
+        padding_mode="border",
+        align_corners=False,
+    )
+    off = float((warp.image(planes, antialias=False).double() - exact).abs().max())
+    title = f"{device} {str(dtype).rpartition('.')[2]} ({batch}, 3, {side}, {side})"
+    wait = torch.cuda.synchronize if device == "cuda" else None
+    reference = next(iter(candidates))
+    race(title, candidates, reference, wall=True, seconds=seconds, synchronize=wait)
+    print(f"  Warp.image, linear, differs from grid_sample in float64 by at most {off:.2g}")
 
 
 # ----------------------------------------------------------------------------------------------- the whole call
@@ -488,22 +507,28 @@ def commit():
 
 def main():
     sections = {name.removeprefix("bench_"): f for name, f in globals().items() if name.startswith("bench_")}
-    unknown = set(sys.argv[1:]) - set(sections)
+    parser = argparse.ArgumentParser(description="What the resample costs next to what else there is.")
+    parser.add_argument("section", nargs="*", help=f"{', '.join(sections)} (default: all)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results here")
+    arguments = parser.parse_args()
+    unknown = set(arguments.section) - set(sections)
     if unknown:
-        raise SystemExit(f"no such section: {', '.join(sorted(unknown))}; there are {', '.join(sections)}")
+        parser.error(f"no such section: {', '.join(sorted(unknown))}; there are {', '.join(sections)}")
     RESULTS["where"] = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes"),
         "hardware": hardware(),
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "commit": commit(),
         "versions": show_versions().splitlines(),
     }
-    print("\n".join([hardware(), f"commit {commit()}", show_versions()]))
-    for name in sys.argv[1:] or sections:
+    print("\n".join(f"{key}: {value}" for key, value in RESULTS["where"].items() if key != "versions"))
+    print(show_versions())
+    for name in arguments.section or sections:
         sections[name]()
-    path = ROOT / "out" / "bench" / "resample.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(RESULTS, indent=1, default=float))
-    print(f"\nwritten: {path.relative_to(ROOT)}")
+    if arguments.json:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        arguments.json.write_text(json.dumps(RESULTS, indent=1, default=float))
+        print(f"\nwritten: {arguments.json}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """Random images and maps through the compiled kernel, built with AddressSanitizer and UBSan: `make fuzz`.
 
-Usage: `python tests/fuzz/fuzz_kernel.py [seconds] [first seed]`. Needs gcc or clang with their sanitizers. Every seed is one
-case: random shapes down to one pixel, strides (flipped, transposed, cut, every other pixel, unaligned), dtypes, kernels and
-maps with windows; results must equal the NumPy path. A share of the cases has coordinates that no map would give: the
-kernel may refuse them or return anything, but not touch memory that is not its own.
+Usage: `python tests/fuzz/fuzz_kernel.py [seconds] [first seed]`. Needs gcc or clang with their sanitizers; where they are
+missing it says so and does nothing. Every seed is one case: random shapes down to one pixel, strides (flipped, transposed,
+cut, every other pixel, unaligned, rows a page apart), dtypes, kernels and maps with windows; results must equal the NumPy
+path. A share of the cases has coordinates that no map would give: the kernel may refuse them or return anything, but not
+touch memory that is not its own.
 
 tests/test_kernel.py draws its cases from here.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 import importlib.machinery
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -136,10 +138,23 @@ def check_hostile(seed):
 # --------------------------------------------------------------------------------------------------- the driver
 
 
-def build(folder):
+def what_is_missing(folder, compiler):
+    """Why nothing can be built with sanitizers here; empty where it can."""
+    if not shutil.which(compiler):
+        return f"there is no compiler {compiler!r}"
+    if not Path(sysconfig.get_path("include"), "Python.h").exists():
+        return "Python's headers are not installed"
+    trial = folder / "trial.c"
+    trial.write_text("int main(void) { return 0; }\n")
+    command = [compiler, "-fsanitize=address,undefined", trial, "-o", trial.with_suffix("")]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    if answer.returncode:
+        return f"{compiler} has no AddressSanitizer and UBSan: {answer.stderr.strip().splitlines()[-1]}"
+    return ""
+
+
+def build(folder, compiler):
     """The kernel with sanitizers; returns its path and the sanitizer's library."""
-    folder.mkdir(parents=True, exist_ok=True)
-    compiler = os.environ.get("CC", "cc")
     library = folder / "_resample.abi3.so"
     flags = ["-g", "-O1", "-std=c11", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared", "-fno-omit-frame-pointer"]
     flags += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{sysconfig.get_path('include')}"]
@@ -178,7 +193,13 @@ def main():
         run(os.environ["PMTOOLS_FUZZ_LIBRARY"], float(sys.argv[1]), int(sys.argv[2]))
         return
     seconds, seed = (sys.argv[1:] + ["60", "0"][len(sys.argv) - 1 :])[:2]
-    library, sanitizer = build(ROOT / "out" / "fuzz")
+    folder, compiler = ROOT / "out" / "fuzz", os.environ.get("CC", "cc")
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = what_is_missing(folder, compiler)
+    if missing:
+        print(f"not fuzzed: {missing}")
+        return
+    library, sanitizer = build(folder, compiler)
     environment = os.environ | {
         "LD_PRELOAD": sanitizer,
         "ASAN_OPTIONS": "detect_leaks=0",  # the interpreter's own
