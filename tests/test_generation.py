@@ -9,7 +9,7 @@ pytest.importorskip("transformers")
 
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor  # noqa: E402
 
-from pmtools import decoding  # noqa: E402
+from pmtools import decoding, zoo  # noqa: E402
 from pmtools.adapters.heatmaps import CLIPRelevance, heatmap_source  # noqa: E402
 from pmtools.evaluation import scene_methods  # noqa: E402
 from pmtools.evaluation.generation import METHODS, GeneratedAnswers, Routes, truth_map, weights_digest  # noqa: E402
@@ -125,8 +125,8 @@ def test_controls_have_a_stream_of_their_own_for_each_item(parts):
     plain.generate(parts[0], ITEMS[0].image, ITEMS[0].instruction, max_new_tokens=1)
     assert maps[0] == maps[1] != maps[2]
     assert maps[0][0] == maps[0][1] != maps[0][2]  # the same item, another item
-    rearranged = torch.tensor(maps[0][0]).flatten().sort().values
-    torch.testing.assert_close(rearranged, plain.last[0].heatmaps[0][0].flatten().sort().values)
+    original = plain.last[0].heatmaps[0][0].flatten().sort().values
+    torch.testing.assert_close(torch.tensor(maps[0][0], dtype=original.dtype).flatten().sort().values, original)
 
 
 def test_the_oracle_sees_the_boxes():
@@ -161,3 +161,24 @@ def test_routes_send_each_method_once():
 
 def test_weights_tell_models_apart():
     assert weights_digest(tiny_model()) == weights_digest(tiny_model()) != weights_digest(tiny_model(seed=1))
+
+
+@pytest.mark.skipif(not (zoo.DEMO_MODEL / "model.safetensors").is_file(), reason="no model is shipped yet")
+def test_both_ways_of_asking_the_embedded_model_agree():
+    """Plain batched passes and `generate` were written apart; every method that both have says the same."""
+    demo = zoo.demo_model()
+    items = list(scene_items(seed=17, limit=14))
+    options = {"edits": demo.edits, "seed": 3}
+    batched = scene_methods.SceneMethods(
+        demo.model, demo.processor, settings=scene_methods.Settings(**demo.settings), **options
+    )
+    generated = GeneratedAnswers(
+        demo.model,
+        demo.processor,
+        text=lambda item: item.question.text,
+        settings=demo.settings,
+        max_new_tokens=1,
+        **options,
+    )
+    names = list(scene_methods.METHODS)
+    assert batched(items, names) == generated(items, names)

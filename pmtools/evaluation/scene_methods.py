@@ -8,7 +8,9 @@ batch share the plain pass and the heatmap. For other models use `PerceptionMagn
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -27,7 +29,6 @@ from pmtools.frames import pad_to_square
 from pmtools.marginals import DEFAULT_FLOOR
 from pmtools.perception import perception_map
 from pmtools.refinement import refine
-from pmtools.warp import Warp
 
 __all__ = ["METHODS", "SceneMethods", "Settings", "compare_settings"]
 
@@ -157,7 +158,7 @@ class _Batch:
     def __init__(self, methods: SceneMethods, items: Sequence[SceneItem]) -> None:
         self.methods, self.items = methods, items
         self.model, self.settings = methods.model, methods.settings
-        self.images = [item.image for item in items]
+        self.images = _each(lambda item: item.image, items)
         self._heat: dict[tuple[float, ...], np.ndarray[Any, Any]] = {}
         self._plain: Any = None
 
@@ -257,20 +258,15 @@ class _Batch:
             own = {"gain": self.settings.gain, "kernel_size": self.settings.kernel_size}
             maps = perception_map(self.heatmap(), **{**own, **self.methods.edits.get(method, {})})
             edit: Any = ALTERNATIVES[method]
-            return self._see([_squared(edit(image, m).image) for image, m in zip(self.images, maps, strict=True)])
+            return self._see(_each(lambda image, m: _squared(edit(image, m).image), self.images, maps))
         if method.startswith("window"):
-            windows = [self._window(image, heat) for image, heat in zip(self.images, self.heatmap(), strict=True)]
+            windows = _each(self._window, self.images, self.heatmap())
             if method == "window":
                 return self._see(windows)
             pairs = [image for pair in zip(self.images, windows, strict=True) for image in pair]
             return self._see(pairs, per_question=2)
-        if method == "oracle":
-            return self._see([self._oracle(k).image(image) for k, image in enumerate(self.images)])
-        if method == "oracle-crop":
-            cut = ALTERNATIVES["crop"]
-            return self._see(
-                [_squared(cut(image, truth_map(self.items[k])).image) for k, image in enumerate(self.images)]
-            )
+        if method.startswith("oracle"):
+            return self._see(_each(self._told, itertools.repeat(method), self.items, self.images))
         control = heatmaps.CONTROLS[method]
         streams = [np.random.default_rng((self.methods.seed, item.index)) for item in self.items]
         return self._magnified(
@@ -287,7 +283,7 @@ class _Batch:
             marginal=s.marginal,
             floor=s.floor,
         )
-        return self._see([warp.image(image) for warp, image in zip(warps, self.images, strict=True)])
+        return self._see(_each(lambda warp, image: warp.image(image), warps, self.images))
 
     def _window(self, image: Any, heat: np.ndarray[Any, Any]) -> Any:
         """The window that stands out most, at least as large as the model's input."""
@@ -295,9 +291,13 @@ class _Batch:
         box = best_window(heat, source_hw=size, window=self.model.config.vision_config.image_size)
         return crop_frame(size, box).image(image)
 
-    def _oracle(self, k: int) -> Warp:
-        size = (self.images[k].height, self.images[k].width)
-        return Warp.from_map(truth_map(self.items[k]), source_hw=size, floor=max(self.settings.floor, 0.02))
+    def _told(self, method: str, item: SceneItem, image: Any) -> Any:
+        """The image edited by the map of the true boxes."""
+        if method == "oracle-crop":
+            return _squared(ALTERNATIVES["crop"](image, truth_map(item)).image)
+        warp = {"marginal": self.settings.marginal, "floor": self.settings.floor}
+        edit: Any = ALTERNATIVES["magnify"]
+        return edit(image, truth_map(item), **warp).image
 
 
 def compare_settings(
@@ -345,6 +345,12 @@ def compare_settings(
         raise ValueError("`items` must hold at least one question")
     scored = [(settings, hits / total) for settings, hits in zip(candidates, right, strict=True)]
     return sorted(scored, key=lambda pair: -pair[1])
+
+
+def _each(work: Callable[..., Any], *columns: Iterable[Any]) -> list[Any]:
+    """`work` on each row of the columns, in a thread for each core: pictures are worked on outside Python's lock."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(work, *columns))
 
 
 def _squared(image: Any) -> Any:
