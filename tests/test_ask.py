@@ -169,9 +169,10 @@ def test_the_embedded_model_has_settings_of_its_own(scene, method, monkeypatch):
     result = run(*scene, "--method", method, "--gain", 7)
     assert result.exit_code == 0, result.output
     assert result.stdout.strip()
-    settings = zoo.demo_model().settings
+    demo = zoo.demo_model()
+    settings = demo.settings
     assert seen["gain"] == 7
-    assert seen["kernel_size"] == settings["kernel_size"]
+    assert seen["kernel_size"] == (settings | demo.edits.get(method, {}))["kernel_size"]
     if method == "blur":
         assert seen["heatmap"].layers[0] == settings["start_layer"] - 1
         assert seen["heatmap"].max_iterations == settings["max_iterations"]

@@ -136,8 +136,9 @@ def _settings(method: str, loaded: LoadedModel) -> dict[str, Any]:
 
     layers = range(chosen["start_layer"] - 1, loaded.model.config.get_text_config().num_hidden_layers)
     refinement = {name: chosen[name] for name in ("threshold", "max_iterations")}
-    heatmap = AttentionHeatmap(tuple(layers), refined=True, **refinement)
-    return {"heatmap": heatmap, "gain": chosen["gain"], "kernel_size": chosen["kernel_size"]}
+    own = {"gain": chosen["gain"], "kernel_size": chosen["kernel_size"]}
+    own |= loaded.demo.edits.get(method, {}) if loaded.demo is not None else {}
+    return {"heatmap": AttentionHeatmap(tuple(layers), refined=True, **refinement), **own}
 
 
 def _prompt(loaded: LoadedModel, question: str) -> str:

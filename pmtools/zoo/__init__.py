@@ -1,5 +1,7 @@
 """The embedded demo model: a small Llava trained here from nothing, shipped in the package.
 
+Examples
+--------
 >>> demo = demo_model()                                                                             # doctest: +SKIP
 >>> demo.ask(image, "Is there a red circle in this image?")                                         # doctest: +SKIP
 'yes'
