@@ -83,6 +83,13 @@ def test_make_targets_and_files_that_pages_name_exist():
         assert not missing, f"{page}: no such file {missing}"
 
 
+def test_readme_links_lead_to_files():
+    links = re.findall(r"\]\(([^)#\s]+)", (ROOT / "README.md").read_text("utf-8"))
+    inside = [link for link in links if not urlsplit(link).scheme]
+    assert len(inside) >= 4
+    assert [link for link in inside if not (ROOT / link).is_file()] == []
+
+
 def test_papers_in_the_code_are_credited():
     credits = (ROOT / "docs" / "credits.md").read_text("utf-8")
     for source in (ROOT / "pmtools").rglob("*.py"):
