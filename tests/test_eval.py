@@ -16,18 +16,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("typer")
 
-from typer.testing import CliRunner
+from typer.testing import CliRunner  # noqa: E402
 
-from pmtools import zoo
-from pmtools.cli.application import app
-from pmtools.decoding import Greedy
-from pmtools.evaluation import scene_methods
-from pmtools.evaluation.scenes import CATEGORIES, SIZES, scene_items
-from pmtools.testing.models import tiny_model, tiny_processor
+from pmtools import zoo  # noqa: E402
+from pmtools.cli.application import app  # noqa: E402
+from pmtools.decoding import Greedy  # noqa: E402
+from pmtools.evaluation import scene_methods  # noqa: E402
+from pmtools.evaluation.scenes import CATEGORIES, SIZES, scene_items  # noqa: E402
+from pmtools.testing.models import tiny_model, tiny_processor  # noqa: E402
 
 shipped = pytest.mark.skipif(not (zoo.DEMO_MODEL / "model.safetensors").is_file(), reason="no model is shipped yet")
 POPE = "Is there a {} in the image?"
@@ -201,6 +201,24 @@ def test_an_output_folder_must_be_one(tmp_path):
         assert "--out: cannot write into the folder" in run("scenes", "--out", out, code=2).stderr
 
 
+@shipped
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted; the same command goes on from here"),
+        (torch.OutOfMemoryError("CUDA out of memory"), 1, "a smaller --batch-size"),
+        (OSError(28, "No space left on device", "pm.jsonl"), 1, "pm.jsonl: No space left on device"),
+        (ValueError("`batch_size` is odd"), 2, "--batch-size is odd"),
+    ],
+)
+def test_what_ends_a_run_on_its_way_is_one_line(monkeypatch, tmp_path, error, code, words):
+    def answer(self, items, methods, /):
+        raise error
+
+    monkeypatch.setattr(scene_methods.SceneMethods, "__call__", answer)
+    assert words in run("scenes", "--methods", "pm", "--limit", 1, "--out", tmp_path, code=code).stderr
+
+
 def test_another_model_in_the_folder_is_refused(folder, tmp_path):
     options = ("--methods", "greedy", "--limit", 2, "--out", tmp_path, "--max-new-tokens", 1)
     run("scenes", "--model", folder, *options)
@@ -294,6 +312,21 @@ def test_methods_that_need_boxes_are_not_for_photographs(tmp_path):
     data = mme_release(tmp_path / "mme")
     error = run("mme", "--data", data, "--out", tmp_path / "out", "--methods", "oracle", code=2).stderr
     assert "'oracle' is no method" in error
+
+
+def test_questions_that_cannot_be_scored_are_not_asked(tmp_path):
+    data = pope_files(tmp_path / "pope", ("coco_pope_random",))
+    file = data / "coco_pope_random.json"
+    file.write_text(file.read_text().replace('"label": "yes"', '"label": null').replace(', "label": "no"', ""))
+    options = ("--data", data, "--model", tmp_path / "nowhere", "--out", tmp_path / "out")
+    assert "`label` must be a string" in run("pope", *options, code=1).stderr
+    file.write_text(file.read_text().replace(', "label": null', ""))
+    assert "has no label" in run("pope", *options, code=1).stderr
+    rows = [{"question_id": 1, "image": "a", "text": t, "category": "colour"} for t in ("Is it?", "Is it not?")]
+    (tmp_path / "mme").mkdir()
+    (tmp_path / "mme" / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options = ("--data", tmp_path / "mme", "--model", tmp_path / "nowhere", "--out", tmp_path / "out")
+    assert "is not a category of MME; is it 'color'" in run("mme", *options, code=1).stderr
 
 
 @shipped

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from pmtools.cli import eval_options as shared
 from pmtools.cli import options as opt
 from pmtools.cli.console import quoted, stderr
-from pmtools.cli.models import LoadedModel, load_model
+from pmtools.cli.eval_answers import Part, answer_parts
 from pmtools.cli.tables import print_json, print_table
 from pmtools.evaluation import datasets
-from pmtools.evaluation.matching import Question
 from pmtools.evaluation.mme import COGNITION, HALLUCINATION, PERCEPTION, MMEScore, score_mme
-from pmtools.evaluation.pictures import PictureQuestion, with_pictures
+from pmtools.evaluation.pictures import with_pictures
 from pmtools.evaluation.pope import POPEScore, score_pope
-
-if TYPE_CHECKING:
-    from pmtools.evaluation.generation import GeneratedAnswers
 
 DataOption = Annotated[
     Path, opt.value("DIR", "The benchmark as published: questions and pictures.", exists=True, file_okay=False)
@@ -32,8 +27,6 @@ QuestionsOption = Annotated[
 ]
 LimitOption = Annotated[int | None, opt.value("N", "Only the first N questions of a file.", min=1)]
 InstructionOption = Annotated[str, opt.value("TEXT", "What is added to every question.")]
-
-_DEFAULT = ("greedy", "pm")
 
 
 def mme(
@@ -59,18 +52,19 @@ def mme(
     with shared.reported():
         asked = datasets.read_mme(data, questions=questions)
         some = asked if limit is None else datasets.first_questions(asked, limit, whole_pictures=True)
-        part = _Part(out, asked, with_pictures(some, data))
-    replies = _answer(
+        score_mme(some, [None] * len(some), rounds=1)  # refuses what could not be scored when all is answered
+        part = Part(out, asked, with_pictures(some, data))
+    replies = answer_parts(
         "mme",
         [part],
-        methods,
-        model,
-        device,
-        seed,
-        batch_size,
-        instruction=instruction,
-        max_new_tokens=max_new_tokens,
+        methods=methods,
+        model=model,
+        device=device,
         clip=clip,
+        batch_size=batch_size,
+        seed=seed,
+        max_new_tokens=max_new_tokens,
+        instruction=instruction,
     )
     scores = {name: score_mme(some, texts) for name, texts in replies[0].items()}
     _write(out, {name: score.to_dict() for name, score in scores.items()}, as_json)
@@ -102,20 +96,22 @@ def pope(
     with shared.reported():
         files = datasets.read_pope_folder(data, questions=questions)
         parts = {
-            name: _Part(out / name if len(files) > 1 else out, asked, with_pictures(asked[:limit], data))
+            name: Part(out / name if len(files) > 1 else out, asked, with_pictures(asked[:limit], data))
             for name, asked in files.items()
         }
-    replies = _answer(
+        for part in parts.values():
+            score_pope(part.questions, [None] * len(part.items), rounds=1)
+    replies = answer_parts(
         "pope",
         list(parts.values()),
-        methods,
-        model,
-        device,
-        seed,
-        batch_size,
-        instruction=instruction,
-        max_new_tokens=max_new_tokens,
+        methods=methods,
+        model=model,
+        device=device,
         clip=clip,
+        batch_size=batch_size,
+        seed=seed,
+        max_new_tokens=max_new_tokens,
+        instruction=instruction,
     )
     tables = {
         name: {method: score_pope(part.questions, texts) for method, texts in found.items()}
@@ -137,81 +133,6 @@ def pope(
 
 
 # ---------------------------------------------------------------------------------------------------- what they share
-
-
-@dataclass(frozen=True)
-class _Part:
-    """One file of questions, and those of them that are asked."""
-
-    out: Path
-    file: list[Question]
-    items: list[PictureQuestion]
-
-    @property
-    def questions(self) -> list[Question]:
-        return [item.question for item in self.items]
-
-
-def _answer(
-    benchmark: str,
-    parts: Sequence[_Part],
-    methods: str | None,
-    model: str | None,
-    device: str | None,
-    seed: int,
-    batch_size: int | None,
-    **options: Any,
-) -> list[dict[str, list[str]]]:
-    """The replies of each method to each part."""
-    from pmtools.evaluation.generation import METHODS, ORACLES
-    from pmtools.evaluation.runner import answer_questions, questions_digest
-
-    known = [name for name in METHODS if name not in ORACLES]
-    names = shared.read_methods(methods, default=_DEFAULT, known=known, clip=options["clip"])
-    for part in parts:
-        shared.check_folder(part.out)
-    with shared.reported():
-        loaded = load_model(model, device, command="eval")
-        answer = _answers(loaded, parts, seed=seed, **options)
-    with shared.reported(), shared.bar(sum(len(part.items) for part in parts) * len(names)) as step:
-        return [
-            answer_questions(
-                part.items,
-                answer,
-                methods=names,
-                out=part.out,
-                setup={
-                    "benchmark": benchmark,
-                    "questions": questions_digest(part.file),
-                    "instruction": options["instruction"],
-                },
-                batch_size=batch_size or shared.usual_batch(loaded),
-                progress=step,
-            )
-            for part in parts
-        ]
-
-
-def _answers(
-    loaded: LoadedModel, parts: Sequence[_Part], *, instruction: str, max_new_tokens: int, **options: Any
-) -> GeneratedAnswers:
-    """The model as an answerer; the embedded one where it knows all the words, and then without an instruction."""
-    from pmtools.evaluation.generation import GeneratedAnswers
-
-    if loaded.demo is not None:
-        for part in parts:
-            for question in part.questions:
-                loaded.demo.prompt(question.text)
-        instruction, max_new_tokens = "", 1
-    return GeneratedAnswers(
-        loaded.model,
-        loaded.processor,
-        text=lambda item: f"{item.question.text} {instruction}".strip(),
-        settings=loaded.settings,
-        max_new_tokens=max_new_tokens,
-        name=loaded.name,
-        **options,
-    )
 
 
 def _write(out: Path, numbers: dict[str, Any], as_json: bool) -> None:

@@ -13,7 +13,7 @@ from pmtools.cli import eval_options as shared
 from pmtools.cli import judging
 from pmtools.cli import options as opt
 from pmtools.cli.console import progress, quoted, stderr
-from pmtools.cli.models import load_model
+from pmtools.cli.eval_answers import Part, answer_parts
 from pmtools.cli.tables import print_json, print_table
 from pmtools.evaluation import datasets
 from pmtools.evaluation.llava_bench import (
@@ -28,8 +28,6 @@ from pmtools.evaluation.pictures import with_pictures
 if TYPE_CHECKING:
     from pmtools.evaluation.datasets import OpenQuestion
     from pmtools.evaluation.judge import Judge
-
-_DEFAULT = ("greedy", "pm")
 
 
 def llava_bench(
@@ -64,18 +62,18 @@ def llava_bench(
     with shared.reported():
         asked = datasets.read_llava_bench(data)
         some = asked[:limit]
-    replies = _answers(
-        asked,
-        some,
-        data,
-        out,
-        methods,
-        load=(model, device),
+        pictured = with_pictures([item.question for item in some], data)
+    (replies,) = answer_parts(
+        "llava-bench",
+        [Part(out, [item.question for item in asked], pictured)],
+        methods=methods,
+        model=model,
+        device=device,
+        clip=clip,
         batch_size=batch_size,
-        settings={"refresh": refresh},
         seed=seed,
         max_new_tokens=max_new_tokens,
-        clip=clip,
+        settings={"refresh": refresh},
     )
     stderr().print(f"wrote questions and answers to {quoted(out)}")
     if judge is None:
@@ -92,52 +90,6 @@ def llava_bench(
         tokens = entry["tokens"]
         price = f", cost {entry['cost']:.4f}" if "cost" in entry else ""
         stderr().print(f"{name}: {tokens['prompt']} + {tokens['completion']} tokens of the judge's{price}")
-
-
-def _answers(
-    asked: Sequence[OpenQuestion],
-    some: Sequence[OpenQuestion],
-    data: Path,
-    out: Path,
-    methods: str | None,
-    *,
-    load: tuple[str | None, str | None],
-    batch_size: int | None,
-    settings: dict[str, Any],
-    **options: Any,
-) -> dict[str, list[str]]:
-    """The replies of each method."""
-    from pmtools.evaluation.generation import METHODS, ORACLES, GeneratedAnswers
-    from pmtools.evaluation.runner import answer_questions, questions_digest
-
-    known = [name for name in METHODS if name not in ORACLES]
-    names = shared.read_methods(methods, default=_DEFAULT, known=known, clip=options["clip"])
-    shared.check_folder(out)
-    with shared.reported():
-        pictured = with_pictures([item.question for item in some], data)
-        loaded = load_model(*load, command="eval")
-        if loaded.demo is not None:
-            for item in some:
-                loaded.demo.prompt(item.question.text)  # refuses words that it does not know
-        answer = GeneratedAnswers(
-            loaded.model,
-            loaded.processor,
-            text=lambda item: item.question.text,
-            settings=loaded.settings | settings,
-            name=loaded.name,
-            **options,
-        )
-    setup = {"benchmark": "llava-bench", "questions": questions_digest([item.question for item in asked])}
-    with shared.reported(), shared.bar(len(some) * len(names)) as step:
-        return answer_questions(
-            pictured,
-            answer,
-            methods=names,
-            out=out,
-            setup=setup,
-            batch_size=batch_size or shared.usual_batch(loaded),
-            progress=step,
-        )
 
 
 def _judged(

@@ -1,0 +1,92 @@
+"""A model's answers to questions about pictures in a folder: what `pmtools eval mme`, `pope` and `llava-bench` share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pmtools.cli import eval_options as shared
+from pmtools.cli.models import load_model
+from pmtools.evaluation.matching import Question
+from pmtools.evaluation.pictures import PictureQuestion
+
+DEFAULT = ("greedy", "pm")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file of questions, those of them that are asked, and the folder for their answers."""
+
+    out: Path
+    file: Sequence[Question]
+    items: Sequence[PictureQuestion]
+
+    @property
+    def questions(self) -> list[Question]:
+        """Those that are asked."""
+        return [item.question for item in self.items]
+
+
+def answer_parts(
+    benchmark: str,
+    parts: Sequence[Part],
+    /,
+    *,
+    methods: str | None,
+    model: str | None,
+    device: str | None,
+    clip: str | None,
+    batch_size: int | None,
+    seed: int,
+    max_new_tokens: int,
+    instruction: str = "",
+    settings: Mapping[str, Any] | None = None,
+) -> list[dict[str, list[str]]]:
+    """The replies of each method to each part, from the options as they were given.
+
+    `settings` of PM go before those of the model. The embedded model is asked where it knows all the words, and then
+    without the instruction.
+
+    Raises
+    ------
+    CommandError
+        If something cannot be used.
+    """
+    from pmtools.evaluation.generation import METHODS, ORACLES, GeneratedAnswers
+    from pmtools.evaluation.runner import answer_questions, questions_digest
+
+    known = [name for name in METHODS if name not in ORACLES]
+    names = shared.read_methods(methods, default=DEFAULT, known=known, clip=clip)
+    for part in parts:
+        shared.check_folder(part.out)
+    with shared.reported():
+        loaded = load_model(model, device, command="eval")
+        if loaded.demo is not None:
+            for question in (question for part in parts for question in part.questions):
+                loaded.demo.prompt(question.text)
+            instruction, max_new_tokens = "", 1
+        answer = GeneratedAnswers(
+            loaded.model,
+            loaded.processor,
+            text=lambda item: f"{item.question.text} {instruction}".strip(),
+            settings={**loaded.settings, **(settings or {})},
+            seed=seed,
+            max_new_tokens=max_new_tokens,
+            name=loaded.name,
+            clip=clip,
+        )
+    with shared.reported(), shared.bar(sum(len(part.items) for part in parts) * len(names)) as step:
+        return [
+            answer_questions(
+                part.items,
+                answer,
+                methods=names,
+                out=part.out,
+                setup={"benchmark": benchmark, "questions": questions_digest(part.file), "instruction": instruction},
+                batch_size=batch_size or shared.usual_batch(loaded),
+                progress=step,
+            )
+            for part in parts
+        ]
