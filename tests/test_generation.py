@@ -100,6 +100,8 @@ def test_settings_reach_the_methods(parts):
     assert (neither.heatmap.layers, neither.heatmap.refined) == ([2], False)
     assert METHODS["pm-no-refinement"](given, ITEMS).refine == "none"
     assert METHODS["vcd"](answers(parts, seed=5), ITEMS).seed == 5
+    for preset, gain in (("mme", 10.0), ("pope", 15.0)):
+        assert METHODS["pm-official"](answers(parts, preset=preset), ITEMS).warp_options["gain"] == gain
     with pytest.raises(ValueError, match="`gain`"):
         answers(parts, settings={"gain": -1.0})
 

@@ -76,6 +76,7 @@ def answer_parts(
             max_new_tokens=max_new_tokens,
             name=loaded.name,
             clip=clip,
+            preset="pope" if benchmark == "pope" else "mme",
         )
     with shared.reported(), shared.bar(sum(len(part.items) for part in parts) * len(names)) as step:
         return [

@@ -53,6 +53,8 @@ class GeneratedAnswers:
         Of the model, for the record of the setup.
     clip : str, optional
         Folder or hub name of a CLIP, for the method "api-c".
+    preset : {"mme", "pope"}, optional
+        Whose hyper-parameters the method "pm-official" has.
 
     Attributes
     ----------
@@ -73,6 +75,7 @@ class GeneratedAnswers:
         max_new_tokens: int = 16,
         name: str = "",
         clip: str | None = None,
+        preset: str = "mme",
     ) -> None:
         self.model, self.processor, self.text, self.seed = model, processor, text, seed
         self.max_new_tokens = _checks.whole_number(max_new_tokens, "max_new_tokens")
@@ -92,7 +95,7 @@ class GeneratedAnswers:
             "seed": seed,
             "max_new_tokens": max_new_tokens,
         }
-        self.clip = clip
+        self.preset, self.clip = preset, clip
         if clip is not None:
             self.setup["clip"] = Path(clip).resolve().name if Path(clip).is_dir() else clip
 
@@ -281,6 +284,7 @@ METHODS: dict[str, Make] = {
     "rolled": _control("rolled"),
     "oracle": lambda answers, items: answers.edited("magnify", _Truth(items)),
     "oracle-crop": lambda answers, items: answers.edited("crop", _Truth(items)),
+    "pm-official": lambda answers, items: decoding.OfficialMagnifier(answers.processor, preset=answers.preset),
     "vcd": lambda answers, items: decoding.VCD(answers.processor, seed=answers.seed),
     "api-c": lambda answers, items: decoding.API(answers.processor, heatmap=answers.relevance),
 }
