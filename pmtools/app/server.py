@@ -82,8 +82,11 @@ def serve(bound: socket.socket, /, *, limits: Limits, started: Callable[[], obje
         If gradio is not installed.
     """
     with tempfile.TemporaryDirectory(prefix="pmtools_app_") as folder:
-        # read while gradio is imported: no reports to its makers; uploads and downloads go when the program ends
-        os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_TEMP_DIR=folder)
+        # read when gradio and transformers start: no reports, no record of what was done (in some versions there is no
+        # argument for it), files in a folder that goes when the program ends, nothing looked up elsewhere
+        os.environ.update(
+            GRADIO_ANALYTICS_ENABLED="False", GRADIO_RUN_HISTORY="False", GRADIO_TEMP_DIR=folder, HF_HUB_OFFLINE="1"
+        )
         import uvicorn
 
         app = make_app(limits, host=bound.getsockname()[0])
@@ -115,7 +118,6 @@ def make_app(limits: Limits, /, *, host: str = "127.0.0.1") -> Any:
         path="/",
         server_name=host,
         footer_links=[],
-        run_history=False,
         max_file_size=limits.upload_bytes,
         ssr_mode=False,
         mcp_server=False,
