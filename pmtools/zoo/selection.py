@@ -1,6 +1,7 @@
 """Choose the demo model's hyper-parameters on the tuning split: `python -m pmtools.zoo.selection FOLDER`.
 
-PM in two rounds: how a map becomes a warp, then which map. Then each alternative has its own gain and smoothing chosen on
+PM in two rounds: how a map becomes a warp, then which map. Maps without refinement are scored, too, and never chosen: PM
+refines, and what it is without is a row of its own (`pm-no-refinement`). Then each alternative has its own gain and smoothing chosen on
 PM's heatmap, since a map that is best for a warp need not be best for a blur. The choice goes to `settings.json` and
 `edits.json` in the model's folder, all scores to `selection.json`; report on the test split.
 """
@@ -63,19 +64,21 @@ def choose_settings(folder: str | Path, /, *, questions: int = QUESTIONS, seed: 
     items = list(scene_items(seed=seed, limit=questions, split="tune"))
     scores: list[dict[str, Any]] = []
 
-    def best(candidates: list[Settings], method: str = "pm", number: int = 1) -> Settings:
+    def ranked(candidates: list[Settings], method: str = "pm", number: int = 1) -> list[Settings]:
         found = compare_settings(demo.model, demo.processor, candidates, items=items, method=method)
         scores.extend({"method": method, "round": number, **asdict(s), "accuracy": right} for s, right in found)
-        return found[0][0]
+        return [settings for settings, _ in found]
 
     plain = Settings(max_iterations=0)
     warps = itertools.product(KERNELS, GAINS, FLOORS)
-    chosen = best([replace(plain, kernel_size=k, gain=g, floor=f) for k, g, f in warps])
+    chosen, *_ = ranked([replace(plain, kernel_size=k, gain=g, floor=f) for k, g, f in warps])
     maps = itertools.product(START_LAYERS, ITERATIONS)
-    chosen = best([replace(chosen, start_layer=layer, max_iterations=n) for layer, n in maps], number=2)
+    found = ranked([replace(chosen, start_layer=layer, max_iterations=n) for layer, n in maps], number=2)
+    chosen = next(settings for settings in found if settings.max_iterations)
     edits = {}
     for method in ("blur", "mask", "bbox", "crop"):
-        own = best([replace(chosen, kernel_size=k, gain=g) for k, g in itertools.product(KERNELS, EDIT_GAINS)], method)
+        maps_of_it = itertools.product(KERNELS, EDIT_GAINS)
+        own, *_ = ranked([replace(chosen, kernel_size=k, gain=g) for k, g in maps_of_it], method)
         edits[method] = {"gain": own.gain, "kernel_size": own.kernel_size}
     return Selection(chosen, edits, scores)
 
