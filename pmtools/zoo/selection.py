@@ -1,9 +1,9 @@
 """Choose the demo model's hyper-parameters on the tuning split: `python -m pmtools.zoo.selection FOLDER`.
 
 PM in two rounds: how a map becomes a warp, then which map. Maps without refinement are scored, too, and never chosen: PM
-refines, and what it is without is a row of its own (`pm-no-refinement`). Then each alternative has its own gain and smoothing chosen on
-PM's heatmap, since a map that is best for a warp need not be best for a blur. The choice goes to `settings.json` and
-`edits.json` in the model's folder, all scores to `selection.json`; report on the test split.
+refines, and what it is without is a row of its own (`pm-no-refinement`). Then each alternative has its own gain and
+smoothing chosen on PM's heatmap, since a map that is best for a warp need not be best for a blur. The choice goes to
+`settings.json` and `edits.json` in the model's folder, all scores to `selection.json`; report on the test split.
 """
 
 from __future__ import annotations
