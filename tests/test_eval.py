@@ -25,7 +25,7 @@ from typer.testing import CliRunner  # noqa: E402
 from pmtools import zoo  # noqa: E402
 from pmtools.cli.application import app  # noqa: E402
 from pmtools.decoding import Greedy  # noqa: E402
-from pmtools.evaluation import scene_methods  # noqa: E402
+from pmtools.evaluation import generation, scene_methods  # noqa: E402
 from pmtools.evaluation.scenes import CATEGORIES, SIZES, scene_items  # noqa: E402
 from pmtools.testing.models import tiny_model, tiny_processor  # noqa: E402
 
@@ -227,6 +227,20 @@ def test_another_model_in_the_folder_is_refused(folder, tmp_path):
     model.save_pretrained(other)
     tiny_processor(model).save_pretrained(other)
     assert "which differs in `weights`" in run("scenes", "--model", other, *options, code=2).stderr
+
+
+def test_methods_that_a_model_cannot_run_are_left_out_unless_they_were_named(monkeypatch, folder, tmp_path):
+    def unusable(answers, items):
+        raise ValueError("`image` must keep its size")
+
+    few = {name: generation.METHODS[name] for name in ("greedy", "blur")} | {"vicrop": unusable}
+    monkeypatch.setattr(generation, "METHODS", few)
+    options = ("scenes", "--model", folder, "--limit", 2, "--max-new-tokens", 1, "--out", tmp_path)
+    result = run(*options, "--methods", "all", "--json")
+    assert list(json.loads(result.stdout)["methods"]) == ["greedy", "blur"]
+    words = "the method 'vicrop' cannot be used with this model: `image` must keep its size"
+    assert f"left out: {words}" in result.stderr
+    assert words in run(*options, "--methods", "greedy,vicrop", code=2).stderr
 
 
 # ---------------------------------------------------------------------------------------------------------------- MME

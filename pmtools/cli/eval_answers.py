@@ -78,6 +78,7 @@ def answer_parts(
             clip=clip,
             preset="pope" if benchmark == "pope" else "mme",
         )
+        names = shared.usable_methods(names, methods, answer, parts[0].items[0])
     with shared.reported(), shared.bar(sum(len(part.items) for part in parts) * len(names)) as step:
         return [
             answer_questions(

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pmtools import io
 from pmtools.cli import options as opt
-from pmtools.cli.console import CommandError, in_options, progress, quoted, usage_error
+from pmtools.cli.console import CommandError, in_options, one_line, progress, quoted, stderr, usage_error
 from pmtools.cli.models import LoadedModel
+
+if TYPE_CHECKING:
+    from pmtools.evaluation.resumable import Answerer
 
 MethodsOption = Annotated[str | None, opt.value("NAMES", "Methods, with commas between, or `all`.", show_default=False)]
 OutOption = Annotated[Path, opt.value("DIR", "Folder of answers, tables and plots; a run goes on from what is there.")]
@@ -45,6 +48,27 @@ def read_methods(text: str | None, *, default: Iterable[str], known: Iterable[st
         if names.count(name) > 1:
             raise usage_error(f"{name!r} is there twice", "--methods")
     return names
+
+
+def usable_methods(names: list[str], given: str | None, answer: Answerer, item: Any) -> list[str]:
+    """The methods that the model can run, tried on one item; those that the user named stay, whatever they do.
+
+    The others are left out with a line on stderr.
+    """
+    from pmtools.evaluation.generation import UnusableMethodError
+
+    if given not in {None, "all"}:
+        return names
+    usable = []
+    for name in names:
+        try:
+            answer([item], [name])
+            usable.append(name)
+        except UnusableMethodError as error:
+            stderr().print(f"left out: {one_line(str(error))}")
+    if not usable:
+        raise CommandError("the model can run none of the methods")
+    return usable
 
 
 def usual_batch(loaded: LoadedModel) -> int:

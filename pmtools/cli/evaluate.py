@@ -46,12 +46,15 @@ def scenes(
     """
     from pmtools.evaluation import generation, scene_methods
     from pmtools.evaluation.runner import evaluate_scenes
+    from pmtools.evaluation.scenes import scene_items
 
     names = shared.read_methods(methods, default=scene_methods.METHODS, known=generation.METHODS, clip=clip)
     shared.check_folder(out)
     with shared.reported():
         loaded = load_model(model, device, command="eval")
         answer = _scene_answers(loaded, seed, max_new_tokens, clip)
+        if loaded.demo is None:
+            names = shared.usable_methods(names, methods, answer, next(scene_items(seed=seed, split=split)))
     with shared.reported(), shared.bar(limit * len(names)) as step:
         summary = evaluate_scenes(
             answer,

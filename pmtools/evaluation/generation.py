@@ -24,10 +24,14 @@ from pmtools.alternatives import ALTERNATIVES
 from pmtools.decoding.pm import heat_layers
 from pmtools.evaluation.resumable import Answerer
 
-__all__ = ["METHODS", "ORACLES", "GeneratedAnswers", "Routes", "truth_map", "weights_digest"]
+__all__ = ["METHODS", "ORACLES", "GeneratedAnswers", "Routes", "UnusableMethodError", "truth_map", "weights_digest"]
 
 ORACLES = ("oracle", "oracle-crop")
 """Methods that need the true boxes."""
+
+
+class UnusableMethodError(ValueError):
+    """A method does not go with the model; the message names it and says why."""
 
 
 class GeneratedAnswers:
@@ -116,7 +120,9 @@ class GeneratedAnswers:
         Raises
         ------
         ValueError
-            If a method is unknown or does not go with the model; the message names it.
+            If a method is unknown.
+        UnusableMethodError
+            If it does not go with the model.
         """
         images = [[item.image] for item in items]
         texts = [self._prompt(self.text(item)) for item in items]
@@ -129,7 +135,7 @@ class GeneratedAnswers:
                     self.model, images, texts, max_new_tokens=self.max_new_tokens, do_sample=False, num_beams=1
                 )
             except (TypeError, ValueError) as error:
-                raise ValueError(f"the method {method!r} cannot be used with this model: {error}") from error
+                raise UnusableMethodError(f"the method {method!r} cannot be used with this model: {error}") from error
         return replies
 
     def _prompt(self, text: str) -> str:
