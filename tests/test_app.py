@@ -120,7 +120,7 @@ BAD = {
     "text.png": (b"these are words\n", "is no image"),
     "nothing.png": (b"", "is empty"),
     "claims.png": (claims_too_much(), "20000 x 20000 pixels.*--max-pixels"),
-    "large.png": (bytes(Limits().upload_bytes + 1), "50.0 MB.*--max-upload"),
+    "large.png": (bytes(Limits().upload_bytes + 1), "50.0 MB, this page takes up to 50 MB.*--max-upload"),
 }
 
 

@@ -25,6 +25,18 @@ _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"
 _LATEST: dict[str, Any] = {**_QUIET, "trigger_mode": "always_last"}
 
 
+class _Slider(gr.Slider):  # type: ignore[misc]  # gradio is Any to mypy
+    """A slider that takes what is typed into it as it will show it: within its ends. gradio's raises an error."""
+
+    is_template = True  # gradio's browser side knows it as a Slider
+
+    def preprocess(self, payload: float | None) -> float:
+        """The number that the browser sends, within the ends; the left end for none."""
+        number = self.minimum if payload is None else payload
+        within: float = super().preprocess(min(max(number, self.minimum), self.maximum))
+        return within
+
+
 class _Controls(NamedTuple):
     """What the user works with."""
 
@@ -103,7 +115,7 @@ def _lay_out() -> tuple[_Controls, _Shown]:
             with gr.Tabs(elem_id="tabs") as tabs:
                 with gr.Tab("Mark", id="mark") as marking:
                     tool = gr.Radio(_TOOLS, value="box", label="On the original", elem_id="tool")
-                    brush = gr.Slider(
+                    brush = _Slider(
                         1, 20, value=5, step=0.5, label="Brush, % of the picture", elem_id="brush", visible=False
                     )
                     with gr.Row():
@@ -138,10 +150,10 @@ def _lay_out_sliders() -> list[Any]:
     """In the order of the fields of `Settings`."""
     usual = Settings()
     return [
-        gr.Slider(0, 100, usual.gain, step=0.5, label="Gain: contrast of the map", elem_id="gain"),
-        gr.Slider(1, 15, usual.kernel_size, step=2, label="Kernel: smoothing, in cells", elem_id="kernel"),
+        _Slider(0, 100, usual.gain, step=0.5, label="Gain: contrast of the map", elem_id="gain"),
+        _Slider(1, 15, usual.kernel_size, step=2, label="Kernel: smoothing, in cells", elem_id="kernel"),
         gr.Radio(["max", "sum"], value=usual.marginal, label="Marginal: the map along each axis", elem_id="marginal"),
-        gr.Slider(0.01, 1, usual.floor, step=0.01, label="Floor: least scale anywhere", elem_id="floor"),
+        _Slider(0.01, 1, usual.floor, step=0.01, label="Floor: least scale anywhere", elem_id="floor"),
         gr.Slider(1, NO_LIMIT, NO_LIMIT, step=0.25, label=f"Magnify at most ({NO_LIMIT:g}: any)", elem_id="limit"),
         gr.Dropdown(
             list(SIZES), value=usual.size, label="Output size, height x width", allow_custom_value=True, elem_id="size"
@@ -220,7 +232,7 @@ def _set(user: Session, *values: Any) -> None:
 
 
 def _use_tool(tool: str) -> list[Any]:
-    return [gr.HTML(tool=tool), gr.Slider(visible=tool == "brush")]
+    return [gr.HTML(tool=tool), _Slider(visible=tool == "brush")]
 
 
 def _add_mark(user: Session | None, event: gr.EventData) -> list[Any]:

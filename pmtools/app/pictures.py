@@ -23,6 +23,8 @@ from pmtools.typing import Image, SizeHW
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
 
+#: As gradio counts them where it refuses an upload.
+MEGABYTE = 2**20
 #: Longer side, in pixels, of what the browser gets to see; coordinates are those of the picture itself.
 VIEW_SIDE = 768
 #: The mission patch on the astronaut's suit: what the page shows when it opens.
@@ -46,7 +48,7 @@ class Limits:
         Width times height, of what is read and of what is made.
     """
 
-    upload_bytes: int = 50_000_000
+    upload_bytes: int = 50 * MEGABYTE
     pixels: int = 50_000_000
 
 
@@ -107,8 +109,8 @@ def open_picture(path: str | os.PathLike[str], /, *, limits: Limits) -> Picture:
     try:
         if os.path.getsize(path) > limits.upload_bytes:
             raise PageError(
-                f"'{name}' has {os.path.getsize(path) / 1e6:.1f} MB, this page takes up to "
-                f"{limits.upload_bytes / 1e6:g} MB (`pmtools app --max-upload`)."
+                f"'{name}' has {os.path.getsize(path) / MEGABYTE:.1f} MB, this page takes up to "
+                f"{limits.upload_bytes / MEGABYTE:g} MB (`pmtools app --max-upload`)."
             )
         image = io.read_image(path, max_pixels=limits.pixels)
     except io.ImageFileError as error:

@@ -6,9 +6,7 @@ import importlib.util
 import webbrowser
 from typing import Annotated
 
-import typer
-
-from pmtools.app.pictures import Limits
+from pmtools.app.pictures import MEGABYTE, Limits
 from pmtools.app.server import is_loopback, open_socket, serve
 from pmtools.cli import options as opt
 from pmtools.cli.console import CommandError, stderr
@@ -20,15 +18,16 @@ def app(
     port: Annotated[
         int | None, opt.value("N", "Port; 0 for any. Default: 7860, or any where that is taken.", min=0, max=65535)
     ] = None,
-    max_upload: Annotated[float, opt.value("MB", "Largest file to take.", min=0.001)] = Limits().upload_bytes / 1e6,
+    max_upload: Annotated[float, opt.value("MB", "Largest file to take.", min=0.001)] = Limits().upload_bytes
+    / MEGABYTE,
     max_pixels: Annotated[int, opt.value("N", "Most pixels of an image to open or make.", min=1)] = Limits().pixels,
-    browser: Annotated[bool, typer.Option("--browser", help="Open it in the browser.", show_default=False)] = False,
+    browser: Annotated[bool, opt.flag("Open it in the browser, too.", "--browser")] = False,
 ) -> None:
     """Serve a page to try magnification on: mark a region or ask the demo model, move sliders, take the result home.
 
     Nothing leaves this machine, and only this machine reaches the page, unless --host says otherwise.
     """
-    limits = Limits(upload_bytes=round(max_upload * 1e6), pixels=max_pixels)
+    limits = Limits(upload_bytes=round(max_upload * MEGABYTE), pixels=max_pixels)
     for needed in ("gradio", "matplotlib"):  # looked for, not imported: that takes seconds and reads the environment
         if importlib.util.find_spec(needed) is None:
             raise CommandError(f"`pmtools app` needs {needed}: pip install 'pmtools[app]'", exit_code=1)
@@ -36,9 +35,8 @@ def app(
         bound = open_socket(host, port)
     except OSError as error:
         where = f"{host}, port {port}" if port is not None else host
-        raise CommandError(
-            f"cannot serve at {where}: {error.strerror or error}; try another --port or --host", 1
-        ) from None
+        reason = str(error.strerror or error).partition(" (")[0]  # Python repeats the address there
+        raise CommandError(f"cannot serve at {where}: {reason}; try another --port or --host", exit_code=1) from None
     address, number = bound.getsockname()[:2]
     url = f"http://[{address}]:{number}" if ":" in address else f"http://{address}:{number}"
 
