@@ -123,6 +123,13 @@ def test_json_by_hand(monkeypatch, tmp_path):
 
 
 @shipped
+def test_json_without_greedy_compares_nothing(monkeypatch, tmp_path):
+    known_replies(monkeypatch, pm="right")
+    found = json.loads(run("scenes", "--methods", "pm", "--limit", 2, "--out", tmp_path, "--json").stdout)
+    assert found["methods"]["pm"]["vs_greedy"] is None
+
+
+@shipped
 def test_tables_fit_a_terminal_and_say_where_files_went(monkeypatch, tmp_path):
     known_replies(monkeypatch, **dict.fromkeys(scene_methods.METHODS, "yes"))
     result = run("scenes", "--limit", 14, "--out", tmp_path)

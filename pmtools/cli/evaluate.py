@@ -13,6 +13,7 @@ from pmtools.cli import options as opt
 from pmtools.cli.console import quoted, stderr
 from pmtools.cli.models import LoadedModel, load_model
 from pmtools.cli.tables import print_json, print_table
+from pmtools.evaluation.report import BASELINE
 
 app = typer.Typer(help="Answer a benchmark with several methods, resumably, and score the answers.")
 
@@ -67,7 +68,7 @@ def scenes(
             progress=step,
         )
     if as_json:
-        print_json({"methods": {name: _of_issue(entry) for name, entry in summary["methods"].items()}})
+        print_json({"methods": {name: _for_programs(name, entry) for name, entry in summary["methods"].items()}})
         return
     _print_scenes(summary["methods"], f"scenes, n = {limit}, seed {seed}, {split}")
     stderr().print(f"wrote answers, tables and plots to {quoted(out)}")
@@ -108,11 +109,12 @@ def _scene_answers(loaded: LoadedModel, seed: int, max_new_tokens: int, clip: st
     return generation.Routes((scene_methods.METHODS, batched), (generation.METHODS, generated))
 
 
-def _of_issue(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """What `--json` promises of a method's numbers; greedy differs from itself by nothing."""
-    test = entry.get("vs_greedy", {"difference": 0.0, "z": 0.0, "p": 1.0})
-    kept = {name: entry[name] for name in ("n", "accuracy", "by_category", "by_size")}
-    return {**kept, "vs_greedy": {name: test[name] for name in ("difference", "z", "p")}}
+def _for_programs(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """What `--json` has of a method; greedy differs from itself by nothing, and without greedy nothing is compared."""
+    itself = {"difference": 0.0, "z": 0.0, "p": 1.0} if name == BASELINE else None
+    test = entry.get(f"vs_{BASELINE}", itself)
+    kept = {key: entry[key] for key in ("n", "accuracy", "by_category", "by_size")}
+    return {**kept, f"vs_{BASELINE}": test and {key: test[key] for key in ("difference", "z", "p")}}
 
 
 def _print_scenes(methods: Mapping[str, Mapping[str, Any]], title: str) -> None:
@@ -120,12 +122,12 @@ def _print_scenes(methods: Mapping[str, Mapping[str, Any]], title: str) -> None:
     rows = []
     for name, entry in methods.items():
         low, high = entry["interval"]
-        test = entry.get("vs_greedy")
+        test = entry.get(f"vs_{BASELINE}")
         against = [f"{test['difference']:+.3f}", f"{test['z']:.1f}", f"{test['p']:.1g}"] if test else ["", "", ""]
         by_size = [f"{entry['by_size'][size]:.3f}" for size in sizes]
         rows.append([name, f"{entry['accuracy']:.3f}", f"{low:.3f}-{high:.3f}", *by_size, *against])
     typer.echo(title)
-    print_table(["method", "all", "95 %", *sizes, "vs\ngreedy", "z", "p"], rows, narrow=True)
+    print_table(["method", "all", "95 %", *sizes, f"vs\n{BASELINE}", "z", "p"], rows, narrow=True)
     rows = [[name, *(f"{e['by_category'][category]:.3f}" for category in categories)] for name, e in methods.items()]
     print_table(["method", *(category.replace("_", "\n") for category in categories)], rows, narrow=True)
 
