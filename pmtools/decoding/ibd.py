@@ -1,6 +1,7 @@
 r"""Image-biased decoding: towards what the model would say if it attended more to the image.
 
-Experimental: the paper gives no values for its options, and these are not tuned.
+Experimental: the paper gives no values for its options. These were chosen with the embedded demo model on the scenes' tuning
+split, `python tests/benchmarks/tune_rivals.py OUT`: of nine pairs, the one with the most right answers (`docs/log.md`).
 
 References
 ----------
@@ -36,7 +37,8 @@ class IBD(ContrastiveMethod):
     strength : float, optional
         $a$, >= 0; 0 is plain decoding.
     bias : float, optional
-        $\epsilon$, >= 0; 0 is plain decoding.
+        $\epsilon$, >= 0; 0 is plain decoding. It is divided by $\sqrt d$: for the same shift in a model whose heads are wider
+        than the demo model's 32, multiply it by the root of the ratio.
     cutoff : float, optional
         Tokens less likely than this share of the likeliest are out, in [0, 1].
     streamer : transformers streamer, optional

@@ -1,6 +1,7 @@
 r"""Pay attention to the image: more of the last query's attention for the image, then guidance away from text alone.
 
-Experimental: checked against its formulas on tiny models, not against the published results.
+Experimental: checked against its formulas on tiny models, not against the published results. The strengths are the paper's; they
+are meant to be chosen for each model, as `tests/benchmarks/tune_rivals.py` does on the scenes' tuning split.
 
 References
 ----------
@@ -35,7 +36,8 @@ class PAI(ContrastiveMethod):
     processor : transformers processor
         The model's own.
     strength : float, optional
-        $a$, >= 0; 0 leaves the attention as it is.
+        $a$, >= 0; 0 leaves the attention as it is. Default: the paper's. The embedded demo model loses by it, the less the
+        smaller it is (`docs/log.md`), so that no better one could be chosen there.
     guidance : float, optional
         $g$, >= 1; 1 leaves the logits as they are.
     cutoff : float, optional

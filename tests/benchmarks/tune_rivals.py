@@ -68,9 +68,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--questions", type=int, default=396)
+    parser.add_argument(
+        "--model", type=Path, help="a folder of `pmtools.zoo.training`; the embedded model unless given"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
-    candidates = Candidates(demo_model())
+    candidates = Candidates(demo_model(options.model))
     names = list(candidates.options)
     summary = evaluate_scenes(
         candidates, methods=names, out=options.out, limit=options.questions, seed=SEED, split="tune"
