@@ -25,18 +25,6 @@ _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"
 _LATEST: dict[str, Any] = {**_QUIET, "trigger_mode": "always_last"}
 
 
-class _Slider(gr.Slider):  # type: ignore[misc]  # gradio is Any to mypy
-    """A slider that takes what is typed into it as it will show it: within its ends. gradio's raises an error."""
-
-    is_template = True  # gradio's browser side knows it as a Slider
-
-    def preprocess(self, payload: float | None) -> float:
-        """The number that the browser sends, within the ends; the left end for none."""
-        number = self.minimum if payload is None else payload
-        within: float = super().preprocess(min(max(number, self.minimum), self.maximum))
-        return within
-
-
 class _Controls(NamedTuple):
     """What the user works with."""
 
@@ -115,7 +103,7 @@ def _lay_out() -> tuple[_Controls, _Shown]:
             with gr.Tabs(elem_id="tabs") as tabs:
                 with gr.Tab("Mark", id="mark") as marking:
                     tool = gr.Radio(_TOOLS, value="box", label="On the original", elem_id="tool")
-                    brush = _Slider(
+                    brush = _slider(
                         1, 20, value=5, step=0.5, label="Brush, % of the picture", elem_id="brush", visible=False
                     )
                     with gr.Row():
@@ -150,15 +138,27 @@ def _lay_out_sliders() -> list[Any]:
     """In the order of the fields of `Settings`."""
     usual = Settings()
     return [
-        _Slider(0, 100, usual.gain, step=0.5, label="Gain: contrast of the map", elem_id="gain"),
-        _Slider(1, 15, usual.kernel_size, step=2, label="Kernel: smoothing, in cells", elem_id="kernel"),
+        _slider(0, 100, usual.gain, step=0.5, label="Gain: contrast of the map", elem_id="gain"),
+        _slider(1, 15, usual.kernel_size, step=2, label="Kernel: smoothing, in cells", elem_id="kernel"),
         gr.Radio(["max", "sum"], value=usual.marginal, label="Marginal: the map along each axis", elem_id="marginal"),
-        _Slider(0.01, 1, usual.floor, step=0.01, label="Floor: least scale anywhere", elem_id="floor"),
-        gr.Slider(1, NO_LIMIT, NO_LIMIT, step=0.25, label=f"Magnify at most ({NO_LIMIT:g}: any)", elem_id="limit"),
+        _slider(0.01, 1, usual.floor, step=0.01, label="Floor: least scale anywhere", elem_id="floor"),
+        _slider(1, NO_LIMIT, NO_LIMIT, step=0.25, label=f"Magnify at most ({NO_LIMIT:g}: any)", elem_id="limit"),
         gr.Dropdown(
             list(SIZES), value=usual.size, label="Output size, height x width", allow_custom_value=True, elem_id="size"
         ),
     ]
+
+
+def _slider(*limits: float, **options: Any) -> gr.Slider:
+    """A slider that takes a number typed beyond its ends as that end, as it will show it; gradio's raises an error."""
+    slider = gr.Slider(*limits, **options)  # no subclass: gradio writes a file beside the module of one
+    read = slider.preprocess
+
+    def read_within(number: float | None) -> Any:
+        return read(slider.minimum if number is None else min(max(number, slider.minimum), slider.maximum))
+
+    slider.preprocess = read_within
+    return slider
 
 
 # ------------------------------------------------------------------------------------------------------------ events
@@ -232,7 +232,7 @@ def _set(user: Session, *values: Any) -> None:
 
 
 def _use_tool(tool: str) -> list[Any]:
-    return [gr.HTML(tool=tool), _Slider(visible=tool == "brush")]
+    return [gr.HTML(tool=tool), gr.Slider(visible=tool == "brush")]
 
 
 def _add_mark(user: Session | None, event: gr.EventData) -> list[Any]:
