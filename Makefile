@@ -41,8 +41,7 @@ test-harness: $(STAMP)  ## the adapter inside the real lmms-eval, without its de
 	.venv-harness/bin/python -m pip install --quiet --no-deps lmms-eval==0.7.3
 	.venv-harness/bin/python -m pytest -n 2 tests/test_lmms_eval.py
 
-app:  ## the web page, at http://127.0.0.1:7860
-	test -x .venv-app/bin/pmtools || $(MAKE) .venv-app
+app: .venv-app  ## the web page, at http://127.0.0.1:7860
 	.venv-app/bin/pmtools app
 
 .venv-app: pyproject.toml constraints.txt setup.py  # of its own: gradio asks for an older Pillow
@@ -52,8 +51,8 @@ app:  ## the web page, at http://127.0.0.1:7860
 	touch $@
 
 test-browser: .venv-app  ## the web page in a headless Chromium; says why where there is none
-	command -v chromium >/dev/null || { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -qq --yes \
-		--no-install-recommends chromium; } || echo "no chromium, and apt-get cannot install it: its tests will be skipped"
+	command -v chromium >/dev/null || { test "$$(id -u)" = 0 && apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends chromium; } || echo "no chromium, and apt-get cannot install it: its tests will be skipped"
 	.venv-app/bin/python -m pytest -n 2 tests/test_app.py tests/test_app_browser.py
 
 lint: $(STAMP)
