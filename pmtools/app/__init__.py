@@ -7,7 +7,9 @@
 | `actions.py` | settings, the warp, places on both images, files to download |
 | `answers.py` | the demo model, one question at a time |
 | `session.py` | one user's picture, marks and settings |
-| `views.py`, `page.py`, `server.py` | gradio, the only files that know it |
+| `words.py` | what the page says, as HTML |
+| `views.py`, `page.py`, `server.py` | gradio; no other file does |
+| `view.js`, `page.css` | the pictures in the browser, and the layout |
 
 Needs the extra `app`; nothing else imports this package, and it draws on the public functions of `pmtools` only.
 """

@@ -1,6 +1,6 @@
 """The demo model, for a page with several users: loaded when first asked, one question at a time.
 
-Knows the model and pictures; no warp settings, no gradio.
+Knows the model, its settings and images; no warp, no gradio.
 """
 
 from __future__ import annotations
