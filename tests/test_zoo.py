@@ -445,6 +445,9 @@ def test_the_card_takes_its_numbers_from_the_evaluation(random_demo, tmp_path):
     assert "A Llava of 1.9 million parameters" in card
     assert f"| pm | 11 | {summary['methods']['pm']['accuracy']:.3f} |" in card
     assert "`train it`" in card
+    again = model_card(folder, tmp_path / "run", command="train it", larger=tmp_path / "run")
+    assert "`pmtools eval scenes --methods greedy,pm --out DIR --limit 11 --seed 0`" in again
+    assert again.count("| pm, greedy | existence, color, open_color, open_shape | small, medium |") == 2
 
 
 def test_the_cards_pairs_count_the_questions_they_name(tmp_path):

@@ -76,7 +76,7 @@ Intervals: 95 % bootstrap over pictures. Last columns: paired difference from gr
 
 {pairs}
 
-{reading}
+{larger}{reading}
 ## Limits
 
 - {limits}
@@ -91,6 +91,7 @@ def model_card(
     /,
     *,
     command: str,
+    larger: str | Path | None = None,
     history: str = "",
     reading: str = "",
     limits: str = "",
@@ -105,6 +106,8 @@ def model_card(
         Folder that `evaluate_scenes` wrote.
     command : str
         That trained the model.
+    larger : str or Path, optional
+        Folder of a run over more questions with fewer methods, whose pairs are shown, too.
     history : str, optional
         What the command alone does not say.
     reading : str, optional
@@ -139,6 +142,7 @@ def model_card(
         settings=_one_line(folder / "settings.json"),
         edits=_one_line(folder / "edits.json"),
         pairs=pairs_table(evaluation),
+        larger=_larger(Path(larger)) if larger else "",
         tables="\n\n".join(f"### {title}\n\n{table(summary, columns=columns)}" for title, columns in parts),
         reading=f"{reading}\n\n" if reading else "",
         limits=limits or f"Only the words {', '.join(ANSWERS)} are ever answered.",
@@ -185,6 +189,14 @@ def pairs_table(evaluation: str | Path, /) -> str:
     return "\n".join(lines)
 
 
+def _larger(evaluation: Path) -> str:
+    methods = json.loads((evaluation / "summary.json").read_text())["methods"]
+    seed = json.loads((evaluation / "setup.json").read_text())["seed"]
+    questions = max(entry["n"] for entry in methods.values())
+    command = f"pmtools eval scenes --methods {','.join(methods)} --out DIR --limit {questions} --seed {seed}"
+    return f"The same with more questions, `{command}`:\n\n{pairs_table(evaluation)}\n\n"
+
+
 def _one_line(path: Path) -> str:
     return json.dumps(json.loads(path.read_text())) if path.is_file() else "none"
 
@@ -195,6 +207,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("evaluation", type=Path)
     parser.add_argument("--command", required=True)
+    parser.add_argument("--larger", type=Path, help="folder of a run over more questions with fewer methods")
     parser.add_argument("--history", default="")
     parser.add_argument("--reading", default="")
     parser.add_argument("--limits", default="")
@@ -203,6 +216,7 @@ def main() -> None:
         options.folder,
         options.evaluation,
         command=options.command,
+        larger=options.larger,
         history=options.history,
         reading=options.reading,
         limits=options.limits,
