@@ -99,7 +99,6 @@ class Place:
 def in_words(message: str, /) -> str:
     """A message of the library with the names of the page's controls instead of those of arguments."""
     text = re.sub(r"`(\w+)`", lambda match: _ARGUMENTS.get(match[1], match[0]), message)
-    text = text.replace(" Another model (`--model`) knows more", "")
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?")) else ".")
 
 

@@ -16,7 +16,7 @@ import typer
 from pmtools import Warp, io
 from pmtools.cli import options as opt
 from pmtools.cli.console import CommandError, in_options, quoted, stderr, usage_error
-from pmtools.cli.models import LoadedModel, load_model
+from pmtools.cli.models import LoadedModel, demo_prompt, load_model
 from pmtools.decoding import METHODS, ImagePrompting, MagnifierStep, PerceptionMagnifier
 
 MODEL, LOOK, OUTPUT = "Model", "How it looks", "Output"
@@ -143,7 +143,7 @@ def _settings(method: str, loaded: LoadedModel) -> dict[str, Any]:
 
 def _prompt(loaded: LoadedModel, question: str) -> str:
     if loaded.demo is not None:
-        return str(loaded.demo.prompt(question))
+        return demo_prompt(loaded.demo, question)
     if getattr(loaded.processor, "chat_template", None):
         return question  # `generate` makes a chat turn of it
     return f"{getattr(loaded.processor, 'image_token', '<image>')}\n{question}"

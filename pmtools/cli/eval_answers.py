@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pmtools.cli import eval_options as shared
-from pmtools.cli.models import load_model
+from pmtools.cli.models import demo_prompt, load_model
 from pmtools.evaluation.matching import Question
 from pmtools.evaluation.pictures import PictureQuestion
 
@@ -65,7 +65,7 @@ def answer_parts(
         loaded = load_model(model, device, command="eval")
         if loaded.demo is not None:
             for question in (question for part in parts for question in part.questions):
-                loaded.demo.prompt(question.text)
+                demo_prompt(loaded.demo, question.text)
             instruction, max_new_tokens = "", 1
         answer = GeneratedAnswers(
             loaded.model,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pmtools.cli.console import CommandError, quoted, usage_error
+from pmtools.cli.console import CommandError, in_options, quoted, usage_error
 
 
 @dataclass(frozen=True)
@@ -81,3 +81,19 @@ def _speaks_as_the_demo(processor: Any) -> bool:
 
     vocabulary: Any = getattr(getattr(processor, "tokenizer", None), "get_vocab", dict)()
     return bool(vocabulary == TOKEN_IDS)
+
+
+def demo_prompt(demo: Any, question: str) -> str:
+    """The text that the embedded model takes for a question.
+
+    Raises
+    ------
+    CommandError
+        If the model does not know its words; the message lists those that it does, and says that other models know more.
+    """
+    from pmtools.zoo import UnknownWordsError
+
+    try:
+        return str(demo.prompt(question))
+    except UnknownWordsError as error:
+        raise CommandError(in_options(f"{error}. Another model (`--model`) knows more")) from None

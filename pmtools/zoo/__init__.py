@@ -106,7 +106,7 @@ def check_question(question: str, /) -> None:
             f"{', '.join(COLORS)}, the shapes {', '.join(SHAPES)}, numbers up to six, and asks such as 'Is there a red circle in "
             "this image?', 'Is the star blue?', 'What color is the star?', 'What shape is the red object?', 'How many red "
             "objects are there in this image?', 'Are there two crosses in this image?', 'Is the circle to the left of / to the "
-            "right of / above / below the star?'. Another model (`--model`) knows more"
+            "right of / above / below the star?'"
         )
 
 
