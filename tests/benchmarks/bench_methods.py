@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import os
+import platform
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -46,7 +48,8 @@ def caption(options: argparse.Namespace, setup: Mapping[str, Any]) -> str:
     chosen = "" if options.methods == "all" else f" --methods {options.methods}"
     return (
         f"`python tests/benchmarks/bench_methods.py OUT --limit {options.limit}{chosen}` on "
-        f"{datetime.datetime.now(datetime.UTC).date()}, commit `{commit.stdout.strip()}`, weights `{setup['weights']}`, "
+        f"{datetime.datetime.now(datetime.UTC).date()}, {os.cpu_count()} {platform.machine()} cores, commit "
+        f"`{commit.stdout.strip()}`, weights `{setup['weights']}`, "
         f"{options.limit} questions of the test split, seed {setup['seed']}.\n"
     )
 
