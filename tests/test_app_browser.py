@@ -10,7 +10,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -45,7 +44,7 @@ def address() -> Iterator[str]:
         found = re.search(r"http://127\.0\.0\.1:\d+", line)
         assert found, line + process.stderr.read()
         yield found[0]
-        process.send_signal(signal.SIGINT)  # Ctrl-C
+        process.terminate()  # does what Ctrl-C does, which background jobs of a shell ignore
         told = process.stderr.read()
     assert process.returncode == 130, told
     assert "Traceback" not in told
