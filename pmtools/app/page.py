@@ -80,9 +80,7 @@ def make_page(limits: Limits, /) -> gr.Blocks:
         user = gr.State(None)
         controls, shown = _lay_out()
         model = DemoAnswers()
-        page.load(lambda: Session(limits, model), None, user, **_QUIET).then(
-            partial(_act, _nothing, new=True), user, shown.all(), **_QUIET
-        )
+        page.load(partial(_begin, limits, model), None, [user, *shown.all()], **_QUIET)
         _connect(user, controls, shown)
     page.queue(default_concurrency_limit=4)  # of each kind of event; the model and each user have locks of their own
     page.state_session_capacity = 100  # users whose pictures are kept in memory; the oldest is asked to reload
@@ -223,8 +221,9 @@ def _nothing_but(notice: str) -> list[Any]:
     return [gr.skip()] * (len(views.TITLES) + 2) + [notice]
 
 
-def _nothing(user: Session) -> None:
-    pass
+def _begin(limits: Limits, model: DemoAnswers) -> list[Any]:
+    user = Session(limits, model)
+    return [user, *_act(lambda _: None, user, new=True)]
 
 
 def _set(user: Session, *values: Any) -> None:

@@ -91,7 +91,9 @@ def serve(bound: socket.socket, /, *, limits: Limits, started: Callable[[], obje
 
         app = make_app(limits, host=bound.getsockname()[0])
         started()
-        uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[bound])
+        # pages that are open keep a connection, which would keep the program from ending
+        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
+        uvicorn.Server(config).run(sockets=[bound])
 
 
 def make_app(limits: Limits, /, *, host: str = "127.0.0.1") -> Any:
