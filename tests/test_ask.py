@@ -143,8 +143,6 @@ def test_wrong_models_and_images(folder, photo, tmp_path):
 
 # ------------------------------------------------------------------------------------------------ the embedded model
 
-shipped = pytest.mark.skipif(not (zoo.DEMO_MODEL / "model.safetensors").is_file(), reason="no model is shipped yet")
-
 
 @pytest.fixture
 def scene(tmp_path):
@@ -154,7 +152,6 @@ def scene(tmp_path):
     return tmp_path / "scene.png", item.question.text
 
 
-@shipped
 @pytest.mark.parametrize("method", ["pm", "blur"])
 def test_the_embedded_model_has_settings_of_its_own(scene, method, monkeypatch):
     seen = {}
@@ -178,7 +175,6 @@ def test_the_embedded_model_has_settings_of_its_own(scene, method, monkeypatch):
         assert seen["heatmap"].max_iterations == settings["max_iterations"]
 
 
-@shipped
 def test_unknown_words_are_answered_with_those_it_knows(scene):
     result = run(scene[0], "Is there a zebra in this image?")
     assert result.exit_code == 2

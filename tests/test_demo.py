@@ -11,14 +11,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import pmtools
-from pmtools import zoo
 from pmtools.cli import demo as command
 from pmtools.cli.application import app
 from pmtools.evaluation.scene_methods import Settings
 from pmtools.evaluation.scenes import scene_items
 from pmtools.zoo import demonstration
-
-shipped = pytest.mark.skipif(not (zoo.DEMO_MODEL / "model.safetensors").is_file(), reason="no model is shipped yet")
 
 
 class Oracle:
@@ -139,7 +136,6 @@ def test_the_window_is_inside_and_around(box):
         assert box[2] <= x1
 
 
-@shipped
 def test_the_command(tmp_path):
     result = run("--out", tmp_path / "seen", "--questions", 24)
     assert result.exit_code == 0, result.output

@@ -14,22 +14,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from typer.testing import CliRunner
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("transformers")
-pytest.importorskip("typer")
+from pmtools import zoo
+from pmtools.cli.application import app
+from pmtools.decoding import Greedy
+from pmtools.evaluation import generation, scene_methods
+from pmtools.evaluation.scenes import CATEGORIES, SIZES, scene_items
+from pmtools.testing.models import tiny_model, tiny_processor
 
-from typer.testing import CliRunner  # noqa: E402
-
-from pmtools import zoo  # noqa: E402
-from pmtools.cli.application import app  # noqa: E402
-from pmtools.decoding import Greedy  # noqa: E402
-from pmtools.evaluation import generation, scene_methods  # noqa: E402
-from pmtools.evaluation.scenes import CATEGORIES, SIZES, scene_items  # noqa: E402
-from pmtools.testing.models import tiny_model, tiny_processor  # noqa: E402
-
-shipped = pytest.mark.skipif(not (zoo.DEMO_MODEL / "model.safetensors").is_file(), reason="no model is shipped yet")
 POPE = "Is there a {} in the image?"
 MME = "Is there a {} in this image? Please answer yes or no."
 
@@ -95,7 +90,6 @@ def known_replies(monkeypatch, **replies):
     monkeypatch.setattr(scene_methods.SceneMethods, "__call__", answer)
 
 
-@shipped
 def test_json_by_hand(monkeypatch, tmp_path):
     """66 questions: a yes for each no; the open ones, 18 of them, are never answered with yes."""
     known_replies(monkeypatch, greedy="yes", pm="right")
@@ -122,14 +116,12 @@ def test_json_by_hand(monkeypatch, tmp_path):
     }  # fmt: skip
 
 
-@shipped
 def test_json_without_greedy_compares_nothing(monkeypatch, tmp_path):
     known_replies(monkeypatch, pm="right")
     found = json.loads(run("scenes", "--methods", "pm", "--limit", 2, "--out", tmp_path, "--json").stdout)
     assert found["methods"]["pm"]["vs_greedy"] is None
 
 
-@shipped
 def test_tables_fit_a_terminal_and_say_where_files_went(monkeypatch, tmp_path):
     known_replies(monkeypatch, **dict.fromkeys(scene_methods.METHODS, "yes"))
     result = run("scenes", "--limit", 14, "--out", tmp_path)
@@ -141,7 +133,6 @@ def test_tables_fit_a_terminal_and_say_where_files_went(monkeypatch, tmp_path):
     assert {"answers", "summary.json", "tables.md", "setup.json"} <= {path.name for path in tmp_path.iterdir()}
 
 
-@shipped
 def test_the_embedded_model_has_batched_and_generated_methods_and_a_seed_gives_one_table(tmp_path):
     options = ("scenes", "--methods", "greedy,pm,rolled,vcd", "--limit", 8, "--batch-size", 4, "--seed", 7)
     first, second = (run(*options, "--out", tmp_path / name).stdout for name in "ab")
@@ -152,7 +143,6 @@ def test_the_embedded_model_has_batched_and_generated_methods_and_a_seed_gives_o
     run(*options[:-1], 8, "--out", tmp_path / "a", code=2)
 
 
-@shipped
 def test_killed_and_started_again_nothing_is_lost_and_nothing_twice(tmp_path):
     options = ["scenes", "--methods", "greedy,pm", "--limit", "20", "--batch-size", "2", "--json", "--out"]
     command = [sys.executable, "-m", "pmtools", "eval", *options, tmp_path / "cut"]
@@ -171,7 +161,6 @@ def test_killed_and_started_again_nothing_is_lost_and_nothing_twice(tmp_path):
         assert records == answers_of(tmp_path / "whole")[name]
 
 
-@shipped
 def test_a_model_of_the_demos_kind_is_asked_in_its_words_with_its_settings(tmp_path):
     copy = shutil.copytree(zoo.DEMO_MODEL, tmp_path / "trained")
     options = ("scenes", "--methods", "pm,pai", "--limit", 4, "--json", "--out")
@@ -208,7 +197,6 @@ def test_an_output_folder_must_be_one(tmp_path):
         assert "--out: cannot write into the folder" in run("scenes", "--out", out, code=2).stderr
 
 
-@shipped
 @pytest.mark.parametrize(
     ("error", "code", "words"),
     [
@@ -350,7 +338,6 @@ def test_questions_that_cannot_be_scored_are_not_asked(tmp_path):
     assert "is not a category of MME; is it 'color'" in run("mme", *options, code=1).stderr
 
 
-@shipped
 def test_the_embedded_model_says_what_it_does_not_know(tmp_path):
     data = mme_release(tmp_path / "mme")
     assert "must use the demo model's words" in run("mme", "--data", data, "--out", tmp_path / "out", code=2).stderr

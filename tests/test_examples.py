@@ -19,7 +19,6 @@ import pytest
 from PIL import Image
 
 import pmtools
-from pmtools import zoo
 from pmtools.testing.models import tiny_model, tiny_processor
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -63,7 +62,6 @@ def test_magnify_photograph(tmp_path):
     assert warp.source_hw == (512, 512)
 
 
-@pytest.mark.skipif(not (zoo.DEMO_MODEL / "model.safetensors").is_file(), reason="no model is shipped yet")
 def test_decode_with_pm(tmp_path):
     printed = run("decode_with_pm", "--out", tmp_path / "seen", cwd=tmp_path, HF_HUB_OFFLINE="1").splitlines()
     assert printed[0].endswith("?")

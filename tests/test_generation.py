@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import pytest
+import torch
+from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("transformers")
-
-from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor  # noqa: E402
-
-from pmtools import decoding, zoo  # noqa: E402
-from pmtools.adapters.heatmaps import CLIPRelevance, heatmap_source  # noqa: E402
-from pmtools.evaluation import scene_methods  # noqa: E402
-from pmtools.evaluation.generation import METHODS, GeneratedAnswers, Routes, truth_map, weights_digest  # noqa: E402
-from pmtools.evaluation.scenes import scene_items  # noqa: E402
-from pmtools.testing.models import tiny_model, tiny_processor, tiny_tokenizer  # noqa: E402
+from pmtools import decoding, zoo
+from pmtools.adapters.heatmaps import CLIPRelevance, heatmap_source
+from pmtools.evaluation import scene_methods
+from pmtools.evaluation.generation import METHODS, GeneratedAnswers, Routes, truth_map, weights_digest
+from pmtools.evaluation.scenes import scene_items
+from pmtools.testing.models import tiny_model, tiny_processor, tiny_tokenizer
 
 ITEMS = list(scene_items(seed=13, limit=3))
 
@@ -165,7 +162,6 @@ def test_weights_tell_models_apart():
     assert weights_digest(tiny_model()) == weights_digest(tiny_model()) != weights_digest(tiny_model(seed=1))
 
 
-@pytest.mark.skipif(not (zoo.DEMO_MODEL / "model.safetensors").is_file(), reason="no model is shipped yet")
 def test_both_ways_of_asking_the_embedded_model_agree():
     """Plain batched passes and `generate` were written apart; every method that both have says the same."""
     demo = zoo.demo_model()

@@ -8,27 +8,24 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("transformers")
-
-from pmtools import zoo  # noqa: E402
-from pmtools.evaluation.generation import GeneratedAnswers  # noqa: E402
-from pmtools.evaluation.runner import evaluate_scenes, grade  # noqa: E402
-from pmtools.evaluation.scene_methods import (  # noqa: E402
+from pmtools import zoo
+from pmtools.evaluation.generation import GeneratedAnswers
+from pmtools.evaluation.runner import evaluate_scenes, grade
+from pmtools.evaluation.scene_methods import (
     METHODS,
     SceneMethods,
     Settings,
     _Batch,
     compare_settings,
 )
-from pmtools.evaluation.scenes import scene_items  # noqa: E402
-from pmtools.zoo import packaging  # noqa: E402
-from pmtools.zoo.training import batches, network, objectives, views  # noqa: E402
-from pmtools.zoo.vocabulary import SPECIAL, TOKEN_IDS, TOKENS, encode, unknown_words  # noqa: E402
+from pmtools.evaluation.scenes import scene_items
+from pmtools.zoo import packaging
+from pmtools.zoo.training import batches, network, objectives, views
+from pmtools.zoo.vocabulary import SPECIAL, TOKEN_IDS, TOKENS, encode, unknown_words
 
 SIZES = batches.Sizes(start=28, end=12, begin=0.3, finish=0.8)
-shipped = pytest.mark.skipif(not (zoo.DEMO_MODEL / "model.safetensors").is_file(), reason="no model is shipped yet")
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +133,6 @@ def test_a_view_without_changes_is_what_the_processor_makes(random_demo):
         assert differences[0] < 0.12  # standard deviations of the input
 
 
-@shipped
 def test_the_shipped_model_is_small_and_complete():
     assert sum(path.stat().st_size for path in zoo.DEMO_MODEL.iterdir()) < 12e6
     demo = zoo.demo_model()
@@ -144,7 +140,6 @@ def test_the_shipped_model_is_small_and_complete():
     assert (zoo.DEMO_MODEL / "README.md").is_file()
 
 
-@shipped
 def test_the_shipped_model_answers():
     demo = zoo.demo_model()
     items = [item for item in scene_items(seed=5, limit=132) if item.size == "large"]
