@@ -134,6 +134,7 @@ def visit(browser, address) -> Iterator[Callable[..., User]]:
         user.context.close()
         assert user.wrong == []
         assert [url for url in user.asked if not url.startswith((address, "data:", "blob:"))] == []
+        assert [url for url in user.asked if "/queue/" in url] == []  # where events are lost, see page.py
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -20,9 +21,13 @@ from pmtools.app.session import Session
 
 _TOOLS = [("Point", "point"), ("Box", "box"), ("Brush", "brush"), ("Look", "look")]
 _QUESTION = "Is there a red circle in this image?"
-# of events: nobody's API; progress is seen on the pictures
-_QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+# of events: nobody's API; each is one request with one answer. In gradio's queue answers come over a stream that browser
+# and server close when nothing is left to answer: an event that starts just then is never answered
+_EVENT: dict[str, Any] = {"api_visibility": "private", "queue": False}
+_QUIET: dict[str, Any] = {**_EVENT, "show_progress": "hidden"}  # progress is seen on the pictures
 _LATEST: dict[str, Any] = {**_QUIET, "trigger_mode": "always_last"}
+# changes and files that are worked on at a time, of all users: each holds several images in memory
+_WORK = threading.BoundedSemaphore(4)
 
 
 class _Controls(NamedTuple):
@@ -82,7 +87,6 @@ def make_page(limits: Limits, /) -> gr.Blocks:
         model = DemoAnswers()
         page.load(partial(_begin, limits, model), None, [user, *shown.all()], **_QUIET)
         _connect(user, controls, shown)
-    page.queue(default_concurrency_limit=4)  # of each kind of event; the model and each user have locks of their own
     page.state_session_capacity = 100  # users whose pictures are kept in memory; the oldest is asked to reload
     return page
 
@@ -166,15 +170,14 @@ def _connect(user: gr.State, controls: _Controls, shown: _Shown) -> None:
     c, everything = controls, shown.all()
     original = shown.views[0]
     asking, waiting = (
-        {"show_progress": "minimal", "show_progress_on": where, "api_visibility": "private"}
-        for where in (shown.answers, shown.facts)
+        {**_EVENT, "show_progress": "minimal", "show_progress_on": where} for where in (shown.answers, shown.facts)
     )
 
     changes = [
         c.upload.upload(partial(_act, Session.open, new=True), [user, c.upload], everything, **_QUIET),
         c.photograph.click(_open_photograph, user, [*everything, c.tabs, *c.sliders], **_QUIET),
         c.scene.click(_open_scene, user, [*everything, c.tabs, *c.sliders, c.question], **_QUIET),
-        c.marking.select(partial(_act, partial(Session.follow, asking=False)), user, everything, **_QUIET),
+        c.marking.select(_follow_marks, user, everything, **_QUIET),
         c.asking.select(partial(_act, partial(Session.follow, asking=True)), user, everything, **_QUIET),
         original.mark(_add_mark, user, everything, **_QUIET),
         c.undo.click(partial(_act, Session.undo), user, everything, **_QUIET),
@@ -184,14 +187,14 @@ def _connect(user: gr.State, controls: _Controls, shown: _Shown) -> None:
         *(control.input(partial(_act, _set), [user, *c.sliders], everything, **_LATEST) for control in c.sliders),
     ]
     for change in changes:
-        change.then(_places, user, shown.places(), queue=False, **_QUIET)
+        change.then(_places, user, shown.places(), **_QUIET)
     for name, view in zip(views.TITLES, shown.views, strict=True):
-        view.look(_looker(name), user, shown.places(), queue=False, **_LATEST)
+        view.look(_looker(name), user, shown.places(), **_LATEST)
 
     for listen in (c.tool.input, c.marking.select):
-        listen(_use_tool, c.tool, [original, c.brush], queue=False, **_LATEST)
-    c.brush.input(lambda percent: gr.HTML(brush=percent / 100), c.brush, original, queue=False, **_LATEST)
-    c.asking.select(lambda: gr.HTML(tool="look"), None, original, queue=False, **_QUIET)
+        listen(_use_tool, c.tool, [original, c.brush], **_LATEST)
+    c.brush.input(lambda percent: gr.HTML(brush=percent / 100), c.brush, original, **_LATEST)
+    c.asking.select(lambda: gr.HTML(tool="look"), None, original, **_QUIET)
 
     file = gr.DownloadButton(elem_id="file", visible="hidden")
     for button, writer in ((c.save_image, actions.save_image), (c.save_warp, actions.save_warp)):
@@ -204,7 +207,7 @@ def _act(change: Callable[..., object], user: Session | None, *inputs: Any, new:
     """Change what one user has, and show what follows; or show why it cannot be."""
     if user is None:
         return _nothing_but(words.problem(words.GONE))
-    with user.lock:
+    with user.lock, _WORK:
         try:
             change(user, *inputs)
         except PageError as error:
@@ -224,6 +227,12 @@ def _nothing_but(notice: str) -> list[Any]:
 def _begin(limits: Limits, model: DemoAnswers) -> list[Any]:
     user = Session(limits, model)
     return [user, *_act(lambda _: None, user, new=True)]
+
+
+def _follow_marks(user: Session | None) -> list[Any]:
+    if user is None:  # gradio selects the first tab when the page opens, perhaps before the user is there
+        return [gr.skip()] * (len(views.TITLES) + 3)
+    return _act(partial(Session.follow, asking=False), user)
 
 
 def _set(user: Session, *values: Any) -> None:
@@ -280,4 +289,5 @@ def _save(writer: Callable[..., Path], user: Session | None) -> list[Any]:
         picture, magnified, notice = user.choice.picture, user.magnified, words.notice(user)
     # outside the lock, since large files take seconds; gradio deletes what it serves from its own folder, see `make_page`
     folder = Path(tempfile.mkdtemp(dir=os.environ.get("GRADIO_TEMP_DIR")))
-    return [str(writer(picture, magnified, folder)), notice]
+    with _WORK:
+        return [str(writer(picture, magnified, folder)), notice]

@@ -11,7 +11,7 @@ HEADER = (
     "Everything happens on this computer.</p>"
 )
 NO_PLACE = "<p>Point at any of the pictures: a place has its counterpart on the other image.</p>"
-GONE = "This page is older than the program behind it: reload it."
+GONE = "This page is not ready yet, or older than the program behind it: try again, or reload it."
 
 
 def problem(message: str, /) -> str:
