@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pmtools.adapters.prompts import Prompts
+from pmtools.decoding import Greedy
 from pmtools.testing.models import tiny_model, tiny_processor
 
 PROMPTS = ["Is <image> there?", "What is <image> then, and why?"]
@@ -34,3 +36,9 @@ def picture(width=120, height=90, seed=0, noise=30):
 
 
 PICTURES = [[picture(120, 90, 1)], [picture(70, 100, 2)]]
+
+
+def prompts_of(family="llava", images=PICTURES, text=PROMPTS, model=None):
+    processor = Greedy(processor_of(family)).processor
+    inputs = processor(images=images, text=text, return_tensors="pt", padding=True)
+    return Prompts.from_inputs(model or model_of(family), processor, inputs)

@@ -1,0 +1,78 @@
+"""Heatmaps made by models, for batches of prompts: what the model itself attends to, and what CLIP finds relevant.
+
+Every source is called with `Prompts` and returns, for each prompt, one map (h, w) per image, over the content of the image:
+padding is cut off. Sources are interchangeable; controls and your own maps are sources too. Each is one file, and where it
+needs nothing but the model itself, one row of `SOURCES`.
+"""
+
+from __future__ import annotations
+
+from pmtools import _array, _checks
+from pmtools.adapters.heatmaps._source import HeatmapSource
+from pmtools.adapters.heatmaps.attention import AttentionHeatmap
+from pmtools.adapters.heatmaps.clip_relevance import CLIPRelevance
+from pmtools.adapters.heatmaps.control import ControlHeatmap
+from pmtools.adapters.heatmaps.given import GivenHeatmap
+from pmtools.adapters.heatmaps.relative import RelativeAttention
+from pmtools.typing import Heatmap
+
+#: The layer of API-L, as a share of the depth.
+API_LAYER = 20 / 32
+#: Before the name of a CLIP, a source by its name.
+API_C = "api-c:"
+
+#: Sources that need nothing but the model itself, by name.
+SOURCES: dict[str, HeatmapSource] = {
+    "attention": AttentionHeatmap(),
+    "single-layer": AttentionHeatmap("single"),
+    "refined": AttentionHeatmap(refined=True),
+    "refined-single-layer": AttentionHeatmap("single", refined=True),
+    "api-l": AttentionHeatmap(API_LAYER, heads="mean"),
+    "relative": RelativeAttention(),
+}
+
+
+def heatmap_source(heatmap: str | Heatmap | HeatmapSource, /) -> HeatmapSource:
+    """A source from its name, a map, or a source.
+
+    Parameters
+    ----------
+    heatmap : str, array of shape (h, w), or callable
+        A name in `SOURCES`, or `api-c:NAME` for relevance by the CLIP of that folder or hub name; a map for every image;
+        or a source.
+
+    Returns
+    -------
+    HeatmapSource
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is none of these.
+
+    Examples
+    --------
+    >>> heatmap_source("api-l").heads
+    'mean'
+    >>> type(heatmap_source([[0.0, 1.0]])).__name__
+    'GivenHeatmap'
+    """
+    if isinstance(heatmap, str):
+        if heatmap.startswith(API_C):
+            return CLIPRelevance.from_pretrained(heatmap.removeprefix(API_C))
+        return SOURCES[_checks.choice(heatmap, "heatmap", [*SOURCES, f"{API_C}NAME"])]
+    if callable(heatmap):
+        return heatmap
+    return GivenHeatmap(_array.asarray(heatmap, "heatmap"))
+
+
+__all__ = [  # noqa: RUF022  in the order of the reference
+    "HeatmapSource",
+    "SOURCES",
+    "heatmap_source",
+    "AttentionHeatmap",
+    "RelativeAttention",
+    "CLIPRelevance",
+    "GivenHeatmap",
+    "ControlHeatmap",
+]
