@@ -5,9 +5,11 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
-from pmtools.evaluation import scene_drawing, scenes
-from pmtools.evaluation.scene_drawing import COLORS, SHAPES, SIDE, Scene, draw_scene, place_objects
-from pmtools.evaluation.scenes import CATEGORIES, NUMBERS, SIZES, ask, compose_scene, scene_items
+from pmtools.evaluation import scene_drawing, scene_questions, scenes
+from pmtools.evaluation.scene_composition import compose_scene, place_objects
+from pmtools.evaluation.scene_drawing import COLORS, SHAPES, SIDE, Scene, draw_scene
+from pmtools.evaluation.scene_questions import NUMBERS, ask
+from pmtools.evaluation.scenes import CATEGORIES, SIZES, scene_items
 
 
 def one_object(
@@ -154,7 +156,7 @@ def test_sizes_and_offsets_are_as_promised():
         if item.question.category == "position":
             a, b = item.scene.centers_xy[list(item.question.relevant)]
             axis = 0 if "left" in item.question.text or "right" in item.question.text else 1
-            assert abs(a[axis] - b[axis]) >= scenes.LEAST_OFFSET
+            assert abs(a[axis] - b[axis]) >= scene_questions.LEAST_OFFSET
 
 
 def test_same_seed_same_pictures_and_a_prefix_is_a_prefix():

@@ -18,7 +18,8 @@ from pmtools.evaluation.pictures import PictureQuestion
 from pmtools.evaluation.report import plot_accuracy, summarize, table
 from pmtools.evaluation.resumable import Answerer, answer_items, write_whole
 from pmtools.evaluation.scene_drawing import COLORS, SHAPES
-from pmtools.evaluation.scenes import NUMBERS, SceneItem, scene_items
+from pmtools.evaluation.scene_questions import NUMBERS
+from pmtools.evaluation.scenes import SceneItem, scene_items
 
 __all__ = ["answer_questions", "evaluate_scenes", "grade", "questions_digest", "run_scenes"]
 

@@ -1,6 +1,6 @@
 """Synthetic scenes: coloured shapes on a textured ground, drawn from exact geometry.
 
-This file knows where objects are and how to draw them; it knows nothing of questions (`scenes.py`) or models.
+Knows what a scene is and how to draw it; not how scenes come about (`scene_composition`), nor questions or models.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["COLORS", "SHAPES", "SIDE", "Scene", "draw_scene", "place_objects"]
+__all__ = ["COLORS", "SHAPES", "SIDE", "Scene", "draw_scene"]
 
 SIDE = 384
 """Side of a scene in pixels: four times the input of the demo model."""
@@ -26,7 +26,6 @@ _RGB = np.array(
 )
 
 _BANK = 1024  # side of the texture bank, pixels
-_GAP = 8.0  # least distance between two objects' outlines, pixels
 # Every shape covers the area of a disc of diameter 1, so that no shape is told by its size.
 _SQUARE = np.sqrt(np.pi) / 4  # half a side
 _TRIANGLE = np.sqrt(np.pi / (12 * np.sqrt(3)))  # inner radius: area = 3 sqrt(3) r^2
@@ -74,48 +73,6 @@ class Scene:
         """The scene with the objects that `kept` (bool, or indices) selects."""
         fields = (self.shapes, self.colors, self.centers_xy, self.diameters, self.angles)
         return Scene(*(field[kept] for field in fields))
-
-
-def place_objects(
-    rng: np.random.Generator, /, *, count: int, diameters: tuple[float, float], spread: float = 0.25
-) -> Scene:
-    """Place up to `count` objects that do not touch; shapes and colours are independent and uniform.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    count : int
-        Objects wished for; fewer come back when the canvas is full.
-    diameters : (low, high)
-        Range in pixels. The scene draws one typical size log-uniformly and each object varies around it.
-    spread : float, optional
-        Half the width of that variation, in units of the logarithm.
-
-    Returns
-    -------
-    Scene
-    """
-    low, high = diameters
-    typical = np.exp(rng.uniform(np.log(low), np.log(high)))
-    sizes = np.clip(typical * np.exp(rng.uniform(-spread, spread, count)), low, high)
-    centers: list[NDArray[Any]] = []
-    kept: list[float] = []
-    for size in sizes:
-        margin = 0.75 * size + 3
-        for _ in range(30):
-            center = rng.uniform(margin, SIDE - margin, 2)
-            if all(np.hypot(*(center - c)) > 0.78 * (size + s) + _GAP for c, s in zip(centers, kept, strict=True)):
-                centers.append(center)
-                kept.append(float(size))
-                break
-    n = len(kept)
-    return Scene(
-        shapes=rng.integers(0, len(SHAPES), n),
-        colors=rng.integers(0, len(COLORS), n),
-        centers_xy=np.array(centers).reshape(n, 2),
-        diameters=np.array(kept),
-        angles=rng.uniform(-0.26, 0.26, n),
-    )
 
 
 def draw_scene(scene: Scene, rng: np.random.Generator, /) -> NDArray[Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from pmtools.evaluation.scene_drawing import COLORS, SHAPES
-from pmtools.evaluation.scenes import NUMBERS, RELATIONS
+from pmtools.evaluation.scene_questions import NUMBERS, RELATIONS
 
 __all__ = ["ANSWERS", "DROPPED", "IGNORED", "SINGULAR", "SPECIAL", "TOKENS", "TOKEN_IDS", "encode", "unknown_words"]
 

@@ -14,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from pmtools.evaluation.scene_composition import compose_scene
 from pmtools.evaluation.scene_drawing import Scene, draw_scene
-from pmtools.evaluation.scenes import Question, ask, compose_scene
+from pmtools.evaluation.scene_questions import Question, ask
 from pmtools.zoo.training.views import TOKENS, View, make_view, targets
 from pmtools.zoo.vocabulary import TOKEN_IDS, encode
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
-from pmtools.evaluation.scenes import compose_scene
+from pmtools.evaluation.scene_composition import compose_scene
 from pmtools.zoo.training.batches import MEAN, STD, stream
 from pmtools.zoo.training.views import GRID, INPUT, PATCH, TOKENS, make_view
 from pmtools.zoo.vocabulary import TOKEN_IDS
