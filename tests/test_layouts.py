@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 from tiny import processor_of
 
-from pmtools.adapters.layouts import WHOLE_IMAGE, ImageTokenLayout, ImageTokens, TokenGrid, image_token_layout
+from pmtools.adapters.image_tokens import ImageTokens
+from pmtools.adapters.layouts import image_token_layout
 from pmtools.testing.models import FAMILIES, tiny_model, tiny_processor
 
 SIZES = [(480, 360), (350, 500), (400, 400), (800, 230), (228, 804)]  # (width, height)
@@ -113,70 +114,6 @@ def test_the_number_of_tokens_for_any_size(family):
         torch.testing.assert_close(heatmap / heatmap.mean(), torch.ones_like(heatmap), atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_several_images_in_left_padded_prompts(family):
-    processor = processor_of(family)
-    layout = image_token_layout(tiny_model(family), processor.image_processor)
-    images = [[Image.new("RGB", (120, 90))], [Image.new("RGB", (70, 100)), Image.new("RGB", (60, 60))]]
-    inputs = processor(
-        images=images, text=["a <image>", "b <image><image> and more"], return_tensors="pt", padding=True
-    )
-    sizes = [[(im.height, im.width) for im in row] for row in images]
-    tokens = ImageTokens(layout, inputs["input_ids"], sizes)
-    ids = inputs["input_ids"].gather(1, tokens.columns.clamp(min=0))
-    assert (ids[tokens.columns >= 0] == layout.image_token_id).all()
-    assert tokens.first == int((inputs["input_ids"] == layout.image_token_id).nonzero()[:, 1].min())
-    # number the tokens within each row: every image must get its own, in prompt order
-    order = torch.arange(tokens.columns.shape[1], dtype=torch.float32).expand(2, -1) * tokens.coverage
-    maps = tokens.heatmaps(order)
-    assert [len(row) for row in maps] == [1, 2]
-    assert maps[1][0].max() < maps[1][1].min() or family in ("llava_next", "idefics3", "smolvlm", "internvl")
-    alone = ImageTokens(layout, inputs["input_ids"][1:], sizes[1:])
-    torch.testing.assert_close(tokens.select([1]).heatmaps(order[1:])[0][1], maps[1][1])
-    torch.testing.assert_close(alone.columns[0], tokens.columns[1][tokens.columns[1] >= 0])
-
-
-def one_grid(box, shape=(4, 4)):
-    return ImageTokenLayout(image_token_id=7, grids=lambda size, images: (16, [TokenGrid(0, shape, box)]))
-
-
-class TestHeatmaps:
-    IDS = torch.full((1, 16), 7)
-
-    def test_padding_is_cut_and_border_cells_count_by_area(self):
-        # a 4 x 4 grid on a square around an image half as high: rows 0 and 3 are padding
-        tokens = ImageTokens(one_grid((0, -0.5, 1, 1.5)), self.IDS, [[(50, 100)]])
-        values = torch.arange(16.0)[None] + 1
-        assert tokens.coverage.reshape(4, 4)[:, 0].tolist() == [0, 1, 1, 0]
-        torch.testing.assert_close(
-            tokens.heatmaps(values * tokens.coverage)[0][0], values.reshape(4, 4)[1:3].double(), atol=1e-6, rtol=0
-        )
-
-    def test_half_covered_cells(self):
-        # content 3 cells high in the middle of 4: the outer cells are half content
-        tokens = ImageTokens(one_grid((0, -1 / 6, 1, 7 / 6)), self.IDS, [[(75, 100)]])
-        torch.testing.assert_close(tokens.coverage.reshape(4, 4)[:, 0], torch.tensor([0.5, 1, 1, 0.5]))
-        rows = torch.tensor([4.0, 1.0, 1.0, 6.0]).repeat_interleave(4)[None]
-        got = tokens.heatmaps(rows * tokens.coverage)[0][0]
-        # content cell 0 is half of row 0 and half of row 1, and so on
-        torch.testing.assert_close(got[:, 0], torch.tensor([2.5, 1.0, 3.5]).double(), atol=1e-6, rtol=0)
-
-    def test_a_plain_grid_comes_back_untouched(self):
-        tokens = ImageTokens(one_grid(WHOLE_IMAGE, (2, 8)), self.IDS, [[(50, 200)]])
-        values = torch.rand(1, 16, generator=torch.Generator().manual_seed(0))
-        assert torch.equal(tokens.heatmaps(values)[0][0].float(), values.reshape(2, 8))
-
-    def test_a_coarse_and_a_fine_grid_add_up(self):
-        grids = [TokenGrid(0, (1, 2)), TokenGrid(2, (2, 4), row_gap=1)]
-        layout = ImageTokenLayout(image_token_id=7, grids=lambda size, images: (12, grids))
-        tokens = ImageTokens(layout, torch.full((1, 12), 7), [[(10, 20)]])
-        assert tokens.columns[0].tolist() == [0, 1, 2, 3, 4, 5, 7, 8, 9, 10]  # row ends at 6 and 11 left out
-        mass = torch.zeros(1, 10)
-        mass[0, 0] = 8.0  # the left half, coarsely
-        got = tokens.heatmaps(mass)[0][0]
-        torch.testing.assert_close(got, torch.tensor([[1.6, 1.6, 0, 0], [1.6, 1.6, 0, 0]]).double())
-
-
 class TestClassTokens:
     """LLaVA's "full" features have a class token in front where the vision tower has one."""
 
@@ -207,17 +144,6 @@ class TestRefusals:
         model.config.model_type = "novel"
         with pytest.raises(ValueError, match=r"write a function .*LAYOUTS\['novel'\]"):
             image_token_layout(model, processor_of("llava").image_processor)
-
-    @pytest.mark.parametrize("sizes", [[[(90, 120)] * 2], [[]]])
-    def test_images_and_prompt_that_disagree(self, sizes):
-        layout = image_token_layout(tiny_model("llava"), processor_of("llava").image_processor)
-        with pytest.raises(ValueError, match="image tokens, but its"):
-            ImageTokens(layout, torch.full((1, 16), layout.image_token_id), sizes)
-
-    def test_a_prompt_without_image(self):
-        layout = image_token_layout(tiny_model("llava"), processor_of("llava").image_processor)
-        with pytest.raises(ValueError, match="holds 0 image tokens"):
-            ImageTokens(layout, torch.full((1, 16), 9), [[]])
 
     def test_pan_and_scan(self):
         processor = tiny_processor(tiny_model("gemma3"))

@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from pmtools.adapters.layouts import ImageTokenLayout, ImageTokens, image_token_layout
+from pmtools.adapters.image_tokens import ImageTokens
+from pmtools.adapters.layouts import ImageTokenLayout, image_token_layout
 from pmtools.adapters.pixels import encode
 from pmtools.adapters.streams import TokenSequences, image_inputs
 

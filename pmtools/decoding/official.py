@@ -18,8 +18,8 @@ import numpy as np
 
 from pmtools import _checks, compat
 from pmtools.adapters.attention import AttentionTap
+from pmtools.adapters.image_tokens import ImageTokens
 from pmtools.adapters.interception import text_decoder
-from pmtools.adapters.layouts import ImageTokens
 from pmtools.adapters.streams import TokenSequences
 from pmtools.decoding.pm import MagnifyingRun, PerceptionMagnifier
 

@@ -19,8 +19,9 @@ import numpy as np
 from pmtools import _checks, marginals
 from pmtools._magnify import fit_warp
 from pmtools.adapters.attention import AttentionTap, capture_attention
+from pmtools.adapters.image_tokens import ImageTokens
 from pmtools.adapters.interception import text_decoder
-from pmtools.adapters.layouts import ImageTokens, image_token_layout
+from pmtools.adapters.layouts import image_token_layout
 from pmtools.adapters.pixels import encode, encode_fused
 from pmtools.adapters.streams import (
     TokenSequences,

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pmtools.adapters.layouts import ImageTokenLayout, ImageTokens, TokenGrid
+from pmtools.adapters.image_tokens import ImageTokens
+from pmtools.adapters.layouts import ImageTokenLayout, TokenGrid
 from pmtools.adapters.pixels import canvas_fill, canvas_frame
 from pmtools.adapters.prompts import Prompts
 from pmtools.perception import normalize, perception_map, smooth

@@ -1,0 +1,72 @@
+"""What the layout of a family says: how many tokens an image makes, and which part of it each of them covers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pmtools.typing import SizeHW
+
+WHOLE_IMAGE = (0.0, 0.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class TokenGrid:
+    """A rectangle of image tokens and the part of the image that it covers.
+
+    Attributes
+    ----------
+    start : int
+        Place of its first token among the image's own tokens.
+    shape_hw : (int, int)
+        Rows and columns.
+    box_xyxy : (float, float, float, float)
+        What it covers, in fractions of the source image; beyond [0, 1] lies padding.
+    row_gap : int
+        Tokens after each row that show nothing: LLaVA-NeXT ends its rows with one.
+    """
+
+    start: int
+    shape_hw: SizeHW
+    box_xyxy: tuple[float, float, float, float] = WHOLE_IMAGE
+    row_gap: int = 0
+
+    def places(self) -> list[int]:
+        """Places of all its tokens among the image's own, row by row."""
+        height, width = self.shape_hw
+        return [self.start + row * (width + self.row_gap) + column for row in range(height) for column in range(width)]
+
+
+@dataclass(frozen=True)
+class ImageTokenLayout:
+    """How one model family lays out its image tokens.
+
+    Attributes
+    ----------
+    image_token_id : int
+        The id that stands for an image token in `input_ids`.
+    grids : callable
+        `grids(size_hw, images)` gives the number of tokens of an image of that size, in a prompt with `images` images,
+        and its grids. Tokens that no grid names (row ends, class tokens) take part in nothing.
+    square : bool
+        The image is padded to a square before the processor sees it.
+    prefix_reuse : bool
+        Whether the text before the first image may keep its keys and values when the image changes. False where image
+        tokens see each other both ways or the mask is made from the whole sequence.
+    heat_layers : tuple of int, optional
+        0-based layers whose attention tells where the model looks. Default: all; without the sliding-window ones for
+        Gemma 3.
+    suffix_token_type : int, optional
+        Token type of generated tokens when a sequence is encoded again; PaliGemma would see them both ways otherwise.
+    encode_options : dict
+        Options of the image processor that the family's processor always passes.
+    """
+
+    image_token_id: int
+    grids: Callable[[SizeHW, int], tuple[int, list[TokenGrid]]]
+    square: bool = False
+    prefix_reuse: bool = True
+    heat_layers: tuple[int, ...] | None = None
+    suffix_token_type: int | None = None
+    encode_options: dict[str, Any] | None = None
