@@ -1,6 +1,6 @@
 """Colour with 16 bits a channel, which PIL has no mode for: read from PNG and TIFF, written to PNG and TIFF.
 
-Knows the two formats' pixel layout and nothing else; `pmtools.io` is its only user.
+Knows the two formats' pixel layout and nothing else.
 """
 
 from __future__ import annotations
@@ -8,11 +8,11 @@ from __future__ import annotations
 import struct
 import sys
 import zlib
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO
 
 import numpy as np
 
-Ndarray: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+from pmtools.io.arrays import Ndarray
 
 _NATIVE = "L" if sys.byteorder == "little" else "B"
 _OTHER = {"B": "L", "L": "B"}
@@ -62,7 +62,7 @@ def joined(readings: list[Ndarray]) -> Ndarray:
     return high.astype(np.uint16) << 8 | low
 
 
-def write_png(stream: BinaryIO, pixels: Ndarray) -> None:
+def write_png(stream: BinaryIO, pixels: Ndarray, *, compress_level: int) -> None:
     """PNG (W3C recommendation, third edition) of uint16 (H, W, C), C = 2, 3 or 4, every row filtered with "up"."""
     height, width, channels = pixels.shape
     rows = pixels.astype(">u2").reshape(height, width * channels).view(np.uint8)  # (H, 2 W C) bytes
@@ -71,7 +71,8 @@ def write_png(stream: BinaryIO, pixels: Ndarray) -> None:
     colour_type = {2: 4, 3: 2, 4: 6}[channels]
     stream.write(b"\x89PNG\r\n\x1a\n")
     header = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
-    for kind, data in ((b"IHDR", header), (b"IDAT", zlib.compress(filtered.tobytes())), (b"IEND", b"")):
+    content = zlib.compress(filtered.tobytes(), compress_level)
+    for kind, data in ((b"IHDR", header), (b"IDAT", content), (b"IEND", b"")):
         stream.write(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)))
 
 

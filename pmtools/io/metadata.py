@@ -1,6 +1,6 @@
 """What of a PIL image's metadata stays true when its pixels change: colour profile, resolution, descriptive EXIF.
 
-Knows PIL images only; `pmtools.io` is its only user.
+Knows PIL images; no files.
 """
 
 from __future__ import annotations

@@ -1,0 +1,86 @@
+"""Heatmaps in files: grey-level images and NumPy's own formats.
+
+Knows what a file of a heatmap must hold; no heatmap arithmetic.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from pmtools import _array, _checks
+from pmtools.io.arrays import Ndarray, to_array
+from pmtools.io.files import ImageFileError, PathLike, checked_path, open_file, reporting
+from pmtools.io.reading import MAX_PIXELS, read_image
+
+
+def read_heatmap(path: PathLike, /, *, max_pixels: int | None = MAX_PIXELS) -> Ndarray:
+    """Heatmap of a file: a grey-level image, `.npy`, or `.npz` with one array.
+
+    Parameters
+    ----------
+    path : path
+        Image of 1, 8, 16 or 32 bits, integer or floating-point; colour images only where all channels agree. Arrays of
+        shape (h, w), or (1, h, w) and (h, w, 1).
+    max_pixels : int or None, optional
+        Largest width times height to decode; None for no limit.
+
+    Returns
+    -------
+    float64 array of shape (h, w)
+        Non-negative, finite, at the file's own scale (an 8-bit image runs from 0 to 255).
+
+    Raises
+    ------
+    ImageFileError
+        If the file cannot be read, is in colour, or holds something that is no heatmap.
+
+    Examples
+    --------
+    >>> np.save("map.npy", [[0, 1], [2, 3]])
+    >>> read_heatmap("map.npy")
+    array([[0., 1.],
+           [2., 3.]])
+    """
+    name = checked_path(path)
+    if Path(name).suffix.lower() in (".npy", ".npz"):
+        values = _read_numpy(name)
+    else:
+        image = read_image(name, max_pixels=max_pixels)
+        values = _grey_levels(to_array(image) if _array.is_pil(image) else image, name)
+    if values.ndim == 3 and 1 in (values.shape[0], values.shape[-1]):
+        values = values[0] if values.shape[0] == 1 else values[..., 0]
+    if values.ndim != 2:
+        raise ImageFileError(name, f"must hold one 2-D heatmap (h, w), got shape {values.shape}; save one map a file")
+    try:
+        return np.asarray(_checks.weights(values, "heatmap"), dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ImageFileError(name, f"holds no heatmap: {error}") from error
+
+
+def _read_numpy(path: str) -> Ndarray:
+    """The one array of a .npy or .npz file, which must be real and must not need unpickling."""
+    with open_file(path) as stream, reporting(path, "is no NumPy file that can be read"):
+        content = np.load(stream, allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            return content
+        if len(content.files) != 1:
+            names = ", ".join(content.files) or "none"
+            raise ImageFileError(
+                path, f"must hold one array, it has {len(content.files)} ({names}); save one with np.save"
+            )
+        return np.asarray(content[content.files[0]])
+
+
+def _grey_levels(pixels: Ndarray, path: str) -> Ndarray:
+    """(h, w) of decoded pixels: grey as it is, colour where all channels agree and nothing is transparent."""
+    if pixels.ndim == 2:
+        return pixels
+    channels = pixels.shape[2]
+    colour, alpha = (pixels[..., :-1], pixels[..., -1]) if channels in (2, 4) else (pixels, None)
+    if alpha is not None and not (alpha == np.iinfo(pixels.dtype).max).all():
+        raise ImageFileError(path, "is transparent somewhere, which no heatmap is; remove its alpha channel")
+    if not (colour == colour[..., :1]).all():
+        raise ImageFileError(path, "is in colour; save the heatmap as grey levels, or as .npy")
+    return colour[..., 0]

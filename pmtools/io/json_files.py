@@ -1,0 +1,86 @@
+"""JSON files that keep every number.
+
+Knows JSON and NumPy's scalars and arrays.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+
+from pmtools import _checks
+from pmtools.io.files import ImageFileError, PathLike, open_file, replacing, reporting
+
+
+def write_json(data: Any, path: PathLike, /) -> None:
+    """Write a JSON file, whole or not at all; folders above it are made.
+
+    Numbers are written so that reading them gives the same float64 back. NumPy scalars and arrays become numbers and
+    lists.
+
+    Parameters
+    ----------
+    data : dict, list, number, string, bool or None
+        What JSON can hold, such as `warp.to_dict()`.
+    path : path
+        An existing file is replaced.
+
+    Raises
+    ------
+    ImageFileError
+        If the file cannot be written.
+    TypeError, ValueError
+        If `data` holds what JSON cannot: NaN, infinity, other objects.
+
+    Examples
+    --------
+    >>> write_json({"source_hw": (2, 3)}, "warp.json")
+    >>> read_json("warp.json")
+    {'source_hw': [2, 3]}
+    """
+    try:
+        text = json.dumps(data, indent=1, allow_nan=False, ensure_ascii=False, default=_plain)
+    except ValueError as error:
+        raise ValueError(f"`data` must hold finite numbers only and no cycles, for JSON: {error}") from error
+    with replacing(path) as stream:
+        stream.write(text.encode() + b"\n")
+
+
+def read_json(path: PathLike, /) -> Any:
+    """Content of a JSON file.
+
+    Parameters
+    ----------
+    path : path
+        UTF-8 file.
+
+    Returns
+    -------
+    dict, list, number, string, bool or None
+
+    Raises
+    ------
+    ImageFileError
+        If the file is missing, or is no JSON; the message says where.
+
+    Examples
+    --------
+    >>> write_json([1, 2.5], "numbers.json")
+    >>> read_json("numbers.json")
+    [1, 2.5]
+    """
+    with open_file(path) as stream, reporting(path, "could not be read"):
+        content = stream.read()
+    try:
+        return json.loads(content)
+    except ValueError as error:  # UnicodeDecodeError and JSONDecodeError
+        raise ImageFileError(path, f"is no JSON: {error}") from error
+
+
+def _plain(value: object) -> Any:
+    """NumPy values for `json.dumps`."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    raise TypeError(f"`data` must hold only what JSON can, got {_checks.describe(value)}")
