@@ -533,6 +533,31 @@ def test_the_next_step_is_told(session):
     assert "Ask the model" in words.notice(session)
 
 
+# --------------------------------------------------------------------------------------------------------- the events
+
+
+@pytest.fixture
+def page():
+    pytest.importorskip("gradio", reason="the web page needs gradio: make test-browser")
+    from pmtools.app import page
+
+    return page
+
+
+def test_no_event_waits_in_a_queue(page):
+    """gradio's queue loses an event that starts while it closes the stream of the one before."""
+
+    async def make() -> object:  # gradio wants the loop of the server
+        return page.make_page(Limits())
+
+    assert [event.name for event in asyncio.run(make()).fns.values() if event.queue] == []
+
+
+def test_a_page_without_a_user_says_so_only_where_somebody_did_something(page):
+    assert words.GONE in page._act(Session.undo, None)[-1]
+    assert not any(isinstance(shown, str) for shown in page._follow_marks(None))
+
+
 # --------------------------------------------------------------------------------------------------------- the server
 
 

@@ -199,7 +199,7 @@ def _connect(user: gr.State, controls: _Controls, shown: _Shown) -> None:
     file = gr.DownloadButton(elem_id="file", visible="hidden")
     for button, writer in ((c.save_image, actions.save_image), (c.save_warp, actions.save_warp)):
         button.click(partial(_save, writer), user, [file, shown.notice], **waiting).success(
-            None, None, None, js="() => document.querySelector('#file').click()"
+            None, None, None, js="() => document.querySelector('#file').click()", **_EVENT
         )
 
 
