@@ -12,19 +12,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pmtools.evaluation.datasets import OpenQuestion, read_llava_bench
 from pmtools.evaluation.judge import Judge, JudgeError, Verdict
-from pmtools.evaluation.llava_bench import (
+from pmtools.evaluation.llava_bench import Review, score_llava_bench
+from pmtools.evaluation.llava_bench_files import OpenQuestion, read_llava_bench
+from pmtools.evaluation.llava_bench_reviews import (
     PROMPT,
-    Review,
     count_tokens,
     judge_content,
     read_reviews,
     read_scores,
     review_answers,
-    score_llava_bench,
 )
-from pmtools.evaluation.matching import Question
+from pmtools.evaluation.questions import Question
 from pmtools.evaluation.records import RecordError
 
 KEY = "sk-not-a-key"

@@ -22,7 +22,7 @@ pytest.importorskip("lmms_eval", reason="lmms-eval is not installed; `make test-
 from lmms_eval import models
 from lmms_eval.api.instance import Instance
 
-from pmtools.evaluation.matching import Question
+from pmtools.evaluation.questions import Question
 
 TASK, SPLIT = "tiny", "test"
 GENERATION = {"max_new_tokens": 4, "temperature": 0, "top_p": 1.0, "num_beams": 1, "do_sample": False}

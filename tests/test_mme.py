@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pmtools.evaluation import datasets
+from pmtools.evaluation import mme_files
 from pmtools.evaluation.answers import read_yes_no
-from pmtools.evaluation.matching import Question, match_answers, read_answers
+from pmtools.evaluation.matching import match_answers, read_answers
 from pmtools.evaluation.mme import CATEGORIES, COGNITION, HALLUCINATION, PERCEPTION, label_yes_then_no, score_mme
 from pmtools.evaluation.pictures import find_image
+from pmtools.evaluation.questions import Question
 from pmtools.evaluation.records import RecordError
 
 REPLIES = ("yes", "no", "yes", "yes")
@@ -220,7 +221,7 @@ def release(root: Path, *, apart: bool) -> Path:
 
 @pytest.mark.parametrize("apart", [True, False])
 def test_the_release_is_read_in_both_layouts(tmp_path, apart):
-    found = datasets.read_mme_release(release(tmp_path, apart=apart))
+    found = mme_files.read_mme_release(release(tmp_path, apart=apart))
     assert [(question.text.split("?")[0], question.label) for question in found] == [
         ("Is it red", "no"),
         ("Is it blue", "yes"),
@@ -234,24 +235,24 @@ def test_labels_come_from_the_release(tmp_path, apart):
     folder = release(tmp_path, apart=apart)
     category = "scene" if apart else "OCR"
     bare = [Question("x", f"{category}/0001.jpg", f"Is it {color}?{LLAVA}", category) for color in ("blue", "red")]
-    assert [q.label for q in datasets.label_mme_from_folder(bare, folder)] == ["yes", "no"]
+    assert [q.label for q in mme_files.label_mme_from_folder(bare, folder)] == ["yes", "no"]
     with pytest.raises(RecordError, match="has no label for 'Is it green"):
-        datasets.label_mme_from_folder([Question("x", "0001.jpg", "Is it green?", category)], folder)
+        mme_files.label_mme_from_folder([Question("x", "0001.jpg", "Is it green?", category)], folder)
 
 
 def test_labels_come_from_answer_files_too(tmp_path):
     (tmp_path / "OCR.txt").write_text("0001.png\tIs it red?\tNo\n0001.png\tIs it blue?\tYes\tno\n")
     bare = [Question("x", "OCR/0001.png", f"Is it {color}?{SUFFIX}", "OCR") for color in ("blue", "red")]
-    assert [q.label for q in datasets.label_mme_from_folder(bare, tmp_path)] == ["yes", "no"]
+    assert [q.label for q in mme_files.label_mme_from_folder(bare, tmp_path)] == ["yes", "no"]
 
 
 def test_labels_that_contradict_each_other_are_refused(tmp_path):
     (tmp_path / "OCR.txt").write_text("1.png\tIs it red?\tNo\n")
     with pytest.raises(RecordError, match=r"the label is yes, but no in"):
-        datasets.label_mme_from_folder([Question("x", "1.png", "Is it red?", "OCR", "yes")], tmp_path)
+        mme_files.label_mme_from_folder([Question("x", "1.png", "Is it red?", "OCR", "yes")], tmp_path)
     (tmp_path / "OCR.txt").write_text("1.png\tIs it red?\tNo\n1.png\tIs it red?\tYes\n")
     with pytest.raises(RecordError, match="both labels"):
-        datasets.label_mme_from_folder([Question("x", "1.png", "Is it red?", "OCR")], tmp_path)
+        mme_files.label_mme_from_folder([Question("x", "1.png", "Is it red?", "OCR")], tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -267,7 +268,7 @@ def test_a_malformed_release_says_where(tmp_path, name, text, says):
     (tmp_path / name).parent.mkdir()
     (tmp_path / name).write_text(text)
     with pytest.raises(RecordError, match=says):
-        datasets.read_mme_release(tmp_path)
+        mme_files.read_mme_release(tmp_path)
 
 
 # Questions and answers from files
@@ -276,11 +277,11 @@ def test_a_malformed_release_says_where(tmp_path, name, text, says):
 def test_labels_in_the_file_are_used_and_must_be_in_all_lines(tmp_path):
     rows = as_rows(pair("a"))
     rows[0]["label"], rows[1]["answer"] = "No", "YES"
-    asked = datasets.read_mme_questions(write_lines(tmp_path / "q.jsonl", rows))
+    asked = mme_files.read_mme_questions(write_lines(tmp_path / "q.jsonl", rows))
     assert [question.label for question in asked] == ["no", "yes"]
     del rows[1]["answer"]
     with pytest.raises(RecordError, match=r"q.jsonl:2: `label` is missing"):
-        datasets.read_mme_questions(write_lines(tmp_path / "q.jsonl", rows))
+        mme_files.read_mme_questions(write_lines(tmp_path / "q.jsonl", rows))
 
 
 def test_two_questions_share_an_id_and_are_joined_by_position(tmp_path):

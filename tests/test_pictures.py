@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pmtools.evaluation.datasets import first_questions, read_mme, read_pope_folder
-from pmtools.evaluation.matching import Question
+from pmtools.evaluation.mme_files import read_mme
 from pmtools.evaluation.pictures import find_image, with_pictures
+from pmtools.evaluation.pope_files import read_pope_folder
+from pmtools.evaluation.questions import Question, first_questions
 from pmtools.evaluation.records import RecordError
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pmtools.evaluation import datasets
-from pmtools.evaluation.matching import Answer, Question, match_answers, normalize_question, read_answers
+from pmtools.evaluation.matching import Answer, match_answers, read_answers
 from pmtools.evaluation.pictures import find_image
 from pmtools.evaluation.pope import read_pope_reply, score_pope
+from pmtools.evaluation.pope_files import read_pope
+from pmtools.evaluation.questions import Question, normalize_question
 from pmtools.evaluation.records import RecordError
 
 
@@ -270,10 +271,10 @@ def test_files_that_are_arrays_are_read_with_their_lines(tmp_path):
     path = tmp_path / "gqa.json"
     item = {"question_id": 1, "image": "a.jpg", "text": "Is there a cat in the image?", "label": "yes"}
     path.write_text(json.dumps([item, {**item, "label": "no"}], indent=4))
-    assert [(q.label, q.place) for q in datasets.read_pope(path)] == [("yes", f"{path}:2"), ("no", f"{path}:8")]
+    assert [(q.label, q.place) for q in read_pope(path)] == [("yes", f"{path}:2"), ("no", f"{path}:8")]
     path.write_text(json.dumps([item, {**item, "label": "n/a"}], indent=4))
     with pytest.raises(RecordError, match=r"gqa.json:8: the label must be yes or no, got 'n/a'"):
-        datasets.read_pope(path)
+        read_pope(path)
 
 
 def test_pictures_are_found_beside_the_file_and_never_outside(tmp_path):

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pmtools.evaluation import datasets
-from pmtools.evaluation.matching import Answer, Question, answer_record, match_answers, read_answers
+from pmtools.evaluation.matching import Answer, answer_record, match_answers, read_answers
+from pmtools.evaluation.pope_files import read_pope
+from pmtools.evaluation.questions import Question
 from pmtools.evaluation.records import RecordError, read_lines, read_records
 
 GOOD = b'{"question_id": 1, "image": "a.jpg", "text": "?", "label": "yes"}'
@@ -31,7 +32,7 @@ GOOD = b'{"question_id": 1, "image": "a.jpg", "text": "?", "label": "yes"}'
 def test_marks_line_ends_and_blank_lines_do_not_matter(tmp_path, content):
     path = tmp_path / "q.jsonl"
     path.write_bytes(content)
-    (question,) = datasets.read_pope(path)
+    (question,) = read_pope(path)
     assert (question.question_id, question.image, question.label) == ("1", "a.jpg", "yes")
 
 
@@ -83,7 +84,7 @@ def test_what_is_wrong_is_said_with_its_line(tmp_path, line, says):
     path = tmp_path / "f.jsonl"
     path.write_bytes(line)
     with pytest.raises(RecordError, match=says):
-        datasets.read_pope(path)
+        read_pope(path)
 
 
 def test_messages_are_printable_whatever_the_file_holds(tmp_path):

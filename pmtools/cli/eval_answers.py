@@ -9,8 +9,8 @@ from typing import Any
 
 from pmtools.cli import eval_options as shared
 from pmtools.cli.models import demo_prompt, load_model
-from pmtools.evaluation.matching import Question
 from pmtools.evaluation.pictures import PictureQuestion
+from pmtools.evaluation.questions import Question
 
 DEFAULT = ("greedy", "pm")
 
@@ -55,7 +55,8 @@ def answer_parts(
         If something cannot be used.
     """
     from pmtools.evaluation.generation import METHODS, ORACLES, GeneratedAnswers
-    from pmtools.evaluation.runner import answer_questions, questions_digest
+    from pmtools.evaluation.questions import questions_digest
+    from pmtools.evaluation.runner import answer_questions
 
     known = [name for name in METHODS if name not in ORACLES]
     names = shared.read_methods(methods, default=DEFAULT, known=known, clip=clip)

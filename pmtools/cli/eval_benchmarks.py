@@ -14,10 +14,12 @@ from pmtools.cli import options as opt
 from pmtools.cli.console import quoted, stderr
 from pmtools.cli.eval_answers import Part, answer_parts
 from pmtools.cli.tables import print_json, print_table
-from pmtools.evaluation import datasets
 from pmtools.evaluation.mme import COGNITION, HALLUCINATION, PERCEPTION, MMEScore, score_mme
+from pmtools.evaluation.mme_files import read_mme
 from pmtools.evaluation.pictures import with_pictures
 from pmtools.evaluation.pope import POPEScore, score_pope
+from pmtools.evaluation.pope_files import read_pope_folder
+from pmtools.evaluation.questions import first_questions
 
 DataOption = Annotated[
     Path, opt.value("DIR", "The benchmark as published: questions and pictures.", exists=True, file_okay=False)
@@ -50,8 +52,8 @@ def mme(
     DIR has MME's release, a folder a category, or one file of questions. With `--limit`, pictures stay whole.
     """
     with shared.reported():
-        asked = datasets.read_mme(data, questions=questions)
-        some = asked if limit is None else datasets.first_questions(asked, limit, whole_pictures=True)
+        asked = read_mme(data, questions=questions)
+        some = asked if limit is None else first_questions(asked, limit, whole_pictures=True)
         score_mme(some, [None] * len(some), rounds=1)  # refuses what could not be scored when all is answered
         part = Part(out, asked, with_pictures(some, data))
     replies = answer_parts(
@@ -94,7 +96,7 @@ def pope(
     OUT each, and are scored each and together.
     """
     with shared.reported():
-        files = datasets.read_pope_folder(data, questions=questions)
+        files = read_pope_folder(data, questions=questions)
         parts = {
             name: Part(out / name if len(files) > 1 else out, asked, with_pictures(asked[:limit], data))
             for name, asked in files.items()

@@ -15,18 +15,12 @@ from pmtools.cli import options as opt
 from pmtools.cli.console import progress, quoted, stderr
 from pmtools.cli.eval_answers import Part, answer_parts
 from pmtools.cli.tables import print_json, print_table
-from pmtools.evaluation import datasets
-from pmtools.evaluation.llava_bench import (
-    LLaVABenchScore,
-    count_tokens,
-    read_reviews,
-    review_answers,
-    score_llava_bench,
-)
+from pmtools.evaluation.llava_bench import LLaVABenchScore, score_llava_bench
+from pmtools.evaluation.llava_bench_files import OpenQuestion, read_llava_bench
+from pmtools.evaluation.llava_bench_reviews import count_tokens, read_reviews, review_answers
 from pmtools.evaluation.pictures import with_pictures
 
 if TYPE_CHECKING:
-    from pmtools.evaluation.datasets import OpenQuestion
     from pmtools.evaluation.judge import Judge
 
 
@@ -60,7 +54,7 @@ def llava_bench(
     prices = judging.read_prices(judge_prices)
     judge = None if judge_model is None else judging.make_judge(judge_model, judge_url)
     with shared.reported():
-        asked = datasets.read_llava_bench(data)
+        asked = read_llava_bench(data)
         some = asked[:limit]
         pictured = with_pictures([item.question for item in some], data)
     (replies,) = answer_parts(

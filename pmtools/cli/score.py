@@ -14,11 +14,15 @@ from pmtools.cli import judging
 from pmtools.cli import options as opt
 from pmtools.cli.console import CommandError, progress, stderr, usage_error
 from pmtools.cli.tables import print_json, print_table
-from pmtools.evaluation import datasets
-from pmtools.evaluation.llava_bench import count_tokens, read_reviews, review_answers, score_llava_bench
-from pmtools.evaluation.matching import Matching, Question, match_answers, read_answers
+from pmtools.evaluation.llava_bench import score_llava_bench
+from pmtools.evaluation.llava_bench_files import read_llava_bench
+from pmtools.evaluation.llava_bench_reviews import count_tokens, read_reviews, review_answers
+from pmtools.evaluation.matching import Matching, match_answers, read_answers
 from pmtools.evaluation.mme import COGNITION, HALLUCINATION, PERCEPTION, label_yes_then_no, score_mme
+from pmtools.evaluation.mme_files import label_mme_from_folder, read_mme_questions, read_mme_results
 from pmtools.evaluation.pope import score_pope
+from pmtools.evaluation.pope_files import read_pope
+from pmtools.evaluation.questions import Question
 from pmtools.evaluation.records import RecordError
 
 if TYPE_CHECKING:
@@ -78,10 +82,10 @@ def mme(
         raise usage_error("--missing goes with --answers; the files of --official have all replies")
     with _one_line_errors():
         if questions is not None and answers is not None:
-            asked = _label_mme(datasets.read_mme_questions(questions), official)
+            asked = _label_mme(read_mme_questions(questions), official)
             matching = match_answers(asked, read_answers(answers), missing=missing)
         elif official is not None:
-            asked, replies = datasets.read_mme_results(official)
+            asked, replies = read_mme_results(official)
             matching = Matching(tuple(replies))
         score = score_mme(asked, matching.replies)
     if as_json:
@@ -107,7 +111,7 @@ def mme(
 
 def _label_mme(questions: list[Question], official: Path | None) -> list[Question]:
     if official is not None:
-        return datasets.label_mme_from_folder(questions, official)
+        return label_mme_from_folder(questions, official)
     return questions if questions[0].label is not None else label_yes_then_no(questions)
 
 
@@ -124,7 +128,7 @@ def pope(
     Answers carry `question_id`, or `image` and the question (`prompt`), or are in the order of the questions.
     """
     with _one_line_errors():
-        asked = datasets.read_pope(questions)
+        asked = read_pope(questions)
         matching = match_answers(asked, read_answers(answers), missing=missing)
         score = score_pope(asked, matching.replies)
     if as_json:
@@ -182,7 +186,7 @@ def llava_bench(
 def _judge_answers(data: Path, answers: Path, reviews: Path, model: str, url: str | None) -> None:
     judge = judging.make_judge(model, url)
     with _one_line_errors(), judging.judging():
-        items = datasets.read_llava_bench(data)
+        items = read_llava_bench(data)
         matching = match_answers([item.question for item in items], read_answers(answers))
         replies = [reply for reply in matching.replies if reply is not None]
         with progress(len(items), "judging") as (_, step):

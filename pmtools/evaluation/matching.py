@@ -6,54 +6,24 @@ differently from release to release, and runs are cut short; an answer is never 
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any
 
 from pmtools import _checks
+from pmtools.evaluation.questions import Question, image_stem, normalize_question
 from pmtools.evaluation.records import PathLike, Record, RecordError, read_records
 
 __all__ = [
     "Answer",
     "Matching",
-    "Question",
     "answer_record",
-    "image_stem",
     "match_answers",
-    "normalize_question",
     "read_answers",
 ]
 
-_INSTRUCTION = re.compile(r"\s*(?:please\s+)?answer (?:yes or no|the question|this question|with)\b[^.]*\.?$")
 _SHOWN = 3  # of the answers or questions that a message is about
-
-
-@dataclass(frozen=True)
-class Question:
-    """One question of a benchmark.
-
-    Attributes
-    ----------
-    question_id : str or None
-    image : str
-        As the file names it.
-    text : str
-    category : str
-    label : str or None
-        `"yes"` or `"no"`.
-    place : str
-        `file:line` it was read from.
-    """
-
-    question_id: str | None
-    image: str
-    text: str
-    category: str = ""
-    label: str | None = None
-    place: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,47 +62,6 @@ class Matching:
     missing: int = 0
     duplicate: int = 0
     unmatched: int = 0
-
-
-def normalize_question(text: str, /) -> str:
-    """A question without what differs between releases: case, spacing, the spelling "imange", instructions at the end.
-
-    Parameters
-    ----------
-    text : str
-
-    Returns
-    -------
-    str
-
-    Examples
-    --------
-    >>> normalize_question("Is there an orange in the imange?\\nAnswer the question using a single word or phrase.")
-    'is there an orange in the image?'
-    """
-    text = " ".join(text.replace("<image>", " ").lower().split()).replace("imange", "image")
-    while "answer" in text and (shorter := _INSTRUCTION.sub("", text)) != text and shorter:
-        text = shorter
-    return text
-
-
-def image_stem(image: str, /) -> str:
-    """The name of a picture's file without folder and suffix.
-
-    Parameters
-    ----------
-    image : str
-
-    Returns
-    -------
-    str
-
-    Examples
-    --------
-    >>> image_stem("celebrity/images/tt0032138_shota.jpg")
-    'tt0032138_shota'
-    """
-    return PurePosixPath(image.replace("\\", "/")).stem
 
 
 def read_answers(path: PathLike, /) -> list[Answer]:

@@ -1,6 +1,6 @@
 r"""MME: two yes/no questions a picture; a category scores 100 accuracy + 100 accuracy+, at most 200.
 
-Pure functions of questions and replies; `datasets` reads the files, `matching` says which reply is whose.
+Pure functions of questions and replies; `mme_files` reads the files, `matching` says which reply is whose.
 
 References
 ----------
@@ -19,7 +19,7 @@ import numpy as np
 
 from pmtools.evaluation._bootstrap import ROUNDS, Interval, Ndarray, percentiles, resampled_sums
 from pmtools.evaluation.answers import read_yes_no
-from pmtools.evaluation.matching import Question
+from pmtools.evaluation.questions import Question
 from pmtools.evaluation.records import RecordError
 
 __all__ = [

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pmtools import io
-from pmtools.evaluation.matching import Question
+from pmtools.evaluation.questions import Question
 from pmtools.evaluation.records import PathLike, RecordError
 
 __all__ = ["PictureQuestion", "find_image", "with_pictures"]

@@ -1,6 +1,6 @@
 """POPE: is there such an object in the picture? Accuracy, precision, recall, F1 and how often the model says yes.
 
-Pure functions of questions and replies; `datasets` reads the files, `matching` says which reply is whose.
+Pure functions of questions and replies; `pope_files` reads the files, `matching` says which reply is whose.
 
 References
 ----------
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from pmtools.evaluation._bootstrap import ROUNDS, Interval, Ndarray, percentiles, resampled_sums
-from pmtools.evaluation.matching import Question
+from pmtools.evaluation.questions import Question
 from pmtools.evaluation.records import RecordError
 
 __all__ = ["POPEScore", "read_pope_reply", "score_pope"]

@@ -218,6 +218,11 @@ def _refuse_constant(name: str) -> NoReturn:
 _DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_refuse_constant)
 
 
+def file_names(paths: Iterable[Path]) -> str:
+    """The names of files, for messages."""
+    return ", ".join(repr(path.name) for path in paths) or "none"
+
+
 def _listed(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in names) or "no fields"
 

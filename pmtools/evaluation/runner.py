@@ -5,7 +5,6 @@ Knows benchmarks and reports; of models it knows a function that answers.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,15 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from pmtools.evaluation.answers import read_word, read_yes_no
-from pmtools.evaluation.matching import Question, answer_record
+from pmtools.evaluation.matching import answer_record
 from pmtools.evaluation.pictures import PictureQuestion
+from pmtools.evaluation.questions import question_record
 from pmtools.evaluation.report import plot_accuracy, summarize, table
 from pmtools.evaluation.resumable import Answerer, answer_items, write_whole
 from pmtools.evaluation.scene_drawing import COLORS, SHAPES
 from pmtools.evaluation.scene_questions import NUMBERS
 from pmtools.evaluation.scenes import SceneItem, scene_items
 
-__all__ = ["answer_questions", "evaluate_scenes", "grade", "questions_digest", "run_scenes"]
+__all__ = ["answer_questions", "evaluate_scenes", "grade", "run_scenes"]
 
 _OPTIONS = {"open_color": COLORS, "open_shape": SHAPES, "open_count": NUMBERS}
 
@@ -178,29 +178,6 @@ def answer_questions(
         setup={**(setup or {}), **getattr(answer, "setup", {})},
         **options,
     )
-    rows = [json.dumps(_question_record(item.question)) + "\n" for item in items]
+    rows = [json.dumps(question_record(item.question)) + "\n" for item in items]
     write_whole(Path(out) / "questions.jsonl", "".join(rows))
     return {method: [each["text"] for each in answers] for method, answers in found.items()}
-
-
-def questions_digest(questions: Sequence[Question], /) -> str:
-    """A short digest of questions and labels, that tells files under one name apart.
-
-    Parameters
-    ----------
-    questions : sequence of Question
-
-    Returns
-    -------
-    str
-        16 hexadecimal digits.
-    """
-    text = json.dumps([_question_record(question) for question in questions])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _question_record(question: Question) -> dict[str, Any]:
-    """The JSON line that `read_mme_questions` and `read_pope` read back."""
-    names = ("question_id", "image", "text", "category", "label")
-    values = {name: getattr(question, name) for name in names}
-    return {name: value for name, value in values.items() if value is not None}
