@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from tiny import PROMPTS, processor_of
 
-from pmtools.adapters.attention import capture_attention
+from pmtools.adapters.attention import capture_attention, heat_layers
 from pmtools.testing.models import FAMILIES, tiny_model
 
 SIZES = [(120, 90), (70, 100)]  # (width, height)
@@ -268,3 +268,11 @@ def test_a_capture_in_one_thread_and_an_edit_in_another(monkeypatch):
     assert torch.equal(seen["logits"], plain)
     assert seen["maps"].shape[0] == 1
     assert model.get_decoder().config._attn_implementation == own
+
+
+def test_the_layers_that_count():
+    assert heat_layers(32, "auto", None) == list(range(11, 32))
+    assert heat_layers(32, 12, None) == list(range(11, 32))
+    assert heat_layers(4, 2, (1, 3)) == [1, 3]
+    with pytest.raises(ValueError, match="use 'auto'"):
+        heat_layers(4, 5, None)

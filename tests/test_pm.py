@@ -11,7 +11,6 @@ from tiny import PICTURES, PROMPTS, model_of, picture, processor_of
 import pmtools
 from pmtools.adapters import capture_attention, streams
 from pmtools.decoding import METHODS, Greedy, PerceptionMagnifier
-from pmtools.decoding.pm import heat_layers
 from pmtools.highlight import highlight_mask
 from pmtools.testing.models import FAMILIES
 
@@ -227,7 +226,7 @@ def test_a_batch_equals_its_rows_to_the_last_digits_without_grey_levels(family):
 def test_dropped_tokens_equal_masked_tokens(monkeypatch):
     pm = magnifier("llava")
     dropped, heat = run(pm), [step.heatmaps for step in pm.last]
-    monkeypatch.setattr("pmtools.decoding.pm.takes_features", lambda model: False)
+    monkeypatch.setattr("pmtools.decoding._magnifying_run.takes_features", lambda model: False)
     masked = run(pm)
     assert dropped.sequences.tolist() == masked.sequences.tolist()
     for step, maps in zip(pm.last, heat, strict=True):
@@ -514,13 +513,6 @@ class TestHeatmaps:
         with pytest.raises(TypeError, match=r"`heatmap` must take \(image, step\) or \(step\)"):
             magnifier(heatmap=lambda a, b, c: None)
 
-    def test_layers(self):
-        assert heat_layers(32, "auto", None) == list(range(11, 32))
-        assert heat_layers(32, 12, None) == list(range(11, 32))
-        assert heat_layers(4, 2, (1, 3)) == [1, 3]
-        with pytest.raises(ValueError, match="use 'auto'"):
-            heat_layers(4, 5, None)
-
 
 @pytest.mark.parametrize("family", ["llava", "qwen2_vl", "qwen3_vl", "gemma3", "paligemma"])
 def test_fused_pixels_are_close_to_the_processors(family):
@@ -620,7 +612,7 @@ class TestNothingIsLeftBehind:
         def broken(*_):
             raise KeyError("mine")
 
-        monkeypatch.setattr("pmtools.decoding.pm.kept_features", broken)
+        monkeypatch.setattr("pmtools.decoding._magnifying_run.kept_features", broken)
         monkeypatch.setattr(streams.TokenSequences, "hiding", broken)
         pm = magnifier()
         inputs = pm.processor(images=PICTURES, text=PROMPTS, return_tensors="pt", padding=True)

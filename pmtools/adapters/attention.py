@@ -19,6 +19,9 @@ from pmtools.adapters.interception import intercepted_attention, last_query_scor
 if TYPE_CHECKING:
     import torch
 
+#: The first layer whose attention counts, counted from 1, as a share of the depth: 12 of 32 in the paper.
+AUTO_START = 12 / 32
+
 
 class AttentionTap:
     """Attention of the last query, from the latest forward pass inside `capture_attention`.
@@ -140,6 +143,36 @@ def capture_attention(
     tap = AttentionTap(columns, wanted, heads)
     with intercepted_attention(decoder, tap._record):
         yield tap
+
+
+def heat_layers(count: int, start_layer: int | str, allowed: Sequence[int] | None) -> list[int]:
+    """The 0-based layers whose attention counts.
+
+    Parameters
+    ----------
+    count : int
+        Layers of the text model.
+    start_layer : int or "auto"
+        First of them, 1-based; "auto" is 12 of 32, in proportion.
+    allowed : sequence of int, optional
+        0-based layers that tell where the model looks. Default: all.
+
+    Returns
+    -------
+    list of int
+
+    Raises
+    ------
+    ValueError
+        If none is left.
+    """
+    first = max(1, round(AUTO_START * count)) if isinstance(start_layer, str) else start_layer
+    layers = [layer for layer in range(first - 1, count) if allowed is None or layer in allowed]
+    if not layers:
+        raise ValueError(
+            f"`start_layer` must leave layers whose attention counts, got {start_layer} of {count}; use 'auto'"
+        )
+    return layers
 
 
 def _row(

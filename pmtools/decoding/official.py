@@ -21,7 +21,8 @@ from pmtools.adapters.attention import AttentionTap
 from pmtools.adapters.image_tokens import ImageTokens
 from pmtools.adapters.interception import text_decoder
 from pmtools.adapters.streams import TokenSequences
-from pmtools.decoding.pm import MagnifyingRun, PerceptionMagnifier
+from pmtools.decoding._magnifying_run import MagnifyingRun
+from pmtools.decoding.pm import PerceptionMagnifier
 
 if TYPE_CHECKING:
     import torch

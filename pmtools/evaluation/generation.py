@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from pmtools import _checks, decoding, heatmaps
+from pmtools.adapters.attention import heat_layers
 from pmtools.adapters.heatmaps import AttentionHeatmap, CLIPRelevance, HeatmapSource
 from pmtools.adapters.interception import text_decoder
 from pmtools.adapters.layouts import image_token_layout
 from pmtools.adapters.prompts import Prompts
 from pmtools.alternatives import ALTERNATIVES
-from pmtools.decoding.pm import heat_layers
 from pmtools.evaluation.resumable import Answerer
 
 __all__ = ["METHODS", "ORACLES", "GeneratedAnswers", "Routes", "UnusableMethodError", "truth_map", "weights_digest"]

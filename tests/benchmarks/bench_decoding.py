@@ -26,7 +26,7 @@ from PIL import Image
 
 from pmtools import compat
 from pmtools.decoding import Greedy, PerceptionMagnifier
-from pmtools.decoding.pm import MagnifyingRun
+from pmtools.decoding._magnifying_run import MagnifyingRun
 from pmtools.testing.models import tiny_tokenizer
 
 ITERATIONS = 8

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pmtools import _checks
-from pmtools.adapters.attention import capture_attention
+from pmtools.adapters.attention import AUTO_START, capture_attention
 from pmtools.adapters.interception import text_decoder
 from pmtools.adapters.prompts import Prompts
 from pmtools.adapters.streams import empty_cache
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     import torch
 
 HEADS = ("max", "mean")
-#: The paper's first layer whose attention counts, as a share of the depth.
-DEEP = 12 / 32
 
 
 @dataclass(frozen=True)
@@ -98,6 +96,6 @@ class AttentionHeatmap:
             return [min(telling, key=lambda layer: abs(layer - int(self.layers * count)))]
         if not isinstance(self.layers, str):
             return list(self.layers)
-        first = max(1, round(DEEP * count)) - 1
+        first = max(1, round(AUTO_START * count)) - 1
         deep = [layer for layer in telling if layer >= first] or [telling[-1]]
         return deep if self.layers == "deep" else deep[:1]
