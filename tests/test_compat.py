@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 from pathlib import Path
 
 import numpy as np
@@ -368,9 +367,3 @@ IMAGE, MAP = np.zeros((4, 5, 3), np.uint8), np.ones((4, 5), np.uint8)
 def test_bad_input_names_the_argument(call, error, message):
     with pytest.raises(error, match=message):
         call()
-
-
-def test_examples_run():
-    results = doctest.testmod(compat, extraglobs={"np": np})
-    assert results.attempted >= 15
-    assert results.failed == 0
