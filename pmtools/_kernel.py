@@ -3,7 +3,7 @@
 `PMTOOLS_KERNEL=numpy` leaves it out, `PMTOOLS_KERNEL=portable` keeps its AVX2 loops out; both are read at import.
 `PMTOOLS_THREADS` bounds the threads that the images of a batch share; 1 for none.
 
-Knows nothing of footprints beyond their arrays; weights are made in C, by the formulas of `resample.kernel_weights`.
+Knows nothing of footprints beyond their arrays; weights are made in C, by the formulas of `footprints.kernel_weights`.
 """
 
 from __future__ import annotations
@@ -13,15 +13,13 @@ import os
 import threading
 from collections.abc import Callable, Iterable
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from pmtools import _array
+from pmtools.footprints import Footprints
 from pmtools.typing import Array
-
-if TYPE_CHECKING:
-    from pmtools.resample import Footprints
 
 Ndarray = np.ndarray[Any, Any]
 _T = TypeVar("_T")

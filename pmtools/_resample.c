@@ -1,6 +1,6 @@
 /* Resampling of pixels along two monotone axes: the compiled back end of resample.py.
  *
- * Knows nothing of maps: it is told where each output row and column looks, in the words of resample.py (centre, low and
+ * Knows nothing of maps: it is told where each output row and column looks, in the words of footprints.py (centre, low and
  * high edge, kernel), and does what the NumPy path there does.
  *
  * An output row is made in two passes. The rows pass sums the source rows below it, weighted, into one row of wide numbers,
@@ -54,7 +54,7 @@ static inline index_t most(index_t a, index_t b) { return a > b ? a : b; }
 static inline double within(double x, double low, double high) { return x < low ? low : x > high ? high : x; }
 
 /* ------------------------------------------------------------------------------------------------------- taps
- * Which source samples an output sample takes, and how much of each: the formulas of resample.kernel_weights. */
+ * Which source samples an output sample takes, and how much of each: the formulas of footprints.kernel_weights. */
 
 enum kernel { GATHER, LINEAR, BOX, CUBIC };
 

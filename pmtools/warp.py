@@ -14,7 +14,8 @@ import numpy as np
 
 from pmtools import _array, _checks, _images, _kernel, marginals
 from pmtools.axes import AxisMap, Piece, axis_map, to_jsonable
-from pmtools.resample import Footprints, fill_outside, footprints, resample
+from pmtools.footprints import Footprints, footprints
+from pmtools.resample import fill_outside, resample
 from pmtools.typing import Array, BoxesXYXY, Image, PointsXY, SizeHW
 
 

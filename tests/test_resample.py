@@ -17,7 +17,8 @@ from scipy.ndimage import map_coordinates
 
 from pmtools import _array
 from pmtools.axes import axis_map
-from pmtools.resample import Footprints, choose_kernel, fill_outside, footprints, kernel_weights, resample
+from pmtools.footprints import Footprints, choose_kernel, footprints, kernel_weights
+from pmtools.resample import fill_outside, resample
 
 NAMESPACES = {"numpy": np.asarray, "array_api_strict": array_api_strict.asarray, "torch": torch.as_tensor}
 

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from pmtools import _array, _checks, _images
+from pmtools._values import store_like
 from pmtools.perception import upsample
-from pmtools.resample import store_like
 from pmtools.typing import Array, Image
 from pmtools.warp import Warp
 

@@ -34,9 +34,9 @@ import numpy as np
 from PIL import Image
 
 import pmtools
-from pmtools import _kernel, compat
+from pmtools import _kernel, _resample_generic, _resample_numpy, compat
 from pmtools._versions import show_versions
-from pmtools.resample import _resample_generic, _resample_numpy, choose_kernel, footprints
+from pmtools.footprints import choose_kernel, footprints
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = float(
@@ -203,7 +203,7 @@ def ours(image, rows, columns):
         if _kernel.serves(pixels):
             found[f"pmtools C, {label}"] = lambda case=case: _kernel.resample(*case)
             found[f"pmtools C portable, {label}"] = lambda case=case: _kernel.resample(*case, portable=True)
-        found[f"pmtools NumPy, {label}"] = lambda case=case: _resample_numpy(*case)
+        found[f"pmtools NumPy, {label}"] = lambda case=case: _resample_numpy.resample(*case)
     return found
 
 
@@ -269,7 +269,7 @@ def bench_tensor():
             ),
             "Warp.image, linear (whole call)": lambda planes=planes, warp=warp: warp.image(planes, antialias=False),
             "Warp.image, anti-aliased (whole call)": lambda planes=planes, warp=warp: warp.image(planes),
-            "pmtools generic, linear": lambda case=case: _resample_generic(*case),
+            "pmtools generic, linear": lambda case=case: _resample_generic.resample(*case),
         }
         with contextlib.suppress(ImportError):
             from kornia.geometry.transform import remap
@@ -337,12 +337,12 @@ def race_on_device(device, dtype, batch, side, *, compiled, seconds=3):
         "copy: read and write once": lambda: copy.copy_(planes),
         "Warp.image, linear (whole call)": lambda: warp.image(planes, antialias=False),
         "Warp.image, anti-aliased (whole call)": lambda: warp.image(planes),
-        "pmtools generic, linear": lambda: _resample_generic(pixels, rows, columns, linear, None),
-        "pmtools generic, anti-aliased": lambda: _resample_generic(pixels, rows, columns, averaged, None),
+        "pmtools generic, linear": lambda: _resample_generic.resample(pixels, rows, columns, linear, None),
+        "pmtools generic, anti-aliased": lambda: _resample_generic.resample(pixels, rows, columns, averaged, None),
     }
     if compiled:  # minutes for all tables; each shape is compiled anew
         torch.compiler.reset()
-        function = torch.compile(_resample_generic, dynamic=False)
+        function = torch.compile(_resample_generic.resample, dynamic=False)
         candidates["pmtools generic, linear, torch.compile"] = lambda: function(pixels, rows, columns, linear, None)
     with contextlib.suppress(ImportError):
         from kornia.geometry.transform import remap

@@ -24,9 +24,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pmtools import _kernel
+from pmtools import _kernel, _resample_numpy
 from pmtools.axes import AxisMap, axis_map
-from pmtools.resample import Footprints, _resample_numpy, footprints
+from pmtools.footprints import Footprints, footprints
 
 ROOT = Path(__file__).resolve().parents[2]
 SPREAD = {"uint8": 255, "uint16": 65535, "float32": 1.0}
@@ -107,7 +107,7 @@ def largest_difference(a, b):
 def check(seed):
     """One case: both variants of the kernel against the NumPy path; the two the same for bytes."""
     case = random_case(seed)
-    expected = _resample_numpy(*case)
+    expected = _resample_numpy.resample(*case)
     results = [_kernel.resample(*case, portable=portable) for portable in (False, True)]
     for result in results:
         difference = largest_difference(result, expected)
