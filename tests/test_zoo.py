@@ -11,15 +11,10 @@ import pytest
 import torch
 
 from pmtools import zoo
+from pmtools.evaluation._passes import Passes
 from pmtools.evaluation.generation import GeneratedAnswers
 from pmtools.evaluation.runner import evaluate_scenes, grade
-from pmtools.evaluation.scene_methods import (
-    METHODS,
-    SceneMethods,
-    Settings,
-    _Batch,
-    compare_settings,
-)
+from pmtools.evaluation.scene_methods import METHODS, SceneMethods, Settings, compare_settings
 from pmtools.evaluation.scenes import scene_items
 from pmtools.zoo import packaging
 from pmtools.zoo.training import batches, network, objectives, views
@@ -373,9 +368,9 @@ def test_an_alternative_may_have_a_map_of_its_own(random_demo):
 
     def seen(**options):
         methods, batches = SceneMethods(*model, **options), []
-        see = _Batch._see
+        see = Passes.see
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(_Batch, "_see", lambda self, images, **k: batches.append(images) or see(self, images, **k))
+            patch.setattr(Passes, "see", lambda self, images, **k: batches.append(images) or see(self, images, **k))
             methods(items, ["blur", "mask", "pm"])
         return [np.stack([np.asarray(image) for image in batch]) for batch in batches]
 

@@ -1,8 +1,8 @@
 """Greedy, PM, its ablations, the alternatives and the controls, for single-token answers in batches.
 
-Plain forward passes of any transformers model of the Llava family with one square image (`scenes` are square) and
-answers of one token, such as the demo model: everything a question needs is the logits of its last token. Methods of a
-batch share the plain pass and the heatmap. For other models use `PerceptionMagnifier` and `generate`.
+For any transformers model of the Llava family that sees one square image (`scenes` are square) and answers with one
+token, such as the demo model. Methods of a batch share the plain pass and the heatmap. For other models use
+`PerceptionMagnifier` and `generate`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pmtools import _checks, heatmaps
 from pmtools._magnify import fit_warp
 from pmtools.alternatives import ALTERNATIVES
 from pmtools.decoding.vicrop import best_window
+from pmtools.evaluation._passes import Passes
 from pmtools.evaluation.generation import truth_map, weights_digest
 from pmtools.evaluation.runner import grade
 from pmtools.evaluation.scenes import SceneItem
@@ -153,91 +154,14 @@ class SceneMethods:
 
 
 class _Batch:
-    """One batch: the plain pass and the maps, computed once and on demand."""
+    """One batch of items under some settings: the pictures that each method shows, and the replies to them."""
 
     def __init__(self, methods: SceneMethods, items: Sequence[SceneItem]) -> None:
-        self.methods, self.items = methods, items
-        self.model, self.settings = methods.model, methods.settings
+        self.methods, self.items, self.settings = methods, items, methods.settings
         self.images = _each(lambda item: item.image, items)
+        questions = [item.question.text for item in items]
+        self.passes = Passes(methods.model, methods.processor, questions, self.images, prompt=methods.prompt)
         self._heat: dict[tuple[float, ...], np.ndarray[Any, Any]] = {}
-        self._plain: Any = None
-
-    # --- the model ------------------------------------------------------------------------------------------------
-
-    def _inputs(self, images: Sequence[Any], *, per_question: int = 1) -> dict[str, Any]:
-        texts = [self.methods.prompt(item.question.text, per_question) for item in self.items]
-        inputs = self.methods.processor(images=list(images), text=texts, return_tensors="pt", padding=True)
-        return {
-            key: value.to(self.model.device, self.model.dtype if key == "pixel_values" else None)
-            for key, value in inputs.items()
-        }
-
-    def _replies(self, logits: Any) -> list[str]:
-        tokenizer = self.methods.processor.tokenizer
-        return [str(tokenizer.decode([token])).strip() for token in logits[:, -1].argmax(-1).tolist()]
-
-    def _see(self, images: Sequence[Any], *, per_question: int = 1) -> list[str]:
-        """Replies to other images, `per_question` after one another for each question."""
-        import torch
-
-        with torch.inference_mode():
-            output = self.model(**self._inputs(images, per_question=per_question), use_cache=False, logits_to_keep=1)
-        return self._replies(output.logits)
-
-    def _plain_pass(self) -> Any:
-        """Logits and per-layer maps of the plain image, and a function for passes with hidden tokens."""
-        import torch
-
-        if self._plain is None:
-            inputs = self._inputs(self.images)
-            columns = (inputs["input_ids"] == self.model.config.image_token_id).nonzero()[:, 1]
-            columns = columns.reshape(len(self.items), -1)
-            with torch.inference_mode():
-                # the picture is encoded once; passes with hidden tokens differ in the attention mask alone
-                embedded = self.model.get_input_embeddings()(inputs["input_ids"])
-                features = self.model.get_image_features(pixel_values=inputs["pixel_values"]).pooler_output
-                rows = torch.arange(len(self.items), device=columns.device)[:, None]
-                embedded[rows, columns] = torch.stack(list(features)).to(embedded.dtype)
-
-            def attend(visible: Any = None) -> tuple[Any, np.ndarray[Any, Any]]:
-                from pmtools.adapters.attention import capture_attention
-
-                mask = inputs["attention_mask"].clone()
-                if visible is not None:
-                    hidden = ~torch.as_tensor(visible.reshape(len(self.items), -1), device=mask.device)
-                    mask[rows, columns] = mask[rows, columns].masked_fill(hidden, 0)
-                with torch.inference_mode(), capture_attention(self.model, columns) as tap:
-                    output = self.model(inputs_embeds=embedded, attention_mask=mask, use_cache=False, logits_to_keep=1)
-                    maps = tap.maps.float().cpu().numpy()  # (batch, layers, tokens)
-                side = round(maps.shape[-1] ** 0.5)
-                return output.logits, maps.reshape(*maps.shape[:2], side, side)
-
-            logits, maps = attend()
-            self._plain = (logits, maps, attend)
-        return self._plain
-
-    def heatmap(self, *, refined: bool = True, all_layers: bool = True) -> np.ndarray[Any, Any]:
-        """Heatmaps (batch, h, w)."""
-        s = self.settings
-        key = (refined, all_layers, s.start_layer, *((s.threshold, s.max_iterations) if refined else ()))
-        if key not in self._heat:
-            _, first, attend = self._plain_pass()
-            start = self.settings.start_layer - 1
-            layers = slice(start, None) if all_layers else slice(start, start + 1)
-
-            def layer_mean(visible: Any) -> np.ndarray[Any, Any]:
-                maps = first if visible is None else attend(visible)[1]
-                mean: np.ndarray[Any, Any] = maps[:, layers].mean(axis=1)
-                return mean
-
-            if refined:
-                found = refine(
-                    layer_mean, threshold=self.settings.threshold, max_iterations=self.settings.max_iterations
-                )
-                self._heat[key] = np.asarray(found.aggregate)
-            else:
-                self._heat[key] = layer_mean(None)
-        return self._heat[key]
 
     def with_settings(self, settings: Settings) -> _Batch:
         """The same batch under other settings; what both need is computed once."""
@@ -245,11 +169,28 @@ class _Batch:
         other.settings = settings
         return other
 
-    # --- the methods ----------------------------------------------------------------------------------------------
+    def heatmap(self, *, refined: bool = True, all_layers: bool = True) -> np.ndarray[Any, Any]:
+        """Heatmaps (batch, h, w), computed once and on demand."""
+        s = self.settings
+        key = (refined, all_layers, s.start_layer, *((s.threshold, s.max_iterations) if refined else ()))
+        if key not in self._heat:
+            start = s.start_layer - 1
+            layers = slice(start, None) if all_layers else slice(start, start + 1)
+
+            def layer_mean(visible: Any) -> np.ndarray[Any, Any]:
+                mean: np.ndarray[Any, Any] = self.passes.maps(visible)[:, layers].mean(axis=1)
+                return mean
+
+            if refined:
+                found = refine(layer_mean, threshold=s.threshold, max_iterations=s.max_iterations)
+                self._heat[key] = np.asarray(found.aggregate)
+            else:
+                self._heat[key] = layer_mean(None)
+        return self._heat[key]
 
     def answer(self, method: str) -> list[str]:
         if method == "greedy":
-            return self._replies(self._plain_pass()[0])
+            return self.passes.replies()
         if method.startswith("pm"):
             refined = method in {"pm", "pm-single-layer"}
             all_layers = method in {"pm", "pm-no-refinement"}
@@ -258,15 +199,15 @@ class _Batch:
             own = {"gain": self.settings.gain, "kernel_size": self.settings.kernel_size}
             maps = perception_map(self.heatmap(), **{**own, **self.methods.edits.get(method, {})})
             edit: Any = ALTERNATIVES[method]
-            return self._see(_each(lambda image, m: _squared(edit(image, m).image), self.images, maps))
+            return self.passes.see(_each(lambda image, m: _squared(edit(image, m).image), self.images, maps))
         if method.startswith("window"):
             windows = _each(self._window, self.images, self.heatmap())
             if method == "window":
-                return self._see(windows)
+                return self.passes.see(windows)
             pairs = [image for pair in zip(self.images, windows, strict=True) for image in pair]
-            return self._see(pairs, per_question=2)
+            return self.passes.see(pairs, per_question=2)
         if method.startswith("oracle"):
-            return self._see(_each(self._told, itertools.repeat(method), self.items, self.images))
+            return self.passes.see(_each(self._told, itertools.repeat(method), self.items, self.images))
         control = heatmaps.CONTROLS[method]
         streams = [np.random.default_rng((self.methods.seed, item.index)) for item in self.items]
         return self._magnified(
@@ -283,12 +224,12 @@ class _Batch:
             marginal=s.marginal,
             floor=s.floor,
         )
-        return self._see(_each(lambda warp, image: warp.image(image), warps, self.images))
+        return self.passes.see(_each(lambda warp, image: warp.image(image), warps, self.images))
 
     def _window(self, image: Any, heat: np.ndarray[Any, Any]) -> Any:
         """The window that stands out most, at least as large as the model's input."""
         size = (image.height, image.width)
-        box = best_window(heat, source_hw=size, window=self.model.config.vision_config.image_size)
+        box = best_window(heat, source_hw=size, window=self.methods.model.config.vision_config.image_size)
         return crop_frame(size, box).image(image)
 
     def _told(self, method: str, item: SceneItem, image: Any) -> Any:
@@ -337,7 +278,6 @@ def compare_settings(
     while chunk := list(itertools.islice(iterator, batch_size)):
         total += len(chunk)
         batch = _Batch(methods, chunk)
-        batch.answer("greedy")  # the plain pass, before the batch is copied
         for k, settings in enumerate(candidates):
             replies = batch.with_settings(settings).answer(method)
             right[k] += sum(grade(item, reply) for item, reply in zip(chunk, replies, strict=True))
