@@ -31,8 +31,8 @@ test-lowest: $(STAMP)  ## the adapters on the lowest transformers that is suppor
 	test -x .venv-lowest/bin/python || python3 -m venv .venv-lowest
 	.venv-lowest/bin/python -m pip install --quiet --constraint constraints.txt torch
 	.venv-lowest/bin/python -m pip install --quiet --constraint constraints.txt transformers==5.17.0 --editable '.[hf,test]'
-	.venv-lowest/bin/python -m pytest -n 2 tests/test_attention.py tests/test_layouts.py tests/test_image_tokens.py tests/test_streams.py tests/test_pm.py \
-		tests/test_official_preset.py
+	.venv-lowest/bin/python -m pytest -n 2 tests/test_attention.py tests/test_layouts.py tests/test_image_tokens.py \
+		tests/test_streams.py tests/test_pm*.py tests/test_official_preset.py
 
 test-harness: $(STAMP)  ## the adapter inside the real lmms-eval, without its dependencies: it asks for torchvision
 	test -x .venv-harness/bin/python || python3 -m venv .venv-harness

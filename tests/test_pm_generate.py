@@ -1,0 +1,158 @@
+"""The magnifier and `generate`: its arguments, answers in one call, pipelines, and what the steps tell."""
+
+import pytest
+import torch
+from tiny import PICTURES, PROMPTS, model_of, picture, processor_of
+from tiny_magnifier import close, magnifier, plain, run, same
+
+from pmtools.decoding import METHODS, Greedy
+
+
+class TestArgumentsOfGenerate:
+    def test_logits_processors_and_stopping_criteria(self):
+        seen = []
+
+        def count(ids, scores):
+            seen.append(ids.shape[1])
+            return scores
+
+        def stop(ids, scores, **_):
+            return torch.full((ids.shape[0],), len(seen) == 2)
+
+        out = run(magnifier(), logits_processor=[count], stopping_criteria=[stop])
+        assert len(seen) == 2 == len(out.logits)
+
+    @pytest.mark.parametrize("refresh", ["every", "first", "adaptive"])
+    def test_hidden_states(self, refresh):
+        pm = magnifier(refresh=refresh, tolerance=0.2)
+        out, want = (call(pm, output_hidden_states=True) for call in (run, plain))
+        for got, own in zip(out.hidden_states, want.hidden_states, strict=True):
+            assert [layer.shape for layer in got] == [layer.shape for layer in own]
+        if refresh != "first":
+            close(out.hidden_states[0][-1], want.hidden_states[0][-1])
+
+    def test_plain_tensors_come_back_without_return_dict(self):
+        out = run(magnifier(refresh="first"), return_dict_in_generate=False)
+        assert isinstance(out, torch.Tensor)
+
+    def test_the_returned_cache_is_the_original_stream(self):
+        pm = magnifier("llava")
+        caches = {}
+        for refresh in ("every", "adaptive"):
+            pm.refresh = refresh
+            out = run(pm)
+            caches[refresh] = out.past_key_values
+        inputs = pm.processor(images=PICTURES, text=PROMPTS, return_tensors="pt", padding=True)
+        inputs.pop("pm_images")
+        mask = torch.nn.functional.pad(inputs["attention_mask"], (0, 3), value=1)
+        with torch.no_grad():
+            want = model_of("llava")(
+                input_ids=out.sequences[:, :-1],
+                pixel_values=inputs["pixel_values"],
+                attention_mask=mask,
+                position_ids=(mask.cumsum(-1) - 1).clamp(min=0),
+            ).past_key_values
+        for found in caches.values():
+            for layer, own in zip(found.layers, want.layers, strict=True):
+                close((layer.keys * mask[:, None, :, None]), own.keys * mask[:, None, :, None])
+
+    def test_the_streamer_of_the_magnifier(self):
+        class Collect:
+            def __init__(self):
+                self.tokens, self.ended = [], False
+
+            def put(self, value):
+                self.tokens.append(value.flatten().tolist())
+
+            def end(self):
+                self.ended = True
+
+        streamer = Collect()
+        pm = magnifier(refresh="first", streamer=streamer)
+        out = run(pm, images=PICTURES[0], text=PROMPTS[0])
+        assert [token for part in streamer.tokens for token in part] == out.sequences[0].tolist()
+        assert streamer.ended
+
+
+class TestGenerate:
+    def test_a_prompt_with_its_image_token(self):
+        pm = magnifier(refresh="first")
+        text = pm.generate(model_of("llava"), picture(), PROMPTS[0], max_new_tokens=4, do_sample=False)
+        out = run(pm, images=picture(), text=PROMPTS[0])
+        assert text == processor_of("llava").tokenizer.decode(out.sequences[0, -4:], skip_special_tokens=True).strip()
+
+    def test_a_question_becomes_a_chat_turn(self):
+        pm = magnifier(refresh="first")
+        text = pm.generate(model_of("llava"), picture(), "Is it red?", max_new_tokens=3, do_sample=False)
+        template = "USER: <image>\nIs it red? ASSISTANT:"
+        assert text == pm.generate(model_of("llava"), picture(), template, max_new_tokens=3, do_sample=False)
+
+    def test_stop_strings_and_streamer(self):
+        from transformers import TextStreamer
+
+        pm = magnifier(refresh="first")
+        whole = pm.generate(model_of("llava"), picture(), PROMPTS[0], max_new_tokens=6, do_sample=False)
+        said = []
+
+        class Collect(TextStreamer):
+            def on_finalized_text(self, text, stream_end=False):
+                said.append(text)
+
+        streamer = Collect(pm.processor.tokenizer, skip_prompt=True)
+        stop = next(char for char in whole if char.isascii())
+        text = pm.generate(
+            model_of("llava"),
+            picture(),
+            PROMPTS[0],
+            max_new_tokens=6,
+            do_sample=False,
+            stop_strings=[stop],
+            streamer=streamer,
+        )
+        assert whole.startswith(text)
+        assert text.endswith(stop)
+        assert "".join(said).strip() == text
+        assert pm.streamer is None
+
+    def test_several_prompts(self):
+        pm = magnifier(refresh="first")
+        images = [row[0] for row in PICTURES]
+        answers = pm.generate(model_of("llava"), images, PROMPTS, max_new_tokens=4, do_sample=False)
+        assert answers[1] == pm.generate(model_of("llava"), images[1], PROMPTS[1], max_new_tokens=4, do_sample=False)
+
+    def test_greedy_is_the_plain_model(self):
+        greedy = Greedy(processor_of("llava"))
+        same(run(greedy), plain(greedy))
+        assert METHODS["greedy"] is Greedy
+
+
+def test_pipelines():
+    from transformers import pipeline
+
+    pm = magnifier(refresh="first")
+    pipe = pipeline("image-text-to-text", model=model_of("llava"), processor=pm.processor)
+    options = {"custom_generate": pm, "max_new_tokens": 4, "do_sample": False}
+    found = pipe(images=picture(), text=PROMPTS[0], generate_kwargs=options, return_full_text=False)
+    assert found[0]["generated_text"].strip() == pm.generate(
+        model_of("llava"), picture(), PROMPTS[0], max_new_tokens=4, do_sample=False
+    )
+    chat = [
+        {"role": "user", "content": [{"type": "image", "image": picture()}, {"type": "text", "text": "Is it red?"}]}
+    ]
+    found = pipe(text=chat, generate_kwargs=options, return_full_text=False)
+    assert found[0]["generated_text"].strip() == pm.generate(
+        model_of("llava"), picture(), "Is it red?", max_new_tokens=4, do_sample=False
+    )
+
+
+def test_the_steps_tell_what_was_done():
+    pm = magnifier(refresh="first")
+    run(pm, max_new_tokens=3)
+    assert len(pm.last) == 3
+    first, later = pm.last[0], pm.last[1]
+    assert first.refreshed == (True, True)
+    assert later.refreshed == (False, False)
+    assert first.forwards == {"original": 1, "refine": max(first.iterations), "encode": 2, "magnified": 1}
+    assert later.forwards == {"magnified": 1}
+    assert first.seconds > 0
+    assert later.warps[0][0] is first.warps[0][0]

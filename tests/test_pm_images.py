@@ -1,0 +1,161 @@
+"""What the magnifier sees: canvases, several images, maps of the caller's, pixels made on the device."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny import PICTURES, PROMPTS, model_of, picture, processor_of
+from tiny_magnifier import GREEDY, UNIFORM, close, magnifier, plain, run, same
+
+import pmtools
+from pmtools.testing.models import FAMILIES
+
+
+class TestCanvas:
+    def test_a_wide_image_is_padded_for_a_cropping_processor(self):
+        pm = magnifier()
+        inputs = pm.processor(images=picture(120, 90), text=PROMPTS[0], return_tensors="pt")
+        square = Image.new("RGB", (120, 120), (122, 116, 104))
+        square.paste(picture(120, 90), (0, 15))
+        want = processor_of("llava")(images=square, text=PROMPTS[0], return_tensors="pt")
+        assert torch.equal(inputs["pixel_values"], want["pixel_values"])
+        assert inputs["pm_images"][0][0].size == (120, 90)
+
+    def test_other_families_see_the_whole_image_already(self):
+        pm = magnifier("qwen2_vl")
+        assert pm.processor.canvases([[picture(120, 90)]])[0][0].size == (120, 90)
+
+    def test_the_carried_images_survive_a_move(self):
+        inputs = magnifier().processor(images=picture(), text=PROMPTS[0], return_tensors="pt")
+        assert inputs.to("cpu", torch.float32)["pm_images"][0][0].size == picture().size
+
+    def test_padding_takes_part_in_nothing(self):
+        """A magnified image shows image only: its padding is where it was, and only there."""
+        pm = magnifier(refresh="first")
+        white = Image.new("RGB", (120, 60), (255, 255, 255))
+        run(pm, images=white, text=PROMPTS[0], max_new_tokens=1)
+        step = pm.last[0]
+        assert step.heatmaps[0][0].shape == (2, 4)
+        assert step.warps[0][0].source_hw == step.warps[0][0].target_hw == (60, 120)
+        assert np.asarray(step.images()[0][0]).min() == 255
+
+    def test_images_given_beside_the_inputs(self):
+        pm = magnifier()
+        image = picture(80, 80)
+        inputs = processor_of("llava")(images=image, text=PROMPTS[0], return_tensors="pt")
+        got = model_of("llava").generate(**inputs, images=[image], custom_generate=pm, **GREEDY)
+        same(got, run(pm, images=image, text=PROMPTS[0]), 0)
+
+    def test_images_beside_the_inputs_are_not_turned(self):
+        image = picture(80, 80).copy()
+        image.getexif()[274] = 6
+        inputs = processor_of("llava")(images=image, text=PROMPTS[0], return_tensors="pt")
+        pm = magnifier(heatmap=UNIFORM)
+        got = model_of("llava").generate(**inputs, images=image, custom_generate=pm, **GREEDY)
+        same(got, model_of("llava").generate(**inputs, **GREEDY))
+
+    def test_palette_and_turned_images(self):
+        pm = magnifier(refresh="first")
+        turned = picture(120, 90).copy()
+        turned.getexif()[274] = 6  # to be turned by 90 degrees
+        inputs = pm.processor(images=turned, text=PROMPTS[0], return_tensors="pt")
+        assert inputs["pm_images"][0][0].size == (90, 120)
+        run(pm, images=picture(60, 60).convert("P"), text=PROMPTS[0], max_new_tokens=1)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_several_images_in_one_prompt(family):
+    pm = magnifier(family)
+    images = [[picture(120, 90, 1), picture(70, 100, 2)], [picture(64, 64, 3)]]
+    run(pm, family, images=images, text=["Is <image> like <image>?", "And <image>"])
+    for step in pm.last:
+        assert [len(row) for row in step.warps] == [2, 1]
+        assert [w.source_hw for w in step.warps[0]] == [(90, 120), (100, 70)]
+        assert [im.size for im in step.images()[0]] == [(120, 90), (70, 100)]
+        assert step.forwards["encode"] == 3
+    uniform = magnifier(family, heatmap=UNIFORM)
+    same(
+        run(uniform, family, images=images, text=["Is <image> like <image>?", "And <image>"]),
+        plain(uniform, family, images=images, text=["Is <image> like <image>?", "And <image>"]),
+    )
+
+
+class TestHeatmaps:
+    def test_an_array_magnifies_what_it_points_at(self):
+        heatmap = np.zeros((4, 4))
+        heatmap[0, 3] = 1
+        pm = magnifier(heatmap=heatmap)
+        run(pm, images=picture(80, 80), text=PROMPTS[0])
+        for step in pm.last:
+            warp = step.warps[0][0]
+            assert warp.points(np.array([60.0, 20.0])).tolist()[0] < 50
+            assert step.iterations == (0,)
+            want = pmtools.magnify(picture(80, 80), torch.as_tensor(heatmap))
+            assert np.array_equal(np.asarray(step.images()[0][0]), np.asarray(want))
+
+    def test_a_callable_is_asked_for_each_image_and_step(self):
+        asked = []
+
+        def heatmap(image, step):
+            asked.append((image.size, step))
+            return np.arange(6.0).reshape(2, 3) * (step + 1)
+
+        run(magnifier(heatmap=heatmap), max_new_tokens=2)
+        assert asked == [((120, 90), 0), ((70, 100), 0), ((120, 90), 1), ((70, 100), 1)]
+
+    def test_a_callable_of_the_step_alone(self):
+        asked = []
+
+        def heatmap(step):
+            asked.append(step)
+            return np.eye(3) + step
+
+        run(magnifier(heatmap=heatmap), max_new_tokens=2)
+        assert asked == [0, 0, 1, 1]
+        with pytest.raises(TypeError, match=r"`heatmap` must take \(image, step\) or \(step\)"):
+            magnifier(heatmap=lambda a, b, c: None)
+
+
+@pytest.mark.parametrize("family", ["llava", "qwen2_vl", "qwen3_vl", "gemma3", "paligemma"])
+def test_fused_pixels_are_close_to_the_processors(family):
+    heatmap = np.zeros((4, 4))
+    heatmap[1, 2] = 1
+    seen = {}
+    for preprocess in ("processor", "fused"):
+        pm = magnifier(family, heatmap=heatmap, preprocess=preprocess, refresh="first")
+        smooth = picture(400, 300).resize((40, 30)).resize((400, 300), Image.Resampling.BICUBIC)
+        seen[preprocess] = run(pm, family, images=smooth, text=PROMPTS[0], max_new_tokens=1).logits[0]
+    spread = seen["processor"].std()
+    assert (seen["processor"] - seen["fused"]).abs().max() < 0.15 * spread
+
+
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("preprocess", ["processor", "fused"])
+def test_heatmaps_warps_and_pixels_stay_on_the_device(device, preprocess, monkeypatch):
+    model = copy.deepcopy(model_of("llava")).to(device)
+    pm = magnifier(preprocess=preprocess, refresh="adaptive", tolerance=0.1)
+    inputs = pm.processor(images=PICTURES, text=PROMPTS, return_tensors="pt", padding=True).to(device)
+    out = model.generate(**inputs, custom_generate=pm, **GREEDY)
+    assert out.sequences.device.type == device
+    for step in pm.last:
+        assert step.heatmaps[0][0].device.type == device
+        assert step.warps[0][0].x.like.device.type == device
+    want = run(pm)
+    close(out.logits[0].cpu(), want.logits[0], 1e-2)
+
+
+@pytest.mark.parametrize("refresh", ["every", "adaptive"])
+def test_half_precision_in_inference_mode(refresh):
+    model = copy.deepcopy(model_of("qwen3_vl")).to(torch.bfloat16)
+    pm = magnifier("qwen3_vl", refresh=refresh, preprocess="fused", tolerance=0.1)
+    inputs = pm.processor(images=PICTURES, text=PROMPTS, return_tensors="pt", padding=True)
+    with torch.inference_mode():
+        out = model.generate(**inputs, custom_generate=pm, max_new_tokens=3, do_sample=True, num_return_sequences=2)
+    assert out.shape[0] == 4
+    assert all(len(step.warps) == 4 for step in pm.last)
+    assert all(bool(torch.isfinite(step.heatmaps[0][0]).all()) for step in pm.last)
