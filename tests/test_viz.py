@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import subprocess
 import sys
 
@@ -354,9 +353,3 @@ class Grid:
 def test_bad_input_names_the_argument(call, error, message):
     with pytest.raises(error, match=message):
         call()
-
-
-def test_examples_run():
-    results = doctest.testmod(viz, extraglobs={"np": np})
-    assert results.attempted >= 7
-    assert results.failed == 0

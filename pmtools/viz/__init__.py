@@ -1,0 +1,17 @@
+"""Pictures to look at: a heatmap over its image, the grid of a warp, boxes, images side by side.
+
+Everything returns an RGB PIL image. Lines are painted by the share of each pixel that they cover, so they lie where they
+belong, between pixels too. Matplotlib lends its colour maps and its font; it is imported on call, and its global state
+(pyplot) is not touched.
+
+Knows images, heatmaps, boxes, and of a warp only `points`, `source_hw` and `target_hw`.
+"""
+
+from __future__ import annotations
+
+from pmtools.viz.boxes import draw_boxes
+from pmtools.viz.grid import PointMap, warp_grid
+from pmtools.viz.heat import overlay
+from pmtools.viz.row import side_by_side
+
+__all__ = ["PointMap", "draw_boxes", "overlay", "side_by_side", "warp_grid"]
