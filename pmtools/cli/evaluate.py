@@ -77,6 +77,7 @@ def scenes(
 def _scene_answers(loaded: LoadedModel, seed: int, max_new_tokens: int, clip: str | None) -> Any:
     """The embedded model answers most methods with plain batched passes; all else is generated."""
     from pmtools.evaluation import generation, scene_methods
+    from pmtools.evaluation.routes import Routes
 
     options: dict[str, Any] = {"settings": loaded.settings, "seed": seed, "name": loaded.name}
     if loaded.demo is None:
@@ -106,7 +107,7 @@ def _scene_answers(loaded: LoadedModel, seed: int, max_new_tokens: int, clip: st
         clip=clip,
         **options,
     )
-    return generation.Routes((scene_methods.METHODS, batched), (generation.METHODS, generated))
+    return Routes((scene_methods.METHODS, batched), (generation.METHODS, generated))
 
 
 def _for_programs(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:

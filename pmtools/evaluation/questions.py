@@ -15,7 +15,15 @@ from typing import Any
 
 from pmtools.evaluation.records import Record
 
-__all__ = ["Question", "first_questions", "image_stem", "normalize_question", "questions_digest"]
+__all__ = [
+    "Question",
+    "first_questions",
+    "image_stem",
+    "normalize_question",
+    "question_record",
+    "questions_digest",
+    "read_question",
+]
 
 _INSTRUCTION = re.compile(r"\s*(?:please\s+)?answer (?:yes or no|the question|this question|with)\b[^.]*\.?$")
 
@@ -46,7 +54,23 @@ class Question:
 
 
 def read_question(record: Record, /, *, category: str) -> Question:
-    """The question that a line of a file holds."""
+    """The question that a line of a file holds: `question_id`, `image`, `text`, and `label` or `answer` if labelled.
+
+    Parameters
+    ----------
+    record : Record
+    category : str
+        Where it lies depends on the benchmark.
+
+    Returns
+    -------
+    Question
+
+    Raises
+    ------
+    RecordError
+        If a field is missing or malformed.
+    """
     return Question(
         question_id=record.identifier("question_id"),
         image=record.text("image"),
@@ -58,7 +82,17 @@ def read_question(record: Record, /, *, category: str) -> Question:
 
 
 def question_record(question: Question, /) -> dict[str, Any]:
-    """The line that `read_question` reads back."""
+    """The JSON line that `read_question` reads back.
+
+    Parameters
+    ----------
+    question : Question
+
+    Returns
+    -------
+    dict
+        `question_id`, `image`, `text`, `category`, `label`; without those that are not known.
+    """
     names = ("question_id", "image", "text", "category", "label")
     values = {name: getattr(question, name) for name in names}
     return {name: value for name, value in values.items() if value is not None}
