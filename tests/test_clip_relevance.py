@@ -6,16 +6,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny import PICTURES, model_of, picture, processor_of, prompts_of
+from tiny import PICTURES, close, model_of, picture, processor_of, prompts_of
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel
 
 import pmtools
 from pmtools.adapters.heatmaps.clip_relevance import CLIPRelevance, attention_contributions, class_states, project
 from pmtools.testing.models import tiny_tokenizer
-
-
-def close(a, b, atol=1e-5):
-    torch.testing.assert_close(torch.as_tensor(a).double(), torch.as_tensor(b).double(), atol=atol, rtol=0)
 
 
 class TinyCLIPProcessor:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from tiny import PICTURES, PROMPTS, model_of, picture, processor_of, prompts_of
+from tiny import PICTURES, PROMPTS, close, model_of, picture, processor_of, prompts_of
 
 import pmtools
 from pmtools.adapters.heatmaps import (
@@ -33,10 +33,6 @@ def written_out(prompts, row):
         attentions = torch.cat(model(**inputs, output_attentions=True).attentions)
     on = inputs["input_ids"][0] == model.config.image_token_id
     return attentions[:, :, -1, on]
-
-
-def close(a, b, atol=1e-5):
-    torch.testing.assert_close(torch.as_tensor(a).double(), torch.as_tensor(b).double(), atol=atol, rtol=0)
 
 
 class TestAttention:

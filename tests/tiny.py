@@ -4,6 +4,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from pmtools.adapters.prompts import Prompts
@@ -42,3 +43,7 @@ def prompts_of(family="llava", images=PICTURES, text=PROMPTS, model=None):
     processor = Greedy(processor_of(family)).processor
     inputs = processor(images=images, text=text, return_tensors="pt", padding=True)
     return Prompts.from_inputs(model or model_of(family), processor, inputs)
+
+
+def close(a, b, atol=1e-5):
+    torch.testing.assert_close(torch.as_tensor(a).double(), torch.as_tensor(b).double(), atol=atol, rtol=0)
