@@ -99,6 +99,20 @@ def test_every_kind_of_image_is_opened_shown_magnified_and_saved(kind, tmp_path)
     np.testing.assert_array_equal(np.asarray(back), np.asarray(same))
 
 
+def test_a_png_is_compressed_by_the_fast_algorithm(tmp_path):
+    """Its stream says so in the top bits of its second byte: 1 for fast, 2 for the default (RFC 1950, 2.2)."""
+
+    def effort(path: Path) -> int:
+        content = path.read_bytes()
+        return content[content.index(b"IDAT") + 5] >> 6
+
+    picture = a_picture()
+    result = magnified_at((10, 10, 20, 20), picture=picture)
+    assert effort(actions.save_image(picture, result, tmp_path)) == 1
+    io.write_image(result.image, tmp_path / "default.png")
+    assert effort(tmp_path / "default.png") == 2
+
+
 def claims_too_much() -> bytes:
     """A PNG of a few bytes with a header of 20000 x 20000 pixels."""
 
