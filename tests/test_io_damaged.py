@@ -1,0 +1,106 @@
+"""Files that are truncated, damaged, too large or something else: an error that names them, or a picture."""
+
+from __future__ import annotations
+
+import contextlib
+import io as stdio
+import os
+import struct
+import zlib
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from io_pictures import picture
+from PIL import Image
+
+from pmtools import io
+from pmtools.io import ImageFileError
+
+
+@pytest.mark.parametrize("read", [io.read_image, io.read_heatmap])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tiff", ".webp", ".gif", ".bmp", ".jp2", ".avif"])
+def test_truncated_files(tmp_path, suffix, read):
+    noise = picture(size=(64, 64))
+    whole = stdio.BytesIO()
+    noise.save(whole, format=io.FORMATS[suffix])
+    content = whole.getvalue()
+    path = tmp_path / f"x{suffix}"
+    for share in (0.02, 0.5, 0.8):
+        path.write_bytes(content[: max(4, int(len(content) * share))])
+        with pytest.raises(ImageFileError) as caught:
+            read(path)
+        assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff", ".npy", ".npz", ".json"])
+@pytest.mark.parametrize("read", [io.read_image, io.read_heatmap, io.read_json])
+def test_files_that_are_something_else(tmp_path, suffix, read):
+    path = tmp_path / f"x{suffix}"
+    for content in (
+        b"hello, world",
+        b"\x89PNG\r\n\x1a\nnonsense",
+        b"II*\0nonsense",
+        b"\xff\xd8\xff\xe0",
+        b"PK\3\4",
+        b"{",
+    ):
+        path.write_bytes(content)
+        with pytest.raises(ImageFileError, match=f"x{suffix}"):
+            read(path)
+
+
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.sampled_from([".png", ".jpg", ".tiff", ".gif", ".bmp", ".webp", ".ppm"]),
+    st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), max_size=6),
+)
+@pytest.mark.filterwarnings("ignore")  # Pillow warns about what it can repair
+def test_damaged_files_give_an_image_or_a_clear_error(tmp_path, suffix, damage):
+    whole = stdio.BytesIO()
+    picture(size=(16, 16)).save(whole, format=io.FORMATS[suffix])
+    content = bytearray(whole.getvalue())
+    for place, value in damage:
+        content[int(place * len(content))] = value
+    path = tmp_path / f"x{suffix}"
+    path.write_bytes(content)
+    with contextlib.suppress(ImageFileError):  # and nothing else
+        assert io.read_image(path, max_pixels=10_000).size
+
+
+def test_missing_folder_empty_and_special_files(tmp_path):
+    (tmp_path / "empty.png").touch()
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "dangling.png").symlink_to(tmp_path / "nowhere.png")
+    for name, message in {
+        "nowhere.png": "does not exist",
+        "dangling.png": "does not exist",
+        ".": "is a folder",
+        "empty.png": r"is empty \(0 bytes\)",
+        "pipe.png": "not a regular file" if hasattr(os, "mkfifo") else "does not exist",
+        "nul\0.png": "does not exist",
+    }.items():
+        for read in (io.read_image, io.read_heatmap, io.read_json):
+            with pytest.raises(ImageFileError, match=message):
+                read(tmp_path / name)
+
+
+def test_decompression_bomb_is_refused_before_it_is_decoded(tmp_path):
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(b"\0" * 1000)), (b"IEND", b""))
+    content = b"".join(struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks)
+    (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+    with pytest.raises(ImageFileError, match=r"60000 x 60000 pixels.*`max_pixels=`"):
+        io.read_image(tmp_path / "bomb.png")
+    with pytest.raises(ImageFileError, match="`max_pixels=`"):
+        io.read_heatmap(tmp_path / "bomb.png")
+
+
+def test_max_pixels_is_the_way_out(tmp_path, monkeypatch):
+    io.write_image(picture(size=(20, 10)), tmp_path / "x.png")
+    with pytest.raises(ImageFileError, match=r"20 x 10 pixels, 200 in all"):
+        io.read_image(tmp_path / "x.png", max_pixels=199)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)  # Pillow's own guard stays out of it
+    assert io.read_image(tmp_path / "x.png", max_pixels=200).size == (20, 10)
+    assert io.read_image(tmp_path / "x.png", max_pixels=None).size == (20, 10)

@@ -1,0 +1,72 @@
+"""Heatmaps come out of their files as they went in; what is no heatmap is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pmtools import io
+from pmtools.io import ImageFileError
+
+HEATMAP = np.array([[0, 1, 2], [3, 4, 250]])
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("h.npy", HEATMAP),
+        ("h.npy", HEATMAP[np.newaxis].astype(np.float16)),
+        ("h.npy", HEATMAP[..., np.newaxis]),
+        ("h.npz", HEATMAP.astype(np.float32)),
+        ("h.png", HEATMAP.astype(np.uint8)),
+        ("h.png", HEATMAP.astype(np.uint16)),
+        ("h.png", np.dstack([HEATMAP] * 3).astype(np.uint8)),
+        ("h.png", np.dstack([HEATMAP, HEATMAP * 0 + 255]).astype(np.uint8)),
+        ("h.png", np.dstack([HEATMAP] * 3).astype(np.uint16)),
+        ("h.pgm", HEATMAP.astype(np.uint16)),
+        ("h.bmp", HEATMAP.astype(np.uint8)),
+        ("h.tiff", HEATMAP.astype(np.uint16)),
+        ("h.tiff", HEATMAP.astype(np.float32)),
+        ("h.tiff", HEATMAP.astype(np.int32)),
+        ("h.tiff", HEATMAP > 1),
+    ],
+)
+def test_heatmap_files(tmp_path, name, array):
+    path = tmp_path / name
+    if name.endswith(".npy"):
+        np.save(path, array)
+    elif name.endswith(".npz"):
+        np.savez_compressed(path, array)
+    else:
+        io.write_image(array, path)
+    heatmap = io.read_heatmap(path)
+    assert heatmap.dtype == np.float64
+    np.testing.assert_array_equal(heatmap, HEATMAP > 1 if array.dtype == bool else HEATMAP)
+
+
+def test_files_that_hold_no_heatmap(tmp_path):
+    colour = np.random.default_rng(6).integers(0, 255, (4, 5, 3), dtype=np.uint8)
+    cases = {
+        "colour": (colour, "is in colour"),
+        "transparent": (np.dstack([HEATMAP, HEATMAP]).astype(np.uint8), "transparent"),
+        "negative": (HEATMAP - 1.0, "non-negative"),
+        "nan": (HEATMAP * np.nan, "must be finite"),
+        "batch": (np.ones((2, 3, 4)), r"one 2-D heatmap \(h, w\), got shape \(2, 3, 4\)"),
+        "flat": (np.ones(576), "one 2-D heatmap"),
+        "empty": (np.ones((0, 3)), "must not be empty"),
+        "text": (np.array([["a"]]), "real numbers"),
+        "objects": (np.array([[None]]), "no NumPy file that can be read"),
+    }
+    for name, (array, message) in cases.items():
+        path = tmp_path / f"{name}.npy"
+        if array.dtype == np.uint8:
+            path = path.with_suffix(".png")
+            io.write_image(array, path)
+        else:
+            np.save(path, array, allow_pickle=True)
+        with pytest.raises(ImageFileError, match=message) as caught:
+            io.read_heatmap(path)
+        assert name in str(caught.value)
+    np.savez(tmp_path / "two.npz", a=HEATMAP, b=HEATMAP)
+    with pytest.raises(ImageFileError, match=r"it has 2 \(a, b\)"):
+        io.read_heatmap(tmp_path / "two.npz")
