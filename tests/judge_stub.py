@@ -1,0 +1,59 @@
+"""A judge played by a local server; `conftest.stub` starts one."""
+
+from __future__ import annotations
+
+import json
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from pmtools.evaluation.judge import Judge
+
+KEY = "sk-not-a-key"
+
+
+class Stub:
+    """A local endpoint that replays replies and keeps what it was sent. A reply is text, or (status, headers, body)."""
+
+    def __init__(self) -> None:
+        self.replies: list = []
+        self.requests: list[dict] = []
+        stub = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                stub.requests.append({"path": self.path, "headers": dict(self.headers), "body": body})
+                reply = stub.replies.pop(0) if len(stub.replies) > 1 else stub.replies[0]
+                if reply is None:  # hang up
+                    self.connection.close()
+                    return
+                status, headers, text = reply if isinstance(reply, tuple) else (200, {}, completion(reply))
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(text.encode())))
+                self.end_headers()
+                self.wfile.write(text.encode())
+
+            def log_message(self, *_):
+                pass
+
+        class Server(ThreadingHTTPServer):
+            def handle_error(self, *_):
+                pass
+
+        self.server = Server(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/v1"
+        self.waits: list[float] = []
+
+    def judge(self, **options) -> Judge:
+        options = {"key": KEY, "sleep": self.waits.append, "jitter": lambda: 1.0, **options}
+        return Judge("judge-1", self.url, **options)
+
+
+def completion(text: str, tokens=(100, 20)) -> str:
+    usage = {"prompt_tokens": tokens[0], "completion_tokens": tokens[1]}
+    return json.dumps({"choices": [{"message": {"role": "assistant", "content": text}}], "usage": usage})
+
+
+def complaint(message: str, **codes: str) -> str:
+    return json.dumps({"error": {"message": message, **codes}})
