@@ -13,15 +13,14 @@ import os
 import threading
 from collections.abc import Callable, Iterable
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from pmtools import _array
 from pmtools.footprints import Footprints
-from pmtools.typing import Array
+from pmtools.typing import Array, Ndarray
 
-Ndarray = np.ndarray[Any, Any]
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from pmtools import _values
 from pmtools.footprints import BLOCK, Footprints, blocks, kernel_weights, nearest_index, visible_taps
+from pmtools.typing import Ndarray
 
-Ndarray: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 _Pass: TypeAlias = Callable[[Ndarray], Ndarray]
 
 #: Pixels of a chunk of rows that NumPy interpolates at a time: in four floats each they stay in the second-level cache.

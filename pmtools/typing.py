@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
+import numpy as np
+
 #: Any array of the array API standard: NumPy, PyTorch, CuPy, JAX, array-api-strict, ...
 Array: TypeAlias = Any
+#: NumPy array, where no other will do.
+Ndarray: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 #: Array of shape (..., h, w), non-negative, any scale.
 Heatmap: TypeAlias = Any
 #: PIL image, or array of shape (H, W), (..., H, W, C) (NumPy and alike) or (..., C, H, W) (PyTorch).

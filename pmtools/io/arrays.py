@@ -5,16 +5,15 @@ Knows no files.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pmtools import _array, _checks
+from pmtools.typing import Ndarray
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
-
-Ndarray: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 
 def to_array(image: PILImage, /) -> Ndarray:

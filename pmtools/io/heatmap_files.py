@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from pmtools import _array, _checks
-from pmtools.io.arrays import Ndarray, to_array
+from pmtools.io.arrays import to_array
 from pmtools.io.files import ImageFileError, PathLike, checked_path, open_file, reporting
 from pmtools.io.reading import MAX_PIXELS, read_image
+from pmtools.typing import Ndarray
 
 
 def read_heatmap(path: PathLike, /, *, max_pixels: int | None = MAX_PIXELS) -> Ndarray:

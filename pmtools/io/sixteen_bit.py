@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from pmtools.io.arrays import Ndarray
+from pmtools.typing import Ndarray
 
 _NATIVE = "L" if sys.byteorder == "little" else "B"
 _OTHER = {"B": "L", "L": "B"}

@@ -11,10 +11,10 @@ import numpy as np
 
 from pmtools import _array, _checks
 from pmtools.io import metadata, sixteen_bit
-from pmtools.io.arrays import Ndarray, from_array
+from pmtools.io.arrays import from_array
 from pmtools.io.files import ImageFileError, PathLike, replacing, reporting
 from pmtools.io.formats import fitting, format_of
-from pmtools.typing import Image
+from pmtools.typing import Image, Ndarray
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage

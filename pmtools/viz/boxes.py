@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pmtools import _array, _checks
-from pmtools.typing import BoxesXYXY, Image
+from pmtools.typing import BoxesXYXY, Image, Ndarray
 from pmtools.viz import borrowed
 from pmtools.viz.arguments import colour, positive, strings
 from pmtools.viz.painting import paint
-from pmtools.viz.rgb import Ndarray, as_rgb
+from pmtools.viz.rgb import as_rgb
 from pmtools.viz.words import ink_on
 
 if TYPE_CHECKING:

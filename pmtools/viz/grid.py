@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from pmtools import _array
-from pmtools.typing import Image, PointsXY, SizeHW
+from pmtools.typing import Image, Ndarray, PointsXY, SizeHW
 from pmtools.viz.arguments import colour, positive
 from pmtools.viz.painting import paint
-from pmtools.viz.rgb import Ndarray, as_rgb
+from pmtools.viz.rgb import as_rgb
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pmtools import _array, _checks
-from pmtools.typing import Heatmap, Image
+from pmtools.typing import Heatmap, Image, Ndarray
 from pmtools.viz.borrowed import colour_map
-from pmtools.viz.rgb import Ndarray, as_rgb
+from pmtools.viz.rgb import as_rgb
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pmtools.viz.rgb import Ndarray
+from pmtools.typing import Ndarray
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage

@@ -6,17 +6,15 @@ Knows image kinds, dtypes and alpha; nothing of what is drawn.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pmtools import _array, _checks, _images
-from pmtools.typing import Image
+from pmtools.typing import Image, Ndarray
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
-
-Ndarray: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 
 def as_rgb(image: Image, name: str = "image") -> PILImage:
