@@ -63,7 +63,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
             uri = f"{place}_{len(done)}.{suffix}"
             files.append(File.generated(config, uri, content=data))
             kind = " .wide" if ratio > WIDE else ""
-            parts.append(f"![{alt}]({uri.rsplit('/', 1)[-1]}){{ .shown{kind} loading=lazy }}\n{{ .picture }}")
+            parts.append(f"![{alt}]({uri.rsplit('/', 1)[-1]}){{ .shown{kind} loading=lazy }}")
         return "\n\n".join(part for part in parts if part)
 
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
