@@ -1,4 +1,4 @@
-"""Fixtures of all tests: array namespaces, seeds, Hypothesis settings, photographs, a judge."""
+"""Fixtures of all tests: array namespaces, seeds, Hypothesis settings, photographs, a judge, a model."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from judge_stub import Stub
+
+    from pmtools.zoo import DemoModel
 
 settings.register_profile("default", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("thorough", settings.get_profile("default"), max_examples=1000)
@@ -80,3 +82,22 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
     stub.server.shutdown()
     stub.server.server_close()
     thread.join()
+
+
+@pytest.fixture(scope="module")
+def random_demo(tmp_path_factory: pytest.TempPathFactory) -> DemoModel:
+    """The demo model with random weights, sharpened so that attention is not flat, saved and loaded as the shipped one."""
+    import torch
+
+    from pmtools import zoo
+    from pmtools.zoo import packaging
+    from pmtools.zoo.training import network
+
+    torch.manual_seed(0)
+    model = network.build_model()
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "language_model" in name and ("q_proj" in name or "k_proj" in name):
+                weight.mul_(4)
+    folder = packaging.save_demo_model(model, tmp_path_factory.mktemp("model"), settings={"start_layer": 2})
+    return zoo.demo_model(folder)
