@@ -9,7 +9,8 @@ from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProce
 from pmtools import decoding, zoo
 from pmtools.adapters.heatmaps import CLIPRelevance, heatmap_source
 from pmtools.evaluation import scene_methods
-from pmtools.evaluation.generation import METHODS, GeneratedAnswers, truth_map, weights_digest
+from pmtools.evaluation.controls import truth_map
+from pmtools.evaluation.generation import METHODS, GeneratedAnswers, weights_digest
 from pmtools.evaluation.routes import Routes
 from pmtools.evaluation.scenes import scene_items
 from pmtools.testing.models import tiny_model, tiny_processor, tiny_tokenizer

@@ -54,7 +54,8 @@ def answer_parts(
     CommandError
         If something cannot be used.
     """
-    from pmtools.evaluation.generation import METHODS, ORACLES, GeneratedAnswers
+    from pmtools.evaluation.controls import ORACLES
+    from pmtools.evaluation.generation import METHODS, GeneratedAnswers
     from pmtools.evaluation.questions import questions_digest
     from pmtools.evaluation.runner import answer_questions
 

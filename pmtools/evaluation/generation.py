@@ -8,25 +8,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from pmtools import _checks, decoding, heatmaps
+from pmtools import _checks, decoding
 from pmtools.adapters.attention import heat_layers
 from pmtools.adapters.heatmaps import AttentionHeatmap, CLIPRelevance, HeatmapSource
 from pmtools.adapters.interception import text_decoder
 from pmtools.adapters.layouts import image_token_layout
-from pmtools.adapters.prompts import Prompts
 from pmtools.alternatives import ALTERNATIVES
+from pmtools.evaluation.controls import ControlMaps, TrueMaps
 
-__all__ = ["METHODS", "ORACLES", "GeneratedAnswers", "UnusableMethodError", "truth_map", "weights_digest"]
-
-ORACLES = ("oracle", "oracle-crop")
-"""Methods that need the true boxes."""
+__all__ = ["METHODS", "GeneratedAnswers", "UnusableMethodError", "weights_digest"]
 
 
 class UnusableMethodError(ValueError):
@@ -108,7 +102,7 @@ class GeneratedAnswers:
         Parameters
         ----------
         items : sequence
-            With `index` and `image`; with `relevant_boxes_xyxy` for the methods of `ORACLES`.
+            With `index` and `image`; with `relevant_boxes_xyxy` for the methods of `controls.ORACLES`.
         methods : sequence of str
             Keys of `METHODS`.
 
@@ -208,53 +202,6 @@ class _Window(decoding.ViCrop):
         return shown[1:], frame
 
 
-@dataclass(frozen=True)
-class _Spoiled:
-    """A control's maps; each item has its own random stream."""
-
-    control: str
-    answers: GeneratedAnswers
-    items: Sequence[Any]
-
-    def __call__(self, prompts: Prompts, /) -> list[list[Any]]:
-        change = heatmaps.CONTROLS[self.control]
-        streams = [np.random.default_rng((self.answers.seed, item.index)) for item in self.items]
-        found = self.answers.attention()(prompts)
-        return [[change(heat, rng=rng) for heat in row] for row, rng in zip(found, streams, strict=True)]
-
-
-@dataclass(frozen=True)
-class _Truth:
-    """Maps of the true boxes, as they are."""
-
-    items: Sequence[Any]
-    perceptual = True
-
-    def __call__(self, prompts: Prompts, /) -> list[list[Any]]:
-        return [[truth_map(item)] for item in self.items]
-
-
-def truth_map(item: Any, /) -> np.ndarray[Any, Any]:
-    """The map of an item's true boxes, a fifth larger on every side; all ones where there is none.
-
-    Parameters
-    ----------
-    item
-        With `relevant_boxes_xyxy` and `image`.
-
-    Returns
-    -------
-    array of shape (h, w)
-        In {0, 1}.
-    """
-    boxes = item.relevant_boxes_xyxy
-    if not len(boxes):
-        return np.ones((1, 1))
-    margin = 0.2 * (boxes[:, 2:] - boxes[:, :2])
-    grown = np.concatenate([boxes[:, :2] - margin, boxes[:, 2:] + margin], axis=1)
-    return heatmaps.from_boxes(grown, source_hw=(item.image.height, item.image.width))
-
-
 def _published(name: str, /) -> Make:
     """A decoding method with its own defaults."""
     return lambda answers, items: decoding.METHODS[name](answers.processor)
@@ -269,7 +216,7 @@ def _alternative(edit: str, **ablation: bool) -> Make:
 
 
 def _control(name: str) -> Make:
-    return lambda answers, items: answers.edited("magnify", _Spoiled(name, answers, items))
+    return lambda answers, items: answers.edited("magnify", ControlMaps(name, answers.attention(), items, answers.seed))
 
 
 METHODS: dict[str, Make] = {
@@ -287,8 +234,8 @@ METHODS: dict[str, Make] = {
     "uniform": _control("uniform"),
     "shuffled": _control("shuffled"),
     "rolled": _control("rolled"),
-    "oracle": lambda answers, items: answers.edited("magnify", _Truth(items)),
-    "oracle-crop": lambda answers, items: answers.edited("crop", _Truth(items)),
+    "oracle": lambda answers, items: answers.edited("magnify", TrueMaps(items)),
+    "oracle-crop": lambda answers, items: answers.edited("crop", TrueMaps(items)),
     "pm-official": lambda answers, items: decoding.OfficialMagnifier(answers.processor, preset=answers.preset),
     "vcd": lambda answers, items: decoding.VCD(answers.processor, seed=answers.seed),
     "api-c": lambda answers, items: decoding.API(answers.processor, heatmap=answers.relevance),

@@ -17,12 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from pmtools import _checks, heatmaps
+from pmtools import _checks
 from pmtools._magnify import fit_warp
 from pmtools.alternatives import ALTERNATIVES
 from pmtools.decoding.vicrop import best_window
 from pmtools.evaluation._passes import Passes
-from pmtools.evaluation.generation import truth_map, weights_digest
+from pmtools.evaluation.controls import control_maps, truth_map
+from pmtools.evaluation.generation import weights_digest
 from pmtools.evaluation.runner import grade
 from pmtools.evaluation.scenes import SceneItem
 from pmtools.frames import crop as crop_frame
@@ -208,11 +209,8 @@ class _Batch:
             return self.passes.see(pairs, per_question=2)
         if method.startswith("oracle"):
             return self.passes.see(_each(self._told, itertools.repeat(method), self.items, self.images))
-        control = heatmaps.CONTROLS[method]
-        streams = [np.random.default_rng((self.methods.seed, item.index)) for item in self.items]
-        return self._magnified(
-            np.stack([control(heat, rng=rng) for heat, rng in zip(self.heatmap(), streams, strict=True)])
-        )
+        maps = control_maps(method, self.heatmap()[:, None], self.items, seed=self.methods.seed)
+        return self._magnified(np.concatenate(maps))
 
     def _magnified(self, heat: np.ndarray[Any, Any]) -> list[str]:
         s = self.settings
