@@ -70,7 +70,7 @@ def control_maps(name: str, maps: Iterable[Iterable[Any]], items: Sequence[Any],
 class TrueMaps:
     """A `HeatmapSource` for one batch: maps of the true boxes, as they are.
 
-    Parameters
+    Attributes
     ----------
     items : sequence
         As for `truth_map`, in the order of the prompts.
@@ -80,6 +80,7 @@ class TrueMaps:
     perceptual = True
 
     def __call__(self, prompts: Prompts, /) -> list[list[Any]]:
+        """A map for each prompt's one image."""
         return [[truth_map(item)] for item in self.items]
 
 
@@ -87,7 +88,7 @@ class TrueMaps:
 class ControlMaps:
     """A `HeatmapSource` for one batch: another's maps, spoiled by a control.
 
-    Parameters
+    Attributes
     ----------
     control : str
         A key of `pmtools.heatmaps.CONTROLS`.
@@ -103,4 +104,5 @@ class ControlMaps:
     seed: int
 
     def __call__(self, prompts: Prompts, /) -> list[list[Any]]:
+        """The spoiled maps of the images of each prompt."""
         return control_maps(self.control, self.source(prompts), self.items, seed=self.seed)
