@@ -391,6 +391,9 @@ def test_a_question_is_answered_twice_and_shows_where_the_model_looked(visit):
     expect(user.page.locator("#original .stage")).to_have_attribute("data-tool", "look")  # no mark by mistake
     before = user.page.locator("#map img").get_attribute("src")
     user.page.click("#ask")
+    user.page.wait_for_function(
+        "getComputedStyle(document.querySelector('#answers .pending') ?? document.body, '::before').content.includes('looking')"
+    )
     answers = user.page.locator("#answers")
     expect(answers).to_contain_text("about the magnified image", timeout=180_000)
     expect(answers).to_contain_text("true answer")
