@@ -50,4 +50,6 @@ def main(images: Path, output: Path) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit("usage: python examples/ray_data.py IMAGE_FOLDER OUTPUT_FOLDER")
     main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -20,7 +20,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import pmtools
-from pmtools import heatmaps, io
+from pmtools import cli, heatmaps, io
 
 BOX, BOX_TEXT = (12.0, 20.0, 30.0, 36.0), "12,20,30,36"
 
@@ -639,3 +639,17 @@ def test_the_commands_of_the_manual_run():
     assert json.loads(result.stdout)[0]["label"] == "cup"
     assert files_below("magnified") == ["a.png", "b.png"]
     assert {"back.png", "what_happened.png", "labels_magnified.json"} <= set(files_below("."))
+
+
+def test_an_interrupt_while_the_command_line_loads_is_no_traceback(monkeypatch, capsys):
+    class Interrupted:
+        @staticmethod
+        def find_spec(name, path=None, target=None):
+            raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "pmtools.cli.application")
+    monkeypatch.setattr(sys, "meta_path", [Interrupted])
+    with pytest.raises(SystemExit) as end:
+        cli.main([])
+    assert end.value.code == 130
+    assert capsys.readouterr().err == "pmtools: error: interrupted\n"

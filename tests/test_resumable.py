@@ -131,6 +131,28 @@ def test_a_line_that_is_no_record_is_named(tmp_path):
         found_answers(tmp_path, "right")
 
 
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ({"reply": "2"}, "`index` must be a whole number"),
+        ({"index": "1", "reply": "2"}, "`index` must be a whole number"),
+        ({"index": 1}, "index 1 has no `reply`"),
+        ({"index": 1, "reply": True}, "index 1 has no `reply` as this command writes it"),
+    ],
+)
+def test_a_line_that_somebody_changed_is_named(tmp_path, line, says):
+    answers_path(tmp_path, "right").parent.mkdir()
+    answers_path(tmp_path, "right").write_text(json.dumps(line) + "\n")
+    with pytest.raises(RecordError, match=says):
+        run(Calculator(), tmp_path)
+
+
+def test_blank_lines_are_no_answers(tmp_path):
+    answers_path(tmp_path, "right").parent.mkdir()
+    answers_path(tmp_path, "right").write_text("\n\n")
+    assert len(run(Calculator(), tmp_path)["right"]) == 30
+
+
 def test_progress_adds_up(tmp_path):
     seen = []
     for _ in range(2):  # what is found counts too

@@ -30,6 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if error.name not in ("typer", "rich"):
             raise
         sys.exit(f"pmtools: the command line needs {error.name}: pip install 'pmtools[cli]'")
+    except KeyboardInterrupt:  # loading takes a while
+        print("pmtools: error: interrupted", file=sys.stderr)  # noqa: T201
+        sys.exit(130)
     warnings.formatwarning = lambda message, *_, **__: f"pmtools: warning: {message}\n"
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: temporary files are removed
     app(args=arguments, prog_name="pmtools")

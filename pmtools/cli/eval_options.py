@@ -30,7 +30,7 @@ ClipOption = Annotated[
     str | None, opt.value("PATH", "Folder or hub name of a CLIP, for the method api-c.", show_default=False)
 ]
 SeedOption = Annotated[int, opt.value("S", "Of the benchmark, random controls and noise.", min=0)]
-TokensOption = Annotated[int, opt.value("N", "Longest answer, in tokens.", min=1)]
+TokensOption = Annotated[int, opt.value("N", "Longest answer, in tokens; the embedded model always gives one.", min=1)]
 JsonOption = Annotated[bool, opt.flag("Print one JSON object instead of tables.", "--json")]
 
 

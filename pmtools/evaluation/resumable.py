@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from pmtools import _checks
-from pmtools.evaluation.records import read_records
+from pmtools.evaluation.records import RecordError, read_records
 
 __all__ = ["Answerer", "Item", "answer_items", "answers_path", "found_answers", "write_whole"]
 
@@ -79,6 +79,8 @@ def answer_items(
     ------
     ValueError
         If a method is named twice, the folder holds answers of another setup, or another run is at work in it.
+    RecordError
+        If a line of answers was changed by somebody else.
     OSError
         If the folder cannot be written to.
     """
@@ -93,6 +95,9 @@ def answer_items(
         known = {method: {r["index"]: r for r in found_answers(folder, method)} for method in methods}
         lines = {m: open_files.enter_context(answers_path(folder, m).open("a", encoding="utf-8")) for m in methods}
         for batch in _batches(items, batch_size):
+            for method, item in itertools.product(methods, batch):
+                if item.index in known[method]:
+                    _check_fields(known[method][item.index], record(item, ""), answers_path(folder, method))
             lacking = {
                 method: tuple(item.index for item in batch if item.index not in known[method]) for method in methods
             }
@@ -144,7 +149,7 @@ def found_answers(folder: str | Path, method: str, /) -> list[Answered]:
     Raises
     ------
     RecordError
-        If a whole line is no JSON object.
+        If a whole line is no JSON object with an `index`.
     """
     path = answers_path(folder, method)
     if not path.exists():
@@ -153,7 +158,11 @@ def found_answers(folder: str | Path, method: str, /) -> list[Answered]:
     whole = content.rfind(b"\n") + 1
     if whole < len(content):
         os.truncate(path, whole)
-    return [dict(line.fields) for line in read_records(path)] if whole else []
+    lines = read_records(path) if content[:whole].strip() else []
+    for line in lines:
+        if type(line.fields.get("index")) is not int:
+            raise line.error(f"`index` must be a whole number, got {line.fields.get('index')!r}; delete the line")
+    return [dict(line.fields) for line in lines]
 
 
 def write_whole(path: Path, text: str, /) -> Path:
@@ -175,6 +184,16 @@ def write_whole(path: Path, text: str, /) -> Path:
     finally:
         unfinished.unlink(missing_ok=True)
     return path
+
+
+def _check_fields(found: Answered, fresh: Answered, path: Path) -> None:
+    """A record from a file must have the fields, by name and type, of one that would be made now."""
+    for name, value in fresh.items():
+        if type(found.get(name)) is not type(value):
+            raise RecordError(
+                f"{path}: the answer with index {found['index']} has no `{name}` as this command writes it; delete the line, "
+                "and the question is asked again"
+            )
 
 
 def _batches(items: Iterable[AnyItem], size: int) -> Iterator[list[AnyItem]]:
