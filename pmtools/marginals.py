@@ -8,8 +8,6 @@ References
 
 from __future__ import annotations
 
-import math
-
 from pmtools import _array, _checks
 from pmtools.interpolation import resample_axis
 from pmtools.perception import CONSTANT_ULPS
@@ -202,19 +200,15 @@ def _relative_mass(mass: Array, rounding: float) -> Array:
 def _cap(relative: Array, cap: float) -> Array:
     """Clip to `cap` and hand the excess to the other cells in proportion to their mass, keeping the mean at 1.
 
-    The result is `min(s * relative, cap)` for the one scale `s` that keeps the sum. With the cells in descending order and the
-    first m of them at the cap, `s = (n - m cap) / (sum of the others)`; m is right when the next cell stays below the cap.
+    The result is `min(s * relative, cap)` for the one scale `s` that keeps the sum. With the m heaviest cells at the cap that is
+    `s = (n - m cap) / (sum of the others)`, and the greatest of these is the one: a sum of minima is at most what any choice
+    of m says. Taking it, instead of looking for the m that fits, leaves rounding no choice to spoil.
     """
-    if cap == 1.0:
-        return _array.namespace(relative).ones_like(relative)
     xp = _array.namespace(relative)
+    if cap == 1.0:  # the identity, exactly
+        return xp.ones_like(relative)
     n = relative.shape[-1]
-    ordered = -xp.sort(-relative, axis=-1)
-    running = xp.cumulative_sum(ordered, axis=-1)
-    remaining = xp.clip(n - (running - ordered), 0.0, float(n))  # mass of this cell and all lighter ones
-    capped = _array.arange(n, relative)
-    scale = (n - capped * cap) / xp.clip(remaining, math.ulp(1.0), None)
-    fits = scale * ordered <= cap
-    first = xp.argmax(xp.astype(fits, xp.int8), axis=-1, keepdims=True)
-    chosen = xp.take_along_axis(scale, first, axis=-1)
-    return xp.clip(chosen * relative, None, cap)
+    others = xp.cumulative_sum(xp.sort(relative, axis=-1), axis=-1)  # from the light end, so that nothing cancels
+    capped = (n - 1) - _array.arange(n, relative)
+    scale = xp.max((n - capped * cap) / others, axis=-1, keepdims=True)
+    return xp.clip(scale * relative, None, cap)

@@ -47,6 +47,24 @@ def test_floor_cap_and_mass_hold(weights, floor, cap, reduce):
         )
 
 
+@given(
+    st.lists(st.sampled_from([0.0, 1e-9, 1e-3, 0.5, 1.0, 1e3]), min_size=2, max_size=200),
+    st.sampled_from([1e-9, 1e-3, 0.3]),
+    st.one_of(st.sampled_from([1.0, 24 / 23]), st.floats(-15, 2).map(lambda exponent: 1 + 10**exponent)),
+)
+def test_the_cap_holds_however_close_to_one(mass, floor, cap):
+    relative = np.diff(cdf(np.array(mass), floor=floor, max_magnification=cap)) * len(mass)
+    assert relative.max() <= cap * (1 + 1e-9)
+    assert relative.min() >= floor * (1 - 1e-6)
+
+
+def test_a_cap_just_above_one():
+    mass = np.zeros(24)
+    mass[3] = 1.0
+    relative = np.diff(cdf(mass, floor=1e-9, max_magnification=1 + 1e-8)) * 24
+    np.testing.assert_allclose(relative, 1.0, atol=1e-7)  # rounding once let 24 through
+
+
 @given(heatmaps())
 def test_water_filling_is_one_scale_and_one_cap(weights):
     free = np.diff(marginal_cdf(weights, axis=-1)) * weights.shape[-1]
