@@ -80,15 +80,14 @@ def linear_taps(centres: Array, size: int) -> tuple[Array, Array, Array]:
     -------
     first, second : integer arrays of shape (q,)
     weight : array of shape (q,), in [0, 1)
-        0 where the first sample alone counts, and then `second == first`, so that a NaN next door stays there.
+        0 where the first sample alone counts. The second is its neighbour there too, so that a position has a slope.
     """
     xp = _array.namespace(centres)
     position = xp.clip(centres - 0.5, 0.0, float(size - 1))
     below = xp.floor(position)
     weight = position - below
     first = xp.astype(below, xp.int64)
-    second = xp.where(weight > 0, first + 1, first)
-    return first, second, weight
+    return first, xp.clip(first + 1, None, size - 1), weight
 
 
 def resample_axis(values: Array, size: int, /, *, axis: int) -> Array:

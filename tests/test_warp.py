@@ -409,6 +409,33 @@ def test_gradients_in_image_and_map(rng, antialias, target_hw):
     assert torch.autograd.gradcheck(run, (weights, image), eps=1e-7, atol=1e-3)
 
 
+@pytest.mark.parametrize("marginal", ["max", "sum"])
+def test_a_map_that_starts_uniform_learns(rng, marginal):
+    image = torch.tensor(rng.random((3, 12, 12)))
+    weights = torch.ones(4, 4, dtype=torch.float64, requires_grad=True)
+
+    def loss(weights):
+        return (Warp.from_map(weights, source_hw=(12, 12), marginal=marginal).image(image, antialias=False) ** 2).sum()
+
+    before = loss(weights)
+    assert before == (image**2).sum()  # still the identity, to the last bit
+    before.backward()
+    assert torch.isfinite(weights.grad).all()
+    # more weight on the last column moves every sample to the right, where the slopes are those of the gradient
+    heavier = weights.detach().clone()
+    heavier[:, -1] += 1e-6
+    change = (loss(heavier) - before).item() / 1e-6
+    assert abs(change) > 0.1
+    np.testing.assert_allclose(weights.grad[:, -1].sum(), change, rtol=1e-4)
+
+
+def test_a_map_that_starts_uniform_keeps_nan_in_its_place(rng):
+    image = torch.tensor(rng.random((12, 12)))
+    image[3, 7] = torch.nan
+    weights = torch.ones(4, 4, dtype=torch.float64, requires_grad=True)
+    np.testing.assert_array_equal(Warp.from_map(weights, source_hw=(12, 12)).image(image).detach(), image)
+
+
 def test_gradient_of_the_whole_call(rng):
     heatmap = torch.tensor(rng.random((6, 6)), requires_grad=True)
     image = torch.tensor(rng.random((3, 32, 32)), requires_grad=True)
