@@ -5,6 +5,8 @@ NumPy 2 follows the array API standard itself, so array-api-compat is imported o
 
 from __future__ import annotations
 
+import sys
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -139,6 +141,18 @@ def is_signed(array: Array) -> bool:
 def requires_grad(array: Array) -> bool:
     """Whether gradients are wanted through `array` (PyTorch only)."""
     return bool(getattr(array, "requires_grad", False))
+
+
+def own_precision(array: Array) -> AbstractContextManager[Any]:
+    """A context in which operations keep the dtype of `array`: PyTorch's autocast would take products in fewer bits."""
+    if not is_torch(array):
+        return nullcontext()
+    return sys.modules["torch"].autocast(device(array).type, enabled=False)  # type: ignore[no-any-return]
+
+
+def copy(array: Array) -> Array:
+    """A copy of `array`; of a PyTorch tensor one through which gradients reach it."""
+    return array.clone() if is_torch(array) else namespace(array).asarray(array, copy=True)
 
 
 def wide_dtype(array: Array) -> Any:

@@ -80,7 +80,7 @@ def _unpack_array(array: Array, channel_axis: int | None, name: str) -> Pixels:
         raise ValueError(f"`{name}` must not be empty, got shape {shape}")
 
     def copy() -> Array:
-        return xp.asarray(array, copy=True)
+        return _array.copy(array)
 
     if channel_axis is None:
         if len(shape) == 2:

@@ -16,8 +16,9 @@ def resample(
     """As `_kernel.resample`, on planes (n, C, H, W): rows first, then columns."""
     xp = _array.namespace(pixels)
     planes = xp.permute_dims(xp.astype(pixels, _values.compute_dtype(pixels), copy=False), (0, 3, 1, 2))
-    planes = _along(planes, rows, kernels[0], axis=2)
-    planes = _along(planes, columns, kernels[1], axis=3)
+    with _array.own_precision(planes):
+        planes = _along(planes, rows, kernels[0], axis=2)
+        planes = _along(planes, columns, kernels[1], axis=3)
     return _values.store_like(xp.permute_dims(planes, (0, 2, 3, 1)), pixels, limits)
 
 

@@ -106,6 +106,29 @@ def test_half_precision(rng, heatmap, dtype):
     assert magnify(half, heatmap).dtype == np.float16
 
 
+@pytest.mark.parametrize("size_hw", [None, (12, 20)])  # products of blocks, with a box and with a cubic
+@pytest.mark.parametrize("kind", ["int16", "float32", "float64", "float16"])
+def test_autocast_changes_nothing(rng, heatmap, kind, size_hw):
+    image = torch.as_tensor(random_image(rng, "int16") if kind == "int16" else rng.random((24, 33, 3)).astype(kind))
+    image.requires_grad_(kind == "float32")  # which the compiled kernel leaves to PyTorch
+    heat = torch.as_tensor(heatmap, dtype=torch.float32)
+    wanted = magnify(image, heat, size_hw=size_hw, channel_axis=-1)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.ones(2, 2).matmul(torch.ones(2, 2)).dtype == torch.bfloat16  # it is on
+        result = magnify(image, heat, size_hw=size_hw, channel_axis=-1)
+    assert result.dtype == wanted.dtype
+    assert torch.equal(result, wanted)
+
+
+def test_a_copy_has_the_gradient_of_its_image():
+    image = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    same = magnify(image, torch.ones(2, 2))
+    assert torch.equal(same, image)
+    assert same.data_ptr() != image.data_ptr()
+    same.sum().backward()
+    assert torch.equal(image.grad, torch.ones_like(image))
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("size_hw", [None, (12, 50)])
 def test_pil_of_every_mode(rng, heatmap, mode, size_hw):
