@@ -57,6 +57,26 @@ def test_the_answer_is_the_methods(parts, folder, photo, method):
     assert result.stdout.strip() == wanted.strip()
 
 
+@pytest.mark.parametrize("name", ["grey.png", "colour.png"])
+def test_deep_images_are_not_clipped_to_white(folder, photo, tmp_path, name):
+    pixels = np.asarray(Image.open(photo))
+    pixels = pixels if name == "colour.png" else pixels[..., 0]
+    options = ("--model", folder, "--max-new-tokens", 1, "--save")
+    for depth, values in ((8, pixels), (16, pixels.astype(np.uint16) * 257)):
+        pmtools.io.write_image(values, tmp_path / str(depth) / name)
+        assert run(tmp_path / str(depth) / name, QUESTION, *options, tmp_path / str(depth)).exit_code == 0
+    for seen in (tmp_path / "8").glob("step*"):
+        assert seen.read_bytes() == (tmp_path / "16" / seen.name).read_bytes()
+
+
+def test_an_image_of_unknown_range_is_refused(folder, tmp_path):
+    pmtools.io.write_image(np.full((4, 4), 1000.0), tmp_path / "depth.tiff")
+    result = run(tmp_path / "depth.tiff", QUESTION, "--model", folder)
+    assert result.exit_code == 1
+    assert "depth.tiff" in result.stderr
+    assert "scale them" in result.stderr
+
+
 def test_it_saves_what_it_saw(folder, photo, tmp_path):
     options = (
         "--model",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from pmtools.evaluation.pictures import find_image, with_pictures
 from pmtools.evaluation.questions import Question
 from pmtools.evaluation.records import RecordError
+from pmtools.io import write_image
 
 
 def asked(*images: str) -> list[Question]:
@@ -57,6 +59,17 @@ def test_pictures_are_read_as_they_are_asked_for(tmp_path):
     items = with_pictures(asked("a.png", "a.png"), tmp_path)
     assert [item.index for item in items] == [0, 1]
     assert items[1].image.size == (6, 4)
+
+
+def test_deep_pictures_are_not_clipped_to_white(tmp_path):
+    grey = np.arange(24, dtype=np.uint16).reshape(4, 6) * 10
+    write_image(grey * 257, tmp_path / "grey.png")
+    write_image(np.dstack([grey] * 3) * 257, tmp_path / "colour.png")
+    for item in with_pictures(asked("grey.png", "colour.png"), tmp_path):
+        np.testing.assert_array_equal(np.asarray(item.image), np.dstack([grey] * 3))
+    write_image(np.full((2, 2), 1000.0), tmp_path / "unknown.tiff")
+    with pytest.raises(ValueError, match=r"unknown\.tiff.*scale them"):
+        _ = with_pictures(asked("unknown.tiff"), tmp_path)[0].image
 
 
 def test_missing_pictures_are_counted_and_the_first_named(tmp_path):

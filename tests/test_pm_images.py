@@ -10,6 +10,9 @@ from tiny import PICTURES, PROMPTS, model_of, picture, processor_of
 from tiny_magnifier import GREEDY, UNIFORM, close, magnifier, plain, run, same
 
 import pmtools
+from pmtools.adapters.pixels import as_pil
+from pmtools.decoding import METHODS
+from pmtools.io import from_array
 from pmtools.testing.models import FAMILIES
 
 
@@ -159,3 +162,75 @@ def test_half_precision_in_inference_mode(refresh):
     assert out.shape[0] == 4
     assert all(len(step.warps) == 4 for step in pm.last)
     assert all(bool(torch.isfinite(step.heatmaps[0][0]).all()) for step in pm.last)
+
+
+class TestDepth:
+    """Whatever the depth of an image, the model sees its 8 bits: nothing is clipped to white."""
+
+    GREY = np.asarray(picture(70, 50).convert("L"))
+    COLOUR = np.asarray(picture(70, 50))
+
+    @pytest.mark.parametrize("mode", ["I;16", "I;16L", "I;16B", "I;16N"])
+    def test_sixteen_bit_grey(self, mode):
+        deep = Image.frombytes("I;16", (70, 50), (self.GREY.astype("<u2") * 257).tobytes())
+        if mode != "I;16":
+            order = {"L": "<", "B": ">", "N": "="}[mode[-1]]
+            deep = Image.frombytes(mode, (70, 50), (self.GREY.astype(order + "u2") * 257).tobytes())
+        np.testing.assert_array_equal(np.asarray(as_pil(deep)), np.asarray(as_pil(self.GREY)))
+
+    @pytest.mark.parametrize("values", [GREY.astype("i4"), GREY.astype("f4"), (GREY / 255).astype("f4")])
+    def test_modes_i_and_f(self, values):
+        np.testing.assert_array_equal(np.asarray(as_pil(from_array(values))), np.asarray(as_pil(self.GREY)))
+
+    @pytest.mark.parametrize(
+        ("kind", "scale", "shift"), [("i4", 257, 0), ("i4", 1, -99), ("f4", 2, 0), ("f4", 1 / 255, -0.5)]
+    )
+    def test_an_unknown_range_is_refused(self, kind, scale, shift):
+        image = from_array((self.GREY * float(scale) + shift).astype(kind))
+        with pytest.raises(ValueError, match=r"`images` must hold values within 0 and 255.*got .* to .*scale them"):
+            as_pil(image)
+
+    def test_values_that_are_no_numbers_are_refused(self):
+        with pytest.raises(ValueError, match="`images` must be finite"):
+            as_pil(from_array(self.GREY * np.float32(np.nan)))
+
+    @pytest.mark.parametrize("channels", [1, 2, 3, 4])
+    def test_arrays(self, channels):
+        eight = np.concatenate([self.COLOUR, self.GREY[..., None]], axis=2)[..., :channels]
+        want = from_array(eight).convert("RGB")
+        for values in (eight, eight.astype(np.uint16) * 257):
+            np.testing.assert_array_equal(np.asarray(as_pil(values)), np.asarray(want))
+
+    def test_a_deep_image_is_turned_as_its_tag_says(self):
+        for deep in (from_array(self.GREY.astype("u2") * 257), from_array(self.GREY / 255)):
+            deep.getexif()[274] = 6
+            turned = np.asarray(as_pil(deep).convert("L"))
+            np.testing.assert_array_equal(turned, np.rot90(self.GREY, -1))
+            np.testing.assert_array_equal(np.asarray(as_pil(deep, upright=False).convert("L")), self.GREY)
+
+    @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB"])
+    def test_eight_bits_stay_what_pillow_makes_of_them(self, mode):
+        image = picture(70, 50)
+        if mode == "LAB":
+            image = Image.frombytes(mode, image.size, image.tobytes())
+        for step in ("P", "PA") if mode == "PA" else () if mode == "LAB" else (mode,):
+            image = image.convert(step)
+        assert as_pil(image).tobytes() == image.convert("RGB").tobytes()
+
+    @pytest.mark.parametrize("options", [{}, {"refine": "cached", "refresh": "adaptive"}, {"preprocess": "fused"}])
+    def test_the_magnifier_sees_the_same_whatever_the_depth(self, options):
+        pm = magnifier(**options)
+        want = run(pm, images=Image.fromarray(self.COLOUR), text=PROMPTS[0])
+        same(run(pm, images=self.COLOUR.astype(np.uint16) * 257, text=PROMPTS[0]), want, 0)
+        want = run(pm, images=Image.fromarray(self.GREY), text=PROMPTS[0])
+        same(run(pm, images=from_array(self.GREY.astype(np.uint16) * 257), text=PROMPTS[0]), want, 0)
+
+    @pytest.mark.parametrize("method", METHODS)
+    def test_every_method_sees_the_same_whatever_the_depth(self, method):
+        answers = [
+            METHODS[method](processor_of("llava")).generate(
+                model_of("llava"), image, "Is it red?", max_new_tokens=3, do_sample=False
+            )
+            for image in (Image.fromarray(self.COLOUR), self.COLOUR.astype(np.uint16) * 257)
+        ]
+        assert answers[0] == answers[1]

@@ -248,6 +248,7 @@ def test_alpha_is_laid_on_white():
         (np.array([[0, 1]]), [0, 1]),
         (np.array([[0, 1000]]), [0, 255]),
         (np.zeros((1, 2)), [0, 0]),
+        (np.full((1, 2), 300.0), [0, 0]),
     ],
 )
 def test_values_become_eight_bits(array, expected):

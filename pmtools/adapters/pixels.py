@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pmtools import _checks, frames
+from pmtools._eight_bits import eight_bits, is_deep, value_range
 from pmtools.adapters.layouts import ImageTokenLayout
-from pmtools.typing import SizeHW
+from pmtools.io import from_array, to_array
+from pmtools.typing import Ndarray, SizeHW
 from pmtools.warp import Warp
 
 if TYPE_CHECKING:
@@ -30,21 +32,47 @@ def canvas_fill(image_processor: Any, /) -> tuple[int, ...]:
     return tuple(int(value * 255) for value in image_processor.image_mean)
 
 
-def as_pil(image: Any, /, *, upright: bool = True) -> Any:
-    """An RGB PIL image from a PIL image or a uint8 array (H, W) or (H, W, 3); upright as its EXIF tag says, if asked.
+def as_pil(image: Any, /, *, upright: bool = True, name: str = "images") -> Any:
+    """An 8-bit RGB PIL image, as a model sees it; upright as its EXIF tag says, if asked.
+
+    16 bits are scaled to 8, not clipped, in modes I;16 and arrays. Modes I and F must lie within 0 and 255, or F within 0
+    and 1: what else stood for white is unknown. Alpha is left out.
+
+    Parameters
+    ----------
+    image : PIL image, or uint8 or uint16 array of shape (H, W) or (H, W, C)
+        C = 1, 2, 3 or 4: grey, grey with alpha, RGB, RGBA. Such arrays come from `pmtools.io.read_image`.
+    upright : bool, optional
+    name : str, optional
+        What to call it in errors.
 
     Raises
     ------
-    TypeError
-        If it is neither.
+    TypeError, ValueError
+        If it is neither, or its range is unknown.
     """
     from PIL import Image, ImageOps
 
-    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim in (2, 3):
-        image = Image.fromarray(image)
+    if isinstance(image, np.ndarray) and image.dtype in (np.uint8, np.uint16):
+        return from_array(_eight_bits(image, name)).convert("RGB")
     if not isinstance(image, Image.Image):
-        raise TypeError(f"`images` must hold PIL images or uint8 arrays (H, W, 3), got {_checks.describe(image)}")
-    return (ImageOps.exif_transpose(image) if upright else image).convert("RGB")
+        raise TypeError(
+            f"`{name}` must hold PIL images or uint8 arrays (H, W, 3), or uint16 ones, got {_checks.describe(image)}"
+        )
+    turned = ImageOps.exif_transpose(image) if upright else image
+    if is_deep(turned):
+        turned = from_array(_eight_bits(to_array(turned), name))
+    return turned.convert("RGB")
+
+
+def _eight_bits(values: Ndarray, name: str) -> Ndarray:
+    span = value_range(values, name)
+    if span is None:
+        raise ValueError(
+            f"`{name}` must hold values within 0 and 255, or floats within 0 and 1, got {values.min():g} to "
+            f"{values.max():g}; scale them: what stands for white is unknown"
+        )
+    return eight_bits(values, *span)
 
 
 def encode(

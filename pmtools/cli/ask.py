@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from pmtools import Warp, io
+from pmtools.adapters.pixels import as_pil
 from pmtools.cli import options as opt
 from pmtools.cli.console import CommandError, in_options, quoted, stderr, usage_error
 from pmtools.cli.models import LoadedModel, demo_prompt, load_model
@@ -86,7 +87,7 @@ def ask(
     }
     given = {name: getattr(value, "value", value) for name, value in chosen.items() if value is not None}
     _check_options(method.value, given, save)
-    picture = _as_pil(_read(image, max_pixels))
+    picture = _read(image, max_pixels)
     loaded = load_model(model, device, command="ask")
     try:
         prompt = _prompt(loaded, question)
@@ -150,17 +151,11 @@ def _prompt(loaded: LoadedModel, question: str) -> str:
 
 
 def _read(path: str, max_pixels: int) -> Any:
+    """The image of a file as a model sees it."""
     try:
-        return io.read_image(path, max_pixels=max_pixels)
-    except io.ImageFileError as error:
+        return as_pil(io.read_image(path, max_pixels=max_pixels), name=path)
+    except ValueError as error:  # io.ImageFileError too
         raise CommandError(str(error), exit_code=1) from None
-
-
-def _as_pil(image: Any) -> Any:
-    """Any image that was read, as RGB: 16-bit colour files come as arrays."""
-    if not hasattr(image, "convert"):
-        image = io.from_array((image >> 8).astype("uint8"))
-    return image.convert("RGB")
 
 
 class _Printer:

@@ -106,7 +106,7 @@ class DecodingMethod:
         Parameters
         ----------
         model : transformers.PreTrainedModel
-        images : PIL image, or list of them or of lists
+        images : PIL image, or uint8 or uint16 array (H, W) or (H, W, C), or list of them or of lists
             Of each prompt.
         prompt : str or list of str
             With the processor's image token for each image; a prompt without one becomes a chat turn by the

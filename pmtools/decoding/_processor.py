@@ -34,7 +34,7 @@ class MagnifierProcessor:
 
         Parameters
         ----------
-        images : PIL image, or list of them or of lists
+        images : PIL image, or uint8 or uint16 array (H, W) or (H, W, C), or list of them or of lists
             Of each prompt, in prompt order.
         text : str or list of str
             With the image token for each image.

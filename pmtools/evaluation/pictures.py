@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pmtools import io
+from pmtools.adapters.pixels import as_pil
 from pmtools.evaluation.questions import Question
 from pmtools.evaluation.records import PathLike, RecordError
 
@@ -37,8 +38,8 @@ class PictureQuestion:
 
     @property
     def image(self) -> Any:
-        """The picture, upright."""
-        return io.read_image(self.path)
+        """The picture, upright, as 8-bit RGB whatever the file has."""
+        return as_pil(io.read_image(self.path), name=self.path.name)
 
 
 def with_pictures(questions: Sequence[Question], folder: PathLike, /) -> list[PictureQuestion]:

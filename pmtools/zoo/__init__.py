@@ -74,14 +74,16 @@ class DemoModel:
 
         Parameters
         ----------
-        image : PIL image
+        image : PIL image, or uint8 or uint16 array of shape (H, W) or (H, W, C)
         question : str
 
         Returns
         -------
         str
         """
-        inputs = self.processor(images=[image.convert("RGB")], text=self.prompt(question), return_tensors="pt")
+        from pmtools.adapters.pixels import as_pil
+
+        inputs = self.processor(images=[as_pil(image)], text=self.prompt(question), return_tensors="pt")
         generated = self.model.generate(**inputs, max_new_tokens=2, do_sample=False)
         reply = generated[0, inputs["input_ids"].shape[1] :]
         return str(self.processor.tokenizer.decode(reply, skip_special_tokens=True)).strip()
