@@ -153,6 +153,7 @@ IMAGE, MAP = np.zeros((4, 5, 3), np.uint8), np.ones((4, 5), np.uint8)
         (lambda: compat.official_coordinates(MAP[:1]), ValueError, "at least 2 x 2"),
         (lambda: compat.official_magnify(IMAGE, MAP.T), ValueError, "the size of the image"),
         (lambda: compat.official_magnify(IMAGE / 255, MAP), TypeError, "`image` must be a PIL image or uint8"),
+        (lambda: compat.official_magnify(Image.new("I;16", (9, 8)), MAP), TypeError, "official code is 8-bit only"),
         (lambda: compat.official_magnify(IMAGE[..., 0], MAP), ValueError, r"`image` must have shape \(H, W, 3\)"),
         (lambda: compat.official_magnify(None, MAP), TypeError, "`image` must be an array"),
         (lambda: compat.official_mask(IMAGE, MAP, gray=256), ValueError, "`gray` must be"),

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from pmtools import _array, _checks
+from pmtools._eight_bits import is_deep
 from pmtools.typing import Heatmap, Image
 
 Ndarray: TypeAlias = np.ndarray[Any, np.dtype[Any]]
@@ -32,7 +33,7 @@ def map_u8(perception_map_u8: Heatmap) -> Ndarray:
 
 def image_and_map(image: Image, perception_map_u8: Heatmap) -> tuple[Ndarray, Ndarray]:
     """The image as uint8 (H, W, 3) and the map as uint8 (H, W), of one size."""
-    image = image.convert("RGB") if _array.is_pil(image) else image
+    image = image.convert("RGB") if _array.is_pil(image) and not is_deep(image) else image
     pixels = _array.to_numpy(_array.asarray(image, "image"))
     if pixels.dtype != np.uint8:
         raise TypeError(
