@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pmtools import _array, _checks
+from pmtools import _array, _checks, _values
 from pmtools.typing import Array, Image, SizeHW
 
 
@@ -27,12 +27,15 @@ class Pixels(NamedTuple):
         Turns values of shape (n, H', W', C) into the kind of image that came.
     copy : callable
         A copy of the image that came, to the last bit, whatever opening it took.
+    premultiplied : bool
+        Whether colours are weighted by alpha, the last channel.
     """
 
     values: Array
     batch_shape: tuple[int, ...]
     pack: Callable[[Array], Any]
     copy: Callable[[], Any]
+    premultiplied: bool = False
 
 
 def unpack(image: Image, *, channel_axis: int | None = None, name: str = "image") -> Pixels:
@@ -101,6 +104,14 @@ def _unpack_array(array: Array, channel_axis: int | None, name: str) -> Pixels:
     return Pixels(xp.reshape(moved, (-1, *moved.shape[-3:])), batch_shape, pack, copy)
 
 
+def fill_value(fill: Any, pixels: Pixels) -> Array:
+    """`fill`, in the numbers of the image that came, as it stands among `pixels.values`: of shape () or (C,)."""
+    if not pixels.premultiplied:
+        return _values.fill_value(fill, pixels.values)
+    stored = np.zeros(pixels.values.shape[-1], dtype=np.uint8)
+    return _premultiply(stored + _values.fill_value(fill, stored))
+
+
 def image_hw(image: Image, *, channel_axis: int | None = None) -> SizeHW:
     """Height and width of an image of any kind."""
     if _array.is_pil(image):
@@ -148,7 +159,7 @@ def _wrap_pil(original: Any, image: Any, convert_back: Callable[[Any], Any]) -> 
         pixels = _unpremultiply(result[0]) if has_alpha else result[0]
         return convert_back(_from_array(pixels, image.mode, original))
 
-    return Pixels(values[None], (), pack, original.copy)
+    return Pixels(values[None], (), pack, original.copy, premultiplied=has_alpha)
 
 
 def _from_array(array: Any, mode: str, original: Any) -> Any:

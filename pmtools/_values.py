@@ -1,15 +1,17 @@
-"""Pixel values on their way through a resampling: the dtype it runs in, the range they keep, the dtype they return to.
+"""Pixel values on their way through a resampling: the dtype it runs in, the range they keep, the dtype they return to, the
+value of what shows nothing.
 
 Knows arrays and names of kernels; no footprints.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from pmtools import _array
+from pmtools import _array, _checks
 from pmtools.typing import Array
 
 
@@ -56,3 +58,42 @@ def _integer_range(like: Array) -> tuple[float, float]:
     info = _array.namespace(like).iinfo(like.dtype)
     high = float(info.max)
     return float(info.min), high if int(high) <= int(info.max) else float(np.nextafter(high, 0.0))
+
+
+def fill_value(fill: Any, like: Array) -> Array:
+    """`fill` as an array of shape () or (C,) in the dtype of pixels like `like`, (..., C); what that cannot hold is refused."""
+    channels = like.shape[-1]
+    value = np.asarray(_array.to_numpy(fill) if _array.is_array(fill) else fill)
+    if value.dtype.kind not in "biuf" or value.shape not in ((), (1,), (channels,)):
+        raise ValueError(
+            f"`fill` must be a number, or one per channel, {channels} of them; got {_checks.describe(fill)}"
+        )
+    refused = [number for number in value.ravel().tolist() if not _holds(like, number)]
+    if refused:
+        raise ValueError(
+            f"`fill` must be what the dtype of the image holds, {_held(like)}, got {refused[0]}; "
+            "choose such a value, or convert the image to a dtype with more room"
+        )
+    xp = _array.namespace(like)
+    return xp.asarray(value.reshape(()) if value.size == 1 else value, dtype=like.dtype, device=_array.device(like))
+
+
+def _holds(like: Array, number: float) -> bool:
+    """Whether the dtype of `like` holds `number`: integers to the last digit, floats up to their rounding."""
+    if _array.is_bool(like):
+        return number in (0, 1)
+    if _array.is_integer(like):
+        info = _array.namespace(like).iinfo(like.dtype)
+        return int(info.min) <= number <= int(info.max) and number == int(number)  # Python compares these exactly
+    return not math.isfinite(number) or abs(number) <= float(_array.namespace(like).finfo(like.dtype).max)
+
+
+def _held(like: Array) -> str:
+    """What the dtype of `like` holds, in words."""
+    name = str(like.dtype).rpartition(".")[2]
+    if _array.is_bool(like):
+        return f"{name}: 0 or 1"
+    if _array.is_integer(like):
+        info = _array.namespace(like).iinfo(like.dtype)
+        return f"{name}: whole numbers from {info.min} to {info.max}"
+    return f"{name}: numbers up to {float(_array.namespace(like).finfo(like.dtype).max):g}"

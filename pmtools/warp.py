@@ -278,7 +278,8 @@ class Warp:
         channel_axis : int, optional
             Which axis holds the channels, where it is not the ecosystem's own.
         fill : number or sequence of numbers, optional
-            Value, or one per channel, of output pixels that show nothing of the source (padding).
+            Value, or one per channel, of output pixels that show nothing of the source (padding); the dtype must hold it. PIL's
+            HSV, and P with an opaque palette, take it as a colour in RGB, and a single number as a grey level.
 
         Returns
         -------
@@ -288,7 +289,7 @@ class Warp:
         Raises
         ------
         TypeError, ValueError
-            If `image` is not an image, or its size is not `source_hw`.
+            If `image` is not an image, its size is not `source_hw`, or its dtype cannot hold `fill`.
         """
         pixels = _images.unpack(image, channel_axis=channel_axis)
         return self._resample(pixels, image, fill, antialias=antialias, nearest=False)
@@ -303,7 +304,7 @@ class Warp:
         channel_axis : int, optional
             Which axis holds the channels, where it is not the ecosystem's own.
         fill : number or sequence of numbers, optional
-            Value of source pixels that the magnified image does not show (what was cropped).
+            Value of source pixels that the magnified image does not show (what was cropped), as in `Warp.image`.
 
         Returns
         -------
@@ -323,7 +324,7 @@ class Warp:
         channel_axis : int, optional
             Which axis holds the channels.
         fill : number, optional
-            Label of output pixels that show nothing of the source.
+            Label of output pixels that show nothing of the source; the dtype must hold it.
 
         Returns
         -------
@@ -374,10 +375,10 @@ class Warp:
                 f"a batch of {len(self)} warps takes {len(self)} images, got batch axes {pixels.batch_shape} from "
                 f"{_checks.describe(image)}; use warp[i] for one of them"
             )
+        fill_value = _images.fill_value(fill, pixels)
         through_numpy = _kernel.serves_tensor(values) and not self._requires_grad()
         if through_numpy:
-            values = _array.to_numpy(values)
-        fill_value = _fill_value(fill, values)
+            values, fill_value = _array.to_numpy(values), _array.to_numpy(fill_value)
         warp = self._moved_like(values)
         pairs = list(zip(footprints(warp.y), footprints(warp.x), strict=True))
         images_each = values.shape[0] // len(pairs)
@@ -554,18 +555,6 @@ def _map_columns(coordinates: Any, name: str, columns: str, map_x: Any, map_y: A
         values = xp.reshape(moved[..., i], (*batch, -1))
         mapped.append(xp.reshape((map_x, map_y)[i % 2](values), shape[:-1]))
     return _array.cast_like(_array.asarray_like(xp.stack(mapped, axis=-1), array), array)
-
-
-def _fill_value(fill: Any, like: Array) -> Array:
-    """`fill` as an array of shape () or (C,) in the dtype of the image."""
-    channels = like.shape[-1]
-    value = np.asarray(_array.to_numpy(fill) if _array.is_array(fill) else fill)
-    if value.dtype.kind not in "biuf" or value.shape not in ((), (1,), (channels,)):
-        raise ValueError(
-            f"`fill` must be a number, or one per channel, {channels} of them; got {_checks.describe(fill)}"
-        )
-    xp = _array.namespace(like)
-    return xp.asarray(value.reshape(()) if value.size == 1 else value, dtype=like.dtype, device=_array.device(like))
 
 
 def _axis_from_jsonable(data: Any, name: str) -> AxisMap:
