@@ -131,7 +131,7 @@ def _pil_hw(image: Any) -> SizeHW:
 
 def _unpack_pil(image: Any) -> Pixels:
     _pil_hw(image)
-    if image.mode == "P" and image.palette is not None and _is_opaque_rgb(image):
+    if image.mode == "P" and image.palette is not None and _has_opaque_colours(image):
         return _wrap_pil(image, image.convert("RGB"), lambda result: _to_palette(result, image))
     if image.mode in ("P", "PA"):  # a palette with alpha has no way back from colours
         return unpack_labels(image)
@@ -181,8 +181,8 @@ def _from_array(array: Any, mode: str, original: Any) -> Any:
     return image
 
 
-def _is_opaque_rgb(image: Any) -> bool:
-    return image.palette.mode == "RGB" and "transparency" not in image.info
+def _has_opaque_colours(image: Any) -> bool:
+    return image.palette.mode == "RGB" and "transparency" not in image.info and bool(image.getpalette())
 
 
 def _to_palette(image: Any, original: Any) -> Any:

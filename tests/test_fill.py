@@ -97,3 +97,11 @@ def test_a_palette_takes_a_grey_level_or_a_colour():
     assert PAD.image(image, fill=255).getpixel((0, 0)) == 1
     assert PAD.image(image, fill=(200, 10, 10)).getpixel((0, 0)) == 2
     assert PAD.mask(image, fill=2).getpixel((0, 0)) == 2  # of a mask, it is the index
+
+
+def test_an_empty_palette_is_no_obstacle():
+    image = Image.new("P", (8, 8), 3)  # Pillow shows it black
+    result = PAD.image(image, fill=2)
+    assert (result.mode, result.size) == ("P", (10, 8))
+    assert (result.getpixel((0, 0)), result.getpixel((9, 7))) == (2, 3)
+    assert not result.getpalette()
