@@ -1,11 +1,21 @@
 """The magnifier and `generate`: its arguments, answers in one call, pipelines, and what the steps tell."""
 
+import copy
+
 import pytest
 import torch
 from tiny import PICTURES, PROMPTS, model_of, picture, processor_of
 from tiny_magnifier import close, magnifier, plain, run, same
 
-from pmtools.decoding import METHODS, Greedy
+from pmtools.decoding import METHODS, Greedy, PerceptionMagnifier
+
+
+def right_padding(family):
+    """A magnifier whose tokenizer pads on the right."""
+    processor = copy.copy(processor_of(family))
+    processor.tokenizer = copy.deepcopy(processor.tokenizer)
+    processor.tokenizer.padding_side = "right"
+    return PerceptionMagnifier(processor, threshold=0.05)
 
 
 class TestArgumentsOfGenerate:
@@ -119,6 +129,28 @@ class TestGenerate:
         images = [row[0] for row in PICTURES]
         answers = pm.generate(model_of("llava"), images, PROMPTS, max_new_tokens=4, do_sample=False)
         assert answers[1] == pm.generate(model_of("llava"), images[1], PROMPTS[1], max_new_tokens=4, do_sample=False)
+
+    @pytest.mark.parametrize("family", ["llava", "qwen2_vl", "internvl"])
+    def test_tokenizers_that_pad_right(self, family):
+        pm = right_padding(family)
+        same(run(pm, family), run(magnifier(family), family), 0)
+        images, model = [row[0] for row in PICTURES], model_of(family)
+        answers = pm.generate(model, images, PROMPTS, max_new_tokens=4, do_sample=False)
+        assert answers == magnifier(family).generate(model, images, PROMPTS, max_new_tokens=4, do_sample=False)
+        assert pm.processor.tokenizer.padding_side == "right"
+        with pytest.raises(TypeError):
+            pm.generate(model, ["no image"], PROMPTS[0])
+        assert pm.processor.tokenizer.padding_side == "right"
+
+    def test_inputs_padded_on_the_right_are_refused(self):
+        pm = right_padding("llava")
+        inputs = pm.processor.inner(
+            images=[row[0] for row in PICTURES], text=PROMPTS, return_tensors="pt", padding=True
+        )
+        with pytest.raises(ValueError, match="padded on the right"):
+            model_of("llava").generate(**inputs, images=PICTURES, custom_generate=pm, max_new_tokens=1)
+        with pytest.raises(ValueError, match="padded on the right"):
+            METHODS["vcd"](pm.processor.inner).logits_processor(model_of("llava"), inputs, images=PICTURES)
 
     def test_greedy_is_the_plain_model(self):
         greedy = Greedy(processor_of("llava"))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pmtools.adapters.image_tokens import ImageTokens
 from pmtools.adapters.layouts import ImageTokenLayout, image_token_layout
 from pmtools.adapters.pixels import encode
-from pmtools.adapters.streams import TokenSequences, image_inputs
+from pmtools.adapters.streams import TokenSequences, check_padding, image_inputs
 
 if TYPE_CHECKING:
     import torch
@@ -69,7 +69,7 @@ class Prompts:
         Raises
         ------
         TypeError, ValueError
-            If there are no token ids, or it is not clear which images belong to which prompt.
+            If there are no token ids, or they are padded on the right, or it is not clear which images belong to which prompt.
         """
         import torch
 
@@ -79,6 +79,7 @@ class Prompts:
             )
         ids = inputs["input_ids"].to(model.device)
         mask = inputs.get("attention_mask")
+        check_padding(mask)
         rows = processor.sources(images, inputs.get("pm_images"), len(ids))
         types = {name: inputs[name].to(model.device) for name in _TYPES if inputs.get(name) is not None}
         return cls(model, processor, ids, torch.ones_like(ids) if mask is None else mask.to(ids), rows, types)

@@ -223,6 +223,26 @@ def check_cache(cache: Any, /) -> None:
         )
 
 
+def check_padding(attention_mask: Any, /) -> None:
+    """Refuse prompts that are padded on the right, where the next token belongs.
+
+    Parameters
+    ----------
+    attention_mask : integer tensor of shape (B, T), or None
+        Of the prompts; None where nothing is masked.
+
+    Raises
+    ------
+    ValueError
+        If the last token of a prompt is masked.
+    """
+    if attention_mask is not None and not bool(attention_mask[:, -1].all()):
+        raise ValueError(
+            "`attention_mask` must not end in 0, got prompts padded on the right, where the next token belongs; make the "
+            'inputs with the method\'s `processor`, or set `processor.tokenizer.padding_side = "left"` first'
+        )
+
+
 def fork(cache: Any, length: int | None = None, /) -> Any:
     """A cache that starts as the first `length` tokens of another one and goes its own way; nothing is copied.
 

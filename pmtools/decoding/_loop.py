@@ -10,7 +10,7 @@ import inspect
 import types
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pmtools.adapters.streams import TokenSequences, check_cache, image_inputs
+from pmtools.adapters.streams import TokenSequences, check_cache, check_padding, image_inputs
 
 if TYPE_CHECKING:
     import torch
@@ -85,6 +85,7 @@ def run_loop(
         )
     if arguments.get("pixel_values_videos") is not None or "video" in arguments.get("mm_encoder_outputs", {}):
         raise ValueError("videos cannot be magnified; give still images")
+    check_padding(arguments.get("attention_mask"))
     check_cache(arguments.get("past_key_values"))
 
     proxy = _Proxy(model, step)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import types
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pmtools.adapters.layouts import pads_to_square
@@ -30,7 +31,7 @@ class MagnifierProcessor:
         return getattr(self.inner, name)
 
     def __call__(self, images: Any = None, text: Any = None, **options: Any) -> Any:
-        """Inputs of one prompt or a list of them.
+        """Inputs of one prompt or a list of them, padded on the left whatever the tokenizer says.
 
         Parameters
         ----------
@@ -46,10 +47,11 @@ class MagnifierProcessor:
         transformers.BatchFeature
             With `pm_images`, the source images of each prompt.
         """
-        if images is None:
-            return self.inner(text=text, **options)
-        nested = self.nested(images, 1 if text is None or isinstance(text, str) else len(text))
-        inputs = self.inner(images=self.canvases(nested), text=text, **options)
+        with _left_padding(self.inner.tokenizer):
+            if images is None:
+                return self.inner(text=text, **options)
+            nested = self.nested(images, 1 if text is None or isinstance(text, str) else len(text))
+            inputs = self.inner(images=self.canvases(nested), text=text, **options)
         inputs["pm_images"] = nested
         return inputs
 
@@ -133,6 +135,16 @@ class MagnifierProcessor:
         content = [{"type": "image"}] * images + [{"type": "text", "text": text}]
         prompt = self.inner.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
         return str(prompt)
+
+
+@contextlib.contextmanager
+def _left_padding(tokenizer: Any) -> Iterator[None]:
+    # not an argument of the call: most processors of transformers 5.23 do not hand `padding_side` on
+    side, tokenizer.padding_side = tokenizer.padding_side, "left"
+    try:
+        yield
+    finally:
+        tokenizer.padding_side = side
 
 
 def check_family(model: Any, processor: Any, /) -> None:
