@@ -84,6 +84,53 @@ class TestArgumentsOfGenerate:
         assert streamer.ended
 
 
+class Reader:
+    """A streamer that counts, as a reader in another thread would."""
+
+    def __init__(self):
+        self.tokens, self.ends = [], 0
+
+    def put(self, value):
+        self.tokens += value.flatten().tolist()
+
+    def end(self):
+        self.ends += 1
+
+
+class TestStreamers:
+    def test_beams_have_none(self):
+        reader, passes, model = Reader(), [], copy.deepcopy(model_of("llava"))
+        model.register_forward_pre_hook(lambda *_: passes.append(1))
+        with pytest.raises(ValueError, match="`streamer` cannot be used with beam search"):
+            magnifier().generate(model, picture(), PROMPTS[0], streamer=reader, num_beams=2, max_new_tokens=2)
+        assert not passes
+        assert (reader.tokens, reader.ends) == ([], 1)
+
+    @pytest.mark.parametrize("early", [True, False])
+    def test_a_run_that_raises_ends_them(self, early):
+        def broken(ids, scores):
+            raise KeyError("mine")
+
+        reader = Reader()
+        pm = magnifier(refresh="first", streamer=reader)
+        options = {"use_cache": False} if early else {"logits_processor": [broken]}
+        with pytest.raises(ValueError if early else KeyError):
+            run(pm, images=PICTURES[0], text=PROMPTS[0], **options)
+        assert reader.ends == 1
+
+    def test_images_that_are_none_end_them(self):
+        reader = Reader()
+        with pytest.raises(TypeError):
+            magnifier().generate(model_of("llava"), "cat.png", PROMPTS[0], streamer=reader)
+        assert reader.ends == 1
+
+    def test_a_run_that_ends_well_ends_them_once(self):
+        reader = Reader()
+        magnifier(refresh="first").generate(model_of("llava"), picture(), PROMPTS[0], streamer=reader, max_new_tokens=2)
+        assert reader.ends == 1
+        assert len(reader.tokens) > 2
+
+
 class TestGenerate:
     def test_a_prompt_with_its_image_token(self):
         pm = magnifier(refresh="first")
@@ -143,14 +190,12 @@ class TestGenerate:
         assert pm.processor.tokenizer.padding_side == "right"
 
     def test_inputs_padded_on_the_right_are_refused(self):
-        pm = right_padding("llava")
-        inputs = pm.processor.inner(
-            images=[row[0] for row in PICTURES], text=PROMPTS, return_tensors="pt", padding=True
-        )
+        pm, images = right_padding("llava"), [picture(60, 60)] * 2
+        inputs = pm.processor.inner(images=images, text=PROMPTS, return_tensors="pt", padding=True)
         with pytest.raises(ValueError, match="padded on the right"):
-            model_of("llava").generate(**inputs, images=PICTURES, custom_generate=pm, max_new_tokens=1)
+            model_of("llava").generate(**inputs, images=images, custom_generate=pm, max_new_tokens=1)
         with pytest.raises(ValueError, match="padded on the right"):
-            METHODS["vcd"](pm.processor.inner).logits_processor(model_of("llava"), inputs, images=PICTURES)
+            METHODS["vcd"](pm.processor.inner).logits_processor(model_of("llava"), inputs, images=images)
 
     def test_greedy_is_the_plain_model(self):
         greedy = Greedy(processor_of("llava"))

@@ -181,6 +181,8 @@ class _Printer:
         self.report(f"{len(self.ids)} tokens{passes}")
 
     def end(self) -> None:
+        if not self.ids:  # an error came first
+            return
         text = self.tokenizer.decode(self.ids, skip_special_tokens=True).strip()
         self._write(text[len(self.printed) :] + "\n")
 

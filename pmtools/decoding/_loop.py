@@ -75,6 +75,10 @@ def run_loop(
             f"`generate` must run greedy search, sampling or beam search here, got {mode.value}; leave out the arguments that "
             "ask for it"
         )
+    if beams and streamer is not None:
+        raise ValueError(
+            "`streamer` cannot be used with beam search, whose tokens change until the end; leave one of them out"
+        )
     if not arguments.get("use_cache"):
         raise ValueError("`use_cache` must be True here, got False: the streams live in their caches; leave it out")
     if generation_config.prefill_chunk_size is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pmtools import _checks
@@ -23,6 +25,16 @@ class Run(Protocol):
 
     def finish(self, output: Any, /) -> Any:
         """What `generate` returns, from what the loop returned."""
+
+
+@contextlib.contextmanager
+def _ended_on_error(streamer: Any) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        if streamer is not None:
+            streamer.end()  # who reads it, in another thread, would wait for ever
+        raise
 
 
 class DecodingMethod:
@@ -78,22 +90,23 @@ class DecodingMethod:
         `images` is one PIL image, one per prompt, or a list of lists with the images of each prompt; `pm_images` comes
         with the inputs that `processor` makes.
         """
-        check_family(model, self.processor)
-        copies = max(generation_config.num_beams, generation_config.num_return_sequences)
-        sources = self.processor.sources(images, pm_images, input_ids.shape[0] // copies)
-        run = self._new_run(model, [row for row in sources for _ in range(copies)])
-        self.last = run.steps
-        output = run_loop(
-            model,
-            run.step,
-            input_ids,
-            logits_processor=self._logits_processors(logits_processor),
-            stopping_criteria=stopping_criteria,
-            generation_config=generation_config,
-            streamer=self.streamer,
-            **model_kwargs,
-        )
-        return run.finish(output)
+        with _ended_on_error(self.streamer):
+            check_family(model, self.processor)
+            copies = max(generation_config.num_beams, generation_config.num_return_sequences)
+            sources = self.processor.sources(images, pm_images, input_ids.shape[0] // copies)
+            run = self._new_run(model, [row for row in sources for _ in range(copies)])
+            self.last = run.steps
+            output = run_loop(
+                model,
+                run.step,
+                input_ids,
+                logits_processor=self._logits_processors(logits_processor),
+                stopping_criteria=stopping_criteria,
+                generation_config=generation_config,
+                streamer=self.streamer,
+                **model_kwargs,
+            )
+            return run.finish(output)
 
     def generate(
         self, model: Any, images: Any, prompt: Any, /, *, streamer: Any = None, stop_strings: Any = None, **options: Any
@@ -112,7 +125,7 @@ class DecodingMethod:
             With the processor's image token for each image; a prompt without one becomes a chat turn by the
             processor's template.
         streamer : transformers streamer, optional
-            Gets the tokens as they come.
+            Gets the tokens as they come; its `end` is called where the run raises, too.
         stop_strings : str or list of str, optional
             Where to stop.
         **options
@@ -132,14 +145,16 @@ class DecodingMethod:
 
         if options.get("assistant_model") is not None:  # `model.generate` would drop it without a word
             raise ValueError("`assistant_model` cannot be used here: each token needs the whole method; leave it out")
-        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        nested = self.processor.nested(images, len(prompts))
-        texts = [self.processor.as_prompt(text, len(row)) for text, row in zip(prompts, nested, strict=True)]
-        inputs = self.processor(images=nested, text=texts, return_tensors="pt", padding=True).to(model.device)
+        streamer = self.streamer if streamer is None else streamer
+        with _ended_on_error(streamer):
+            prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+            nested = self.processor.nested(images, len(prompts))
+            texts = [self.processor.as_prompt(text, len(row)) for text, row in zip(prompts, nested, strict=True)]
+            inputs = self.processor(images=nested, text=texts, return_tensors="pt", padding=True).to(model.device)
         if stop_strings is not None:
             stop = StopStringCriteria(self.processor.tokenizer, stop_strings)
             options["stopping_criteria"] = StoppingCriteriaList([*(options.get("stopping_criteria") or []), stop])
-        own, self.streamer = self.streamer, self.streamer if streamer is None else streamer
+        own, self.streamer = self.streamer, streamer
         try:
             output = model.generate(**inputs, custom_generate=self, **options)
         finally:
