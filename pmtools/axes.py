@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pmtools import _array
+from pmtools import _array, _checks
 from pmtools.interpolation import interpolate
-from pmtools.typing import Array
+from pmtools.typing import Array, Ndarray
 
 
 class Piece(NamedTuple):
@@ -143,3 +143,59 @@ def to_jsonable(axis: AxisMap) -> dict[str, Any]:
             for piece in axis.pieces
         ],
     }
+
+
+def from_jsonable(data: Any, name: str) -> AxisMap:
+    """The map of `to_jsonable`, in NumPy; everything is checked, since files come from anywhere.
+
+    Raises
+    ------
+    ValueError
+        If it is incomplete, not increasing, too steep or flat to be undone, or its sizes contradict its knots.
+    """
+    try:
+        pieces = tuple(Piece(_numbers(piece["before"]), _numbers(piece["after"])) for piece in data["pieces"])
+        window = _numbers(data["window"])
+        source_size = _checks.whole_number(data["source_size"], f"{name}.source_size")
+        target_size = _checks.whole_number(data["target_size"], f"{name}.target_size")
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"axis {name!r} is not complete: {error!r}") from None
+    knots = [array for piece in pieces for array in piece]
+    if not knots or {array.shape[:-1] for array in knots} != {window.shape[:-1]} or window.shape[-1:] != (2,):
+        raise ValueError(f"axis {name!r} must hold knots of shape (k,) and a window of two numbers, or batches of both")
+    if not all(before.shape == after.shape and _is_increasing(before, after) for before, after in pieces):
+        raise ValueError(
+            f"axis {name!r} must hold finite, strictly increasing knots, as many before as after, of slopes that float64 holds"
+        )
+    axis = AxisMap(pieces, source_size, target_size, window)
+    if not _fits_its_sizes(axis):
+        raise ValueError(
+            f"axis {name!r} must have a window and knots that fit its sizes {source_size} -> {target_size}"
+        )
+    return axis
+
+
+def _numbers(values: Any) -> Ndarray:
+    """`values` as float64 of shape (k,) or (n, k); what are no numbers is not read as such."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "iuf" or array.ndim not in (1, 2):
+        raise TypeError(f"must be a list of numbers, or a list of such lists, got {_checks.describe(values)}")
+    return array.astype(np.float64)
+
+
+def _is_increasing(before: Ndarray, after: Ndarray) -> bool:
+    """Whether the map through the knots increases everywhere and can be undone."""
+    with np.errstate(all="ignore"):  # what overflows is refused
+        steps = np.diff(before, axis=-1), np.diff(after, axis=-1)
+        slopes = steps[1] / steps[0], steps[0] / steps[1]
+    return before.shape[-1] >= 2 and all(bool((np.isfinite(a) & (a > 0)).all()) for a in (*steps, *slopes))
+
+
+def _fits_its_sizes(axis: AxisMap) -> bool:
+    """Whether the window lies in the source, and a magnification, which has more than a frame's two knots, covers its image."""
+    low, high = axis.window[..., 0], axis.window[..., 1]
+    inside = (low >= 0) & (low <= high) & ((high <= axis.source_size) | (low == high))  # an empty one lies anywhere
+    if not bool(np.all(inside & np.isfinite(high))):
+        return False
+    ends = (axis.pieces[0].before, axis.source_size), (axis.pieces[-1].after, axis.target_size)
+    return all(knots.shape[-1] == 2 or np.allclose(knots[..., [0, -1]], [0, size], rtol=1e-6) for knots, size in ends)

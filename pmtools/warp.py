@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pmtools import _array, _checks, _images, _kernel, marginals
-from pmtools.axes import AxisMap, Piece, axis_map, to_jsonable
+from pmtools.axes import AxisMap, axis_map, from_jsonable, to_jsonable
 from pmtools.footprints import Footprints, footprints
 from pmtools.resample import fill_outside, resample
 from pmtools.typing import Array, BoxesXYXY, Image, PointsXY, SizeHW
@@ -49,6 +49,19 @@ class Warp:
 
     x: AxisMap
     y: AxisMap
+
+    def __post_init__(self) -> None:
+        for axis in (self.x, self.y):
+            if not isinstance(axis, AxisMap):
+                raise TypeError(
+                    f"`x` and `y` must be AxisMaps, got {_checks.describe(axis)}; `Warp.from_map`, `pmtools.fit_warp` and "
+                    "`pmtools.frames` make warps"
+                )
+        if self.x.batch_size != self.y.batch_size:
+            x, y = ("a single map" if n is None else f"a batch of {n}" for n in (self.x.batch_size, self.y.batch_size))
+            raise ValueError(
+                f"`x` and `y` must hold as many maps, got {x} along x and {y} along y; use warp[i].x for one"
+            )
 
     # ------------------------------------------------------------------------------------------------- making
 
@@ -155,11 +168,15 @@ class Warp:
             raise TypeError("a single Warp has no length; only a batched one has")
         return self.batch_shape[0]
 
+    def __bool__(self) -> bool:
+        return True  # a single warp has no length that could say so
+
     def __getitem__(self, index: int) -> Warp:
         n = len(self)
-        index = _checks.whole_number(index, "index", minimum=-n)
-        if index >= n:  # what a for loop stops at
-            raise IndexError(f"`index` must be below {n}, the number of warps in the batch, got {index}")
+        try:
+            index = _checks.whole_number(index, "index", minimum=-n, maximum=n - 1)
+        except ValueError as error:
+            raise IndexError(str(error)) from None  # what a for loop stops at
         return Warp(x=self.x.item(index % n), y=self.y.item(index % n))
 
     def __iter__(self) -> Iterator[Warp]:
@@ -373,7 +390,8 @@ class Warp:
         if self.batch_shape and pixels.batch_shape[:1] != self.batch_shape:
             raise ValueError(
                 f"a batch of {len(self)} warps takes {len(self)} images, got batch axes {pixels.batch_shape} from "
-                f"{_checks.describe(image)}; use warp[i] for one of them"
+                f"{_checks.describe(image)}; use warp[i] for one of them; a heatmap is (h, w), "
+                "and with a third axis it counts as a batch, (n, h, w)"
             )
         fill_value = _images.fill_value(fill, pixels)
         through_numpy = _kernel.serves_tensor(values) and not self._requires_grad()
@@ -469,10 +487,13 @@ class Warp:
             raise ValueError(
                 f"`data` has version {data.get('version')!r}, this pmtools reads version 1; update pmtools"
             )
-        axes = {name: _axis_from_jsonable(data.get(name), name) for name in ("x", "y")}
-        if axes["x"].batch_size != axes["y"].batch_size:
-            raise ValueError("`data` must hold as many maps along x as along y")
-        return cls(**axes)
+        try:
+            warp = cls(x=from_jsonable(data.get("x"), "x"), y=from_jsonable(data.get("y"), "y"))
+            _checks.size_hw(warp.source_hw, "source_size")
+            _checks.size_hw(warp.target_hw, "target_size")
+        except ValueError as error:
+            raise ValueError(f"`data` is not a warp: {error}") from None
+        return warp
 
     def to_grid_sample(self, *, align_corners: bool = False) -> Array:
         """Sampling grid for `torch.nn.functional.grid_sample`, which then gives `Warp.image(..., antialias=False)`.
@@ -555,34 +576,3 @@ def _map_columns(coordinates: Any, name: str, columns: str, map_x: Any, map_y: A
         values = xp.reshape(moved[..., i], (*batch, -1))
         mapped.append(xp.reshape((map_x, map_y)[i % 2](values), shape[:-1]))
     return _array.cast_like(_array.asarray_like(xp.stack(mapped, axis=-1), array), array)
-
-
-def _axis_from_jsonable(data: Any, name: str) -> AxisMap:
-    """An AxisMap from `axes.to_jsonable`; everything is checked, since files come from anywhere."""
-    try:
-        pieces = tuple(
-            Piece(np.asarray(piece["before"], dtype=np.float64), np.asarray(piece["after"], dtype=np.float64))
-            for piece in data["pieces"]
-        )
-        window = np.asarray(data["window"], dtype=np.float64)
-        sizes = (
-            _checks.whole_number(data["source_size"], f"{name}.source_size"),
-            _checks.whole_number(data["target_size"], f"{name}.target_size"),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"`data` is not a complete warp: axis {name!r}: {error!r}") from None
-    leading = {array.shape[:-1] for piece in pieces for array in piece} | {window.shape[:-1]}
-    fine = (
-        bool(pieces)
-        and len(leading) == 1
-        and window.shape[-1:] == (2,)
-        and window.ndim <= 2
-        and all(p.before.shape == p.after.shape and p.before.shape[-1] >= 2 for p in pieces)
-        and all(np.isfinite(a).all() and (np.diff(a, axis=-1) > 0).all() for p in pieces for a in p)
-        and np.isfinite(window).all()
-    )
-    if not fine:
-        raise ValueError(
-            f"`data` is not a warp: axis {name!r} must hold finite, strictly increasing knots of equal shapes"
-        )
-    return AxisMap(pieces, *sizes, window)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -313,7 +311,7 @@ def test_a_batch_equals_its_items(xp, rng):
 
 def test_batches_that_do_not_fit_are_refused(rng):
     batch = fit_warp(rng.random((3, 4, 4)), source_hw=(8, 8))
-    with pytest.raises(ValueError, match="a batch of 3 warps takes 3 images"):
+    with pytest.raises(ValueError, match=r"a batch of 3 warps takes 3 images.*a heatmap is \(h, w\)"):
         batch.image(np.zeros((8, 8, 3)))
     with pytest.raises(ValueError, match="a batch of 3 warps takes 3 images"):
         batch.image(np.zeros((2, 8, 8, 3)))
@@ -321,11 +319,20 @@ def test_batches_that_do_not_fit_are_refused(rng):
         batch.points(np.zeros((2, 2)))
     with pytest.raises(ValueError, match=r"warp\[i\].to_cv2_maps"):
         batch.to_cv2_maps()
-    with pytest.raises(IndexError):
-        batch[3]
+    for index in (3, -4):
+        with pytest.raises(IndexError, match="`index` must be a whole number from -3 to 2"):
+            batch[index]
+    with pytest.raises(TypeError, match="`index`"):
+        batch[0.5]
     assert batch[-1].points([3, 3]).tolist() == batch[2].points([3, 3]).tolist()
     with pytest.raises(TypeError, match="single Warp has no length"):
         len(batch[0])
+    assert batch
+    assert batch[0]  # also without a length
+    with pytest.raises(ValueError, match=r"got a batch of 3 along x and a single map along y"):
+        Warp(x=batch.x, y=batch[0].y)
+    with pytest.raises(TypeError, match=r"`x` and `y` must be AxisMaps.*Warp\.from_map"):
+        Warp(x=np.eye(3), y=batch.y)
     with pytest.raises(ValueError, match="at most one batch axis"):
         fit_warp(rng.random((2, 3, 4, 4)), source_hw=(8, 8))
 
@@ -344,53 +351,6 @@ def test_frames_follow_a_warp_to_its_library(xp, rng):
     frame = pmtools.frames.pad_to_square((12, 20))
     for chained in (frame.then(warp), warp.then(frame.inverse())):
         assert isinstance(chained.x.like, xp.kind)
-
-
-# -------------------------------------------------------------------------------------------------- exporting
-
-
-@given(warps(), st.data())
-def test_dict_round_trip_is_exact(warp, data):
-    again = Warp.from_dict(json.loads(json.dumps(warp.to_dict())))
-    xy = data.draw(points(warp.source_hw))
-    np.testing.assert_array_equal(again.points(xy), warp.points(xy))
-    assert again.target_hw == warp.target_hw
-
-
-def test_dict_of_a_batch_and_of_a_chain(rng):
-    batch = fit_warp(rng.random((2, 4, 4)), source_hw=(8, 8)).then(pmtools.frames.crop((8, 8), (1, 1, 7, 5)))
-    again = Warp.from_dict(batch.to_dict())
-    image = rng.random((2, 8, 8, 1))
-    np.testing.assert_array_equal(again.image(image), batch.image(image))
-
-
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        lambda d: d.clear(),
-        lambda d: d.update(version=2),
-        lambda d: d.pop("x"),
-        lambda d: d["x"].update(source_size=0),
-        lambda d: d["x"].update(source_size="8"),
-        lambda d: d["x"].update(window=[0.0]),
-        lambda d: d["x"].update(pieces=[]),
-        lambda d: d["x"]["pieces"][0].update(before=[0.0, 0.0]),
-        lambda d: d["x"]["pieces"][0]["after"].reverse(),
-        lambda d: d["x"]["pieces"][0]["after"].append(float("nan")),
-        lambda d: d["x"]["pieces"][0].update(after=None),
-    ],
-)
-def test_spoilt_dicts_are_refused(spoil):
-    data = fit_warp(np.eye(3), source_hw=(8, 8)).to_dict()
-    spoil(data)
-    with pytest.raises(ValueError, match="`data`"):
-        Warp.from_dict(data)
-
-
-@pytest.mark.parametrize("data", [None, [], "warp", 3])
-def test_what_is_no_dict_is_refused(data):
-    with pytest.raises(ValueError, match=r"`data` must be what `Warp\.to_dict` returns"):
-        Warp.from_dict(data)
 
 
 # -------------------------------------------------------------------------------------------------- gradients
