@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from pmtools import _array, _checks
 from pmtools.axes import affine_map
 from pmtools.typing import SizeHW
@@ -125,7 +127,11 @@ def crop(source_hw: SizeHW, box_xyxy: tuple[int, int, int, int], /) -> Warp:
     """
     h, w = _checks.size_hw(source_hw, "source_hw")
     wish = "`box_xyxy` must be four whole numbers x0, y0, x1, y1 with x0 < x1 and y0 < y1"
-    if len(tuple(box_xyxy)) != 4:
+    try:
+        count = len(tuple(box_xyxy))
+    except TypeError:
+        raise TypeError(f"{wish}, got {_checks.describe(box_xyxy)}") from None
+    if count != 4:
         raise ValueError(f"{wish}, got {_checks.describe(box_xyxy)}")
     x0, y0, x1, y1 = (
         _checks.whole_number(value, f"box_xyxy[{i}]", minimum=-_checks.MAX_PIXELS) for i, value in enumerate(box_xyxy)
@@ -272,9 +278,16 @@ def covering(box_xyxy: object, source_hw: SizeHW, /) -> tuple[int, int, int, int
     Returns
     -------
     (int, int, int, int)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `box_xyxy` is not four finite numbers.
     """
     h, w = _checks.size_hw(source_hw, "source_hw")
-    box = _checks.coordinates(box_xyxy, "box_xyxy", last=4, columns="x0, y0, x1, y1")
-    x0, y0, x1, y1 = (float(value) for value in _array.to_numpy(box).reshape(4))
+    box = _array.to_numpy(_checks.coordinates(box_xyxy, "box_xyxy", last=4, columns="x0, y0, x1, y1")).astype(float)
+    if box.ndim != 1 or not np.isfinite(box).all():
+        raise ValueError(f"`box_xyxy` must be four finite numbers x0, y0, x1, y1, got {_checks.describe(box_xyxy)}")
+    x0, y0, x1, y1 = box.tolist()
     left, top = min(max(math.floor(x0), 0), w - 1), min(max(math.floor(y0), 0), h - 1)
     return left, top, min(max(math.ceil(x1), left + 1), w), min(max(math.ceil(y1), top + 1), h)
