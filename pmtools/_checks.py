@@ -92,12 +92,23 @@ def size_hw(value: object, name: str) -> SizeHW:
     return size
 
 
+def map_array(value: object, name: str) -> Array:
+    """`value` as an array, of which only a PIL image in colour is refused: its channels would count as cells."""
+    if _array.is_pil(value):
+        mode, channels = value.mode, len(value.getbands())  # type: ignore[attr-defined]
+        if channels > 1:
+            raise ValueError(
+                f'`{name}` must be 2-D (h, w), got a PIL image of mode {mode}; make it grey first, image.convert("L")'
+            )
+    return _array.asarray(value, name)
+
+
 def weights(value: object, name: str) -> Array:
     """`value` as an array of shape (..., h, w): real, finite, non-negative, not empty.
 
     Lists, PIL grey-level images and NumPy subclasses become NumPy arrays; other namespaces keep their own.
     """
-    array = _array.asarray(value, name)
+    array = map_array(value, name)
     shape = tuple(array.shape)
     if len(shape) < 2:
         raise ValueError(

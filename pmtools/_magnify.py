@@ -87,7 +87,7 @@ def magnify(
 
     def fit(one: Any, its_map: Any) -> Warp:
         source_hw = _images.image_hw(one, channel_axis=channel_axis)
-        its_map = _array.asarray(its_map, "heatmap")
+        its_map = _checks.map_array(its_map, "heatmap")
         return fit_warp(
             _array.to_numpy(its_map) if _array.is_pil(one) else _array.asarray_like(its_map, one),
             source_hw=source_hw,

@@ -324,7 +324,12 @@ def test_inputs_stay_as_they_are(rng, heatmap):
         (np.zeros(5), np.eye(3), "`image` must have at least two axes"),
         (np.zeros((5, 5), dtype=object), np.eye(3), "`image`"),
         (np.zeros((5, 5), dtype="datetime64[s]"), np.eye(3), "`image` must hold real numbers"),
-        (np.zeros((5, 5)), np.ones((2, 3, 3)), "a batch of 2 warps"),
+        (np.zeros((5, 5)), np.ones((2, 3, 3)), r"a batch of 2 warps.*a heatmap is \(h, w\)"),
+        (
+            np.zeros((5, 5)),
+            Image.new("RGB", (4, 4)),
+            "`heatmap` must be 2-D.*PIL image of mode RGB; make it grey",
+        ),
         (np.zeros((3, 5, 5, 1)), np.ones((2, 3, 3)), "a batch of 2 warps"),
         (np.zeros((5, 5)), -np.eye(3), "`heatmap` must be non-negative"),
         (torch.zeros(3, 5, 5), np.full((2, 2), np.nan), "`heatmap` must be finite"),
