@@ -77,6 +77,17 @@ def test_an_image_of_unknown_range_is_refused(folder, tmp_path):
     assert "scale them" in result.stderr
 
 
+def test_too_little_memory_is_one_line(folder, photo, monkeypatch):
+    def read(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr("pmtools.io.read_image", read)
+    result = run(photo, QUESTION, "--model", folder)
+    assert result.exit_code == 1
+    assert "not enough memory" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
 def test_it_saves_what_it_saw(folder, photo, tmp_path):
     options = (
         "--model",

@@ -166,6 +166,7 @@ def test_format_overrules_the_suffix():
         ('{"images": [], "annotations": []}', "'images', 'annotations'"),
         ('[{"xmin": 1, "ymin": 2, "xmax": null, "ymax": 4}]', r"\[0\].xmax.*null"),
         ("[" * 100_000, "nested too deeply"),
+        ("[" + "1" * 5000 + ", 2, 3, 4]", "is no JSON: Exceeds the limit"),
     ],
 )
 def test_json_that_is_not_boxes_is_refused_with_its_place(text, says):

@@ -6,15 +6,17 @@ import contextlib
 import io as stdio
 import os
 import struct
+import zipfile
 import zlib
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from io_pictures import picture
 from PIL import Image
 
-from pmtools import io
+from pmtools import heatmaps, io
 from pmtools.io import ImageFileError
 
 
@@ -95,6 +97,57 @@ def test_decompression_bomb_is_refused_before_it_is_decoded(tmp_path):
         io.read_image(tmp_path / "bomb.png")
     with pytest.raises(ImageFileError, match="`max_pixels=`"):
         io.read_heatmap(tmp_path / "bomb.png")
+
+
+@pytest.mark.parametrize("read", [io.read_heatmap, heatmaps.from_image])
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+@pytest.mark.parametrize("shape", [(300_000, 300_000), (1, 10**12), (10**30, 1), (2**40, 1, 1)])
+def test_arrays_that_claim_more_than_there_is(tmp_path, read, suffix, shape):
+    path = write_array(tmp_path / f"bomb{suffix}", f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}}}")
+    with pytest.raises(ImageFileError, match=r"bomb.*claims shape.*more than `max_pixels` = \d+"):
+        read(path)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{'descr': '<f8', 'fortran_order': False, 'shape': (3, 4)}",  # cut off
+        "{'descr': '<f8', 'fortran_order': False, 'shape': (-1, 4)}",
+        "{'descr': '<U999999999', 'fortran_order': False, 'shape': (1, 1)}",
+        "{'descr': '|V999999999', 'fortran_order': False, 'shape': (1, 1)}",
+        "(" * 5000,
+        "-" * 5000 + "1",
+    ],
+)
+def test_damaged_headers_of_arrays(tmp_path, suffix, header):
+    path = write_array(tmp_path / f"x{suffix}", header)
+    with pytest.raises(ImageFileError, match=f"x{suffix}"):
+        io.read_heatmap(path)
+
+
+def test_max_pixels_of_arrays(tmp_path):
+    np.save(tmp_path / "x.npy", np.ones((4, 5)))
+    np.savez_compressed(tmp_path / "x.npz", np.ones((4, 5)))
+    for name in ("x.npy", "x.npz"):
+        for enough in (20, None):
+            assert io.read_heatmap(tmp_path / name, max_pixels=enough).shape == (4, 5)
+        with pytest.raises(ImageFileError, match=r"claims shape \(4, 5\), 20 values"):
+            io.read_heatmap(tmp_path / name, max_pixels=19)
+        with pytest.raises(TypeError, match="`max_pixels`"):
+            io.read_heatmap(tmp_path / name, max_pixels="many")
+
+
+def write_array(path, header):
+    """A file of 8 numbers whose header says what it likes."""
+    text = header.encode() + b"\n"
+    content = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + b"\0" * 64
+    if path.suffix == ".npy":
+        path.write_bytes(content)
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("map.npy", content)
+    return path
 
 
 def test_max_pixels_is_the_way_out(tmp_path, monkeypatch):

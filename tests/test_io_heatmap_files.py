@@ -55,7 +55,7 @@ def test_files_that_hold_no_heatmap(tmp_path):
         "flat": (np.ones(576), "one 2-D heatmap"),
         "empty": (np.ones((0, 3)), "must not be empty"),
         "text": (np.array([["a"]]), "real numbers"),
-        "objects": (np.array([[None]]), "no NumPy file that can be read"),
+        "objects": (np.array([[None]]), "real numbers"),
     }
     for name, (array, message) in cases.items():
         path = tmp_path / f"{name}.npy"

@@ -39,3 +39,10 @@ def test_json_that_cannot_be(tmp_path):
     (tmp_path / "w.json").write_text('{"a": 1,}')
     with pytest.raises(ImageFileError, match=r"is no JSON: .*line 1 column"):
         io.read_json(tmp_path / "w.json")
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"a":' * 100_000])
+def test_json_that_is_nested_too_deeply(tmp_path, content):
+    (tmp_path / "deep.json").write_text(content)
+    with pytest.raises(ImageFileError, match=r"deep\.json.*nested too deeply"):
+        io.read_json(tmp_path / "deep.json")

@@ -40,6 +40,12 @@ def test_rules_in_the_wild_have_their_prefix(tmp_path):
     assert [item.prompt for item in read_llava_bench(tmp_path)] == ["Judge!", None]
 
 
+def test_rules_that_are_nested_too_deeply(tmp_path):
+    (llava_bench_release(tmp_path) / "rule.json").write_text("[" * 100_000)
+    with pytest.raises(RecordError, match="must hold, for each category"):
+        read_llava_bench(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("name", "rows", "says"),
     [

@@ -102,6 +102,9 @@ def test_another_setup_is_refused_and_named(tmp_path):
     run(Calculator(), tmp_path, limit=5, setup={"model": "a", "seed": 1})
     with pytest.raises(ValueError, match="`out` holds answers of another setup, which differs in `seed`"):
         run(Calculator(), tmp_path, limit=5, setup={"seed": 2, "model": "a"})
+    (tmp_path / "setup.json").write_text("[" * 100_000)
+    with pytest.raises(ValueError, match="`out` holds answers of another setup, or of none"):
+        run(Calculator(), tmp_path, limit=5, setup={"seed": 2, "model": "a"})
 
 
 def test_two_runs_in_one_folder_are_refused(tmp_path):

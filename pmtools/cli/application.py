@@ -33,6 +33,8 @@ class OneLineErrors(TyperGroup):
         except OSError as error:  # of stdout: what happens to files is reported where it happens
             _forget_unwritten_output()
             _fail(f"cannot write to stdout: {error.strerror or error}", 1)
+        except MemoryError:
+            _fail("there is not enough memory for this; a smaller image or --size may do", 1)
         except Exception as error:
             if not hasattr(error, "format_message"):  # not of the command line: a bug, which needs its traceback
                 raise

@@ -110,7 +110,9 @@ def map_json(text: str, kind: Kind, row_map: RowMap, /) -> str:
         document = json.loads(text, parse_constant=_refuse_constant)
     except RecursionError:
         raise CoordinateFileError("is nested too deeply") from None
-    except json.JSONDecodeError as error:
+    except CoordinateFileError:
+        raise
+    except ValueError as error:  # a JSONDecodeError, or a number of too many digits
         raise CoordinateFileError(f"is no JSON: {error}") from None
     holder = [document]
     _map_rows(list(_json_rows(holder, 0, kind, "", depth=0)), kind, row_map)

@@ -112,5 +112,5 @@ def _read_rules(path: Path) -> dict[str, dict[str, str]]:
     try:
         rules: Any = json.loads(path.read_text(encoding="utf-8-sig"))
         return {name: {"role": str(rule["role"]), "prompt": str(rule["prompt"])} for name, rule in rules.items()}
-    except (ValueError, AttributeError, KeyError, TypeError):
+    except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
         raise RecordError(f"{path}: must hold, for each category, an object with `role` and `prompt`") from None

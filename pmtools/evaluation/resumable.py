@@ -235,6 +235,6 @@ def _differing(found: str, wanted: str) -> str:
     try:
         before, after = json.loads(found), json.loads(wanted)
         names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
-    except (ValueError, AttributeError, TypeError):
+    except (ValueError, AttributeError, TypeError, RecursionError):
         return "or of none"
     return "which differs in " + ", ".join(f"`{name}`" for name in names)

@@ -5,7 +5,10 @@ Knows what a file of a heatmap must hold; no heatmap arithmetic.
 
 from __future__ import annotations
 
+import math
+import zipfile
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -14,6 +17,9 @@ from pmtools.io.arrays import to_array
 from pmtools.io.files import ImageFileError, PathLike, checked_path, open_file, reporting
 from pmtools.io.reading import MAX_PIXELS, read_image
 from pmtools.typing import Ndarray
+
+#: Those of plain arrays; a third version is for fields with Unicode names.
+_HEADER_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 def read_heatmap(path: PathLike, /, *, max_pixels: int | None = MAX_PIXELS) -> Ndarray:
@@ -25,7 +31,7 @@ def read_heatmap(path: PathLike, /, *, max_pixels: int | None = MAX_PIXELS) -> N
         Image of 1, 8, 16 or 32 bits, integer or floating-point; colour images only where all channels agree. Arrays of
         shape (h, w), or (1, h, w) and (h, w, 1).
     max_pixels : int or None, optional
-        Largest width times height to decode; None for no limit.
+        Largest width times height to decode, of arrays too; None for no limit.
 
     Returns
     -------
@@ -46,7 +52,7 @@ def read_heatmap(path: PathLike, /, *, max_pixels: int | None = MAX_PIXELS) -> N
     """
     name = checked_path(path)
     if Path(name).suffix.lower() in (".npy", ".npz"):
-        values = _read_numpy(name)
+        values = _read_numpy(name, None if max_pixels is None else _checks.whole_number(max_pixels, "max_pixels"))
     else:
         image = read_image(name, max_pixels=max_pixels)
         values = _grey_levels(to_array(image) if _array.is_pil(image) else image, name)
@@ -60,18 +66,40 @@ def read_heatmap(path: PathLike, /, *, max_pixels: int | None = MAX_PIXELS) -> N
         raise ImageFileError(name, f"holds no heatmap: {error}") from error
 
 
-def _read_numpy(path: str) -> Ndarray:
+def _read_numpy(path: str, max_pixels: int | None) -> Ndarray:
     """The one array of a .npy or .npz file, which must be real and must not need unpickling."""
     with open_file(path) as stream, reporting(path, "is no NumPy file that can be read"):
-        content = np.load(stream, allow_pickle=False)
-        if isinstance(content, np.ndarray):
-            return content
-        if len(content.files) != 1:
-            names = ", ".join(content.files) or "none"
-            raise ImageFileError(
-                path, f"must hold one array, it has {len(content.files)} ({names}); save one with np.save"
-            )
-        return np.asarray(content[content.files[0]])
+        if not zipfile.is_zipfile(stream):
+            return _one_array(stream, path, max_pixels)
+        with zipfile.ZipFile(stream) as archive:
+            members = archive.namelist()
+            if len(members) != 1:
+                names = ", ".join(name.removesuffix(".npy") for name in members) or "none"
+                raise ImageFileError(
+                    path, f"must hold one array, it has {len(members)} ({names}); save one with np.save"
+                )
+            with archive.open(members[0]) as member:
+                return _one_array(member, path, max_pixels)
+
+
+def _one_array(stream: IO[bytes], path: str, max_pixels: int | None) -> Ndarray:
+    """An array in NumPy's format. What its header claims is checked first: as much memory would be taken for it."""
+    stream.seek(0)
+    version = np.lib.format.read_magic(stream)
+    if version not in _HEADER_READERS:
+        raise ImageFileError(path, f"has version {version} of NumPy's format, which heatmaps do without; use np.save")
+    shape, _, dtype = _HEADER_READERS[version](stream)
+    if dtype.kind not in "biuf":
+        raise ImageFileError(path, f"holds no heatmap: it must hold real numbers or booleans, got dtype {dtype}")
+    if max_pixels is not None and math.prod(shape) > max_pixels:
+        raise ImageFileError(
+            path,
+            f"claims shape {shape}, {math.prod(shape)} values in all and more than `max_pixels` = {max_pixels}; "
+            "if you trust it, pass a larger `max_pixels=`, or None",
+        )
+    stream.seek(0)
+    values: Ndarray = np.lib.format.read_array(stream, allow_pickle=False)
+    return values
 
 
 def _grey_levels(pixels: Ndarray, path: str) -> Ndarray:

@@ -77,6 +77,8 @@ def read_json(path: PathLike, /) -> Any:
         return json.loads(content)
     except ValueError as error:  # UnicodeDecodeError and JSONDecodeError
         raise ImageFileError(path, f"is no JSON: {error}") from error
+    except RecursionError:
+        raise ImageFileError(path, "is no JSON that can be read: it is nested too deeply") from None
 
 
 def _plain(value: object) -> Any:
