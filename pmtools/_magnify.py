@@ -62,7 +62,8 @@ def magnify(
     -------
     PIL image, array, or list of them
         Kind, layout, dtype, device and range of `image`. A constant or all-zero heatmap gives the same pixels to the last bit.
-        With PyTorch, differentiable in the image and in the heatmap.
+        With PyTorch, differentiable in the image and in the heatmap; a constant heatmap has the gradient 0, so to learn from
+        one start with `Warp.from_map`, which normalises nothing.
 
     Raises
     ------

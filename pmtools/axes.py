@@ -159,7 +159,7 @@ def from_jsonable(data: Any, name: str) -> AxisMap:
         source_size = _checks.whole_number(data["source_size"], f"{name}.source_size")
         target_size = _checks.whole_number(data["target_size"], f"{name}.target_size")
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"axis {name!r} is not complete: {error!r}") from None
+        raise ValueError(f"axis {name!r} cannot be read: {error!r}") from None
     knots = [array for piece in pieces for array in piece]
     if not knots or {array.shape[:-1] for array in knots} != {window.shape[:-1]} or window.shape[-1:] != (2,):
         raise ValueError(f"axis {name!r} must hold knots of shape (k,) and a window of two numbers, or batches of both")

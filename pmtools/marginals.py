@@ -48,10 +48,11 @@ def marginal(weights: Array, /, *, axis: int, reduce: str = "max") -> Array:
 
 
 def upsampled_marginal(weights: Array, size: int, /, *, axis: int, reduce: str = "max") -> Array:
-    """The marginal of the map bilinearly upsampled to `size` cells along `axis`, without the upsampled map.
+    """The marginal of the map interpolated linearly: to `size` cells along `axis`, continuously along the other one.
 
-    Upsampling along the kept axis is enough: along the other one, a linear interpolation reaches its maximum at its knots, and
-    gives every row the same total weight. A map that is finer than `size` keeps its cells.
+    No interpolated map is needed: continuous along the other axis, it has its maximum at the centre of a row of cells, and gives
+    every row the same total weight. A map sampled in pixels misses most such maxima by a little; with 24 cells on 336 pixels
+    its warp differs by up to about half a pixel. A map that is finer than `size` keeps its cells.
 
     Parameters
     ----------
