@@ -9,7 +9,7 @@ from tiny import PICTURES, PROMPTS, model_of, picture, processor_of
 from tiny_magnifier import GREEDY, magnifier, plain
 
 from pmtools.adapters import capture_attention, streams
-from pmtools.decoding import PerceptionMagnifier
+from pmtools.decoding import METHODS, PerceptionMagnifier
 
 # ----------------------------------------------------------------------------------------- what stays as it was
 
@@ -103,6 +103,12 @@ class TestRefusals:
     def test_a_prompt_without_image(self):
         inputs = processor_of("llava").tokenizer("Hello", return_tensors="pt")
         self.refused("image tokens", inputs=inputs, images=[picture(60, 60)])
+
+    @pytest.mark.parametrize(("images", "prompts"), [([], PROMPTS[0]), ([[]], "What?"), ([[], []], ["What?", "Why?"])])
+    @pytest.mark.parametrize("method", ["pm", "greedy", "blur"])
+    def test_no_image_at_all(self, method, images, prompts):
+        with pytest.raises(ValueError, match="`images` must hold an image at least, got none"):
+            METHODS[method](processor_of("llava")).generate(model_of("llava"), images, prompts)
 
     def test_images_twice(self):
         self.refused("`images` must be given once.*both", images=[picture(60, 60)])

@@ -90,6 +90,10 @@ class MagnifierProcessor:
         if len(rows) != prompts:
             raise ValueError(f"`images` must hold one list per prompt, {prompts} of them, got {len(rows)}")
         lists = [row if isinstance(row, list | tuple) else [row] for row in rows]
+        if not any(lists):
+            raise ValueError(
+                "`images` must hold an image at least, got none; without one, ask by the model's own `generate`"
+            )
         return [[as_pil(image, upright=upright) for image in row] for row in lists]
 
     def sources(self, images: Any, carried: Any, prompts: int) -> list[list[Any]]:
