@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny import PICTURES, PROMPTS, model_of, picture, processor_of
+from tiny import PICTURES, PROMPTS, model_of, picture, processor_of, prompts_of
 from tiny_magnifier import GREEDY, UNIFORM, close, magnifier, plain, run, same
 
 import pmtools
+from pmtools.adapters.heatmaps import GivenHeatmap
 from pmtools.adapters.pixels import as_pil
 from pmtools.decoding import METHODS
 from pmtools.io import from_array
@@ -119,6 +120,39 @@ class TestHeatmaps:
         assert asked == [0, 0, 1, 1]
         with pytest.raises(TypeError, match=r"`heatmap` must take \(image, step\) or \(step\)"):
             magnifier(heatmap=lambda a, b, c: None)
+
+    MAP = np.arange(6.0).reshape(2, 3)
+
+    @pytest.mark.parametrize(
+        "given",
+        [
+            Image.fromarray(MAP.astype(np.uint8)),
+            Image.fromarray(MAP.astype(np.uint16)),
+            Image.fromarray(MAP.astype(np.float32)),
+            MAP.tolist(),
+            torch.as_tensor(MAP),
+            np.ascontiguousarray(MAP[::-1])[::-1],  # negative strides
+            np.broadcast_to(MAP, MAP.shape),  # read-only
+        ],
+    )
+    def test_a_map_of_any_kind(self, given):
+        for heatmap in (given, lambda step: given):
+            pm = magnifier(heatmap=heatmap)
+            run(pm, images=picture(), text=PROMPTS[0], max_new_tokens=1)
+            close(pm.last[0].heatmaps[0][0].double(), torch.as_tensor(self.MAP), 0)
+            edit = METHODS["blur"](processor_of("llava"), heatmap=given)
+            edit.generate(model_of("llava"), picture(), PROMPTS[0], max_new_tokens=1)
+            np.testing.assert_array_equal(np.asarray(edit.last[0].heatmaps[0][0]), self.MAP)
+
+    @pytest.mark.parametrize("given", [None, "attention", np.ones((2, 3, 3)), Image.new("RGB", (4, 3)), np.ones(4)])
+    def test_what_is_no_map_is_refused(self, given):
+        with pytest.raises((TypeError, ValueError), match="`heatmap` must be"):
+            run(magnifier(heatmap=lambda step: given))
+        with pytest.raises((TypeError, ValueError), match="`heatmap` must be"):
+            GivenHeatmap(lambda image: given)(prompts_of())
+        if given is not None and not isinstance(given, str):
+            with pytest.raises(ValueError, match="`heatmap` must be"):
+                magnifier(heatmap=given)
 
 
 @pytest.mark.parametrize("family", ["llava", "qwen2_vl", "qwen3_vl", "gemma3", "paligemma"])

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pmtools import _array
 from pmtools._magnify import fit_warp
 from pmtools.adapters.attention import AttentionTap, capture_attention, heat_layers
+from pmtools.adapters.heatmaps.given import given_map
 from pmtools.adapters.image_tokens import ImageTokens
 from pmtools.adapters.interception import text_decoder
 from pmtools.adapters.layouts import image_token_layout
@@ -164,14 +166,12 @@ class MagnifyingRun:
 
     def _heatmaps(self, mass: torch.Tensor) -> list[list[torch.Tensor]]:
         """The heatmap of every image, unrefined, or the caller's."""
-        import torch
-
         given = self.pm.heatmap
         if isinstance(given, str):
             return self.tokens.heatmaps(mass)
-        step, device = len(self.steps), self.model.device
+        step = len(self.steps)
         return [
-            [torch.as_tensor(given(image, step) if callable(given) else given, device=device) for image in row]
+            [_array.asarray_like(given_map(given(image, step) if callable(given) else given), mass) for image in row]
             for row in self.images
         ]
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pmtools import _checks, marginals
+from pmtools.adapters.heatmaps.given import given_map
 from pmtools.decoding._magnifying_run import MagnifyingRun
 from pmtools.decoding._method import DecodingMethod
 from pmtools.typing import Heatmap
@@ -53,7 +54,7 @@ class PerceptionMagnifier(DecodingMethod):
         model's input, on the device; pixels differ slightly.
     streamer : transformers streamer, optional
         `generate` does not hand its own `streamer` on to `custom_generate`; give it here.
-    heatmap : "attention", array of shape (h, w), or callable, optional
+    heatmap : "attention", array of shape (h, w), grey PIL image, or callable, optional
         Instead of the model's attention: one map for every image and step, or `heatmap(step)`, or `heatmap(image, step)`,
         with the number of the step from 0 and a PIL image. The map covers the image; it is not refined.
 
@@ -130,7 +131,7 @@ class PerceptionMagnifier(DecodingMethod):
         if isinstance(heatmap, str):
             self.heatmap: Any = _checks.choice(heatmap, "heatmap", ("attention",))
         else:
-            self.heatmap = _of_image_and_step(heatmap) if callable(heatmap) else _checks.weights(heatmap, "heatmap")
+            self.heatmap = _of_image_and_step(heatmap) if callable(heatmap) else given_map(heatmap)
 
     @classmethod
     def official(
