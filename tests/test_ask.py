@@ -156,8 +156,20 @@ def test_wrong_options(folder, photo, arguments, words, code):
     result = run(photo, QUESTION, "--model", folder, *arguments)
     assert result.exit_code == code
     assert words in result.stderr
+    assert result.stdout == ""
     assert "Traceback" not in result.output
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_the_folder_to_save_in_is_checked_before_the_model_is_loaded(photo, tmp_path, monkeypatch):
+    monkeypatch.setattr("pmtools.cli.ask.load_model", lambda *_, **__: pytest.fail("a model was loaded"))
+    before = photo.read_bytes()
+    for place in (photo, photo / "inside"):
+        result = run(photo, QUESTION, "--save", place)
+        assert result.exit_code == 2
+        assert f"--save: cannot write into the folder '{place}'" in result.stderr
+        assert len(result.stderr.strip().splitlines()) == 1
+    assert photo.read_bytes() == before
 
 
 def test_wrong_models_and_images(folder, photo, tmp_path):

@@ -88,6 +88,8 @@ def ask(
     given = {name: getattr(value, "value", value) for name, value in chosen.items() if value is not None}
     _check_options(method.value, given, save)
     picture = _read(image, max_pixels)
+    if save is not None:
+        opt.check_folder(save, "--save")
     loaded = load_model(model, device, command="ask")
     try:
         prompt = _prompt(loaded, question)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pmtools.cli import eval_options as shared
+from pmtools.cli import options as opt
 from pmtools.cli.models import demo_prompt, load_model
 from pmtools.evaluation.pictures import PictureQuestion
 from pmtools.evaluation.questions import Question
@@ -62,7 +63,7 @@ def answer_parts(
     known = [name for name in METHODS if name not in ORACLES]
     names = shared.read_methods(methods, default=DEFAULT, known=known, clip=clip)
     for part in parts:
-        shared.check_folder(part.out)
+        opt.check_folder(part.out, "--out")
     with shared.reported():
         loaded = load_model(model, device, command="eval")
         if loaded.demo is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pmtools import io
 from pmtools.cli import options as opt
-from pmtools.cli.console import CommandError, in_options, one_line, progress, quoted, stderr, usage_error
+from pmtools.cli.console import CommandError, in_options, one_line, progress, stderr, usage_error
 from pmtools.cli.models import LoadedModel
 
 if TYPE_CHECKING:
@@ -74,16 +74,6 @@ def usable_methods(names: list[str], given: str | None, answer: Answerer, item: 
 def usual_batch(loaded: LoadedModel) -> int:
     """Questions at a time, where nothing is said."""
     return 8 if loaded.demo is None else 48
-
-
-def check_folder(out: Path) -> None:
-    """Make the folder, before a model is loaded for nothing."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / ".writable").touch()
-        (out / ".writable").unlink()
-    except OSError as error:
-        raise usage_error(f"cannot write into the folder {quoted(out)}: {error.strerror or error}", "--out") from None
 
 
 @contextlib.contextmanager

@@ -50,7 +50,7 @@ def scenes(
     from pmtools.evaluation.scenes import scene_items
 
     names = shared.read_methods(methods, default=scene_methods.METHODS, known=generation.METHODS, clip=clip)
-    shared.check_folder(out)
+    opt.check_folder(out, "--out")
     with shared.reported():
         loaded = load_model(model, device, command="eval")
         answer = _scene_answers(loaded, seed, max_new_tokens, clip)

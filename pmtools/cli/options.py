@@ -69,6 +69,16 @@ def default_workers() -> int:
     return os.cpu_count() or 1
 
 
+def check_folder(folder: Path, option: str) -> None:
+    """Make the folder of `option`, before a model is loaded for nothing."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".writable").touch()
+        (folder / ".writable").unlink()
+    except OSError as error:
+        raise usage_error(f"cannot write into the folder {quoted(folder)}: {error.strerror or error}", option) from None
+
+
 def read_size(text: str | None) -> SizeHW | None:
     """Height and width from text such as "336x448"."""
     if text is None:
