@@ -7,7 +7,9 @@ import torch
 from tiny import PICTURES, PROMPTS, model_of, picture, processor_of
 from tiny_magnifier import close, magnifier, plain, run, same
 
+from pmtools import zoo
 from pmtools.decoding import METHODS, Greedy, PerceptionMagnifier
+from pmtools.decoding._stopping import StopsAtStrings
 
 
 def right_padding(family):
@@ -170,6 +172,34 @@ class TestGenerate:
         assert text.endswith(stop)
         assert "".join(said).strip() == text
         assert pm.streamer is None
+
+    def test_stop_strings_of_a_word_tokenizer(self):
+        demo = zoo.demo_model()
+        prompt = demo.prompt("Is there a circle?")
+        greedy = Greedy(demo.processor)
+        seen = []
+        answer = greedy.generate(
+            demo.model, picture(), prompt, stop_strings="no-such-word", max_new_tokens=3, min_new_tokens=3
+        )
+        first = answer.split()[0]
+        criteria = [lambda ids, scores, **_: seen.append(ids.shape[1]) or torch.zeros(len(ids), dtype=torch.bool)]
+        options = {"max_new_tokens": 3, "min_new_tokens": 3, "stopping_criteria": criteria}
+        assert greedy.generate(demo.model, picture(), prompt, stop_strings=first, **options) == first
+        assert len(seen) == 1
+
+    def test_each_sequence_stops_by_itself_and_the_prompt_counts_for_nothing(self):
+        tokenizer = processor_of("llava").tokenizer
+        prompt = tokenizer(["stop it"], return_tensors="pt")["input_ids"]
+        answers = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("do stop", "go on .")]
+        ids = torch.cat([prompt.expand(2, -1), torch.tensor([row[:3] for row in answers])], dim=1)
+        text = tokenizer.decode(answers[0][:3])
+        criterion = StopsAtStrings(tokenizer, ["stop it", text], prompt.shape[1])
+        assert criterion(ids, None).tolist() == [True, False]
+
+    @pytest.mark.parametrize(("given", "error"), [("", ValueError), (["a", ""], ValueError), ([3], TypeError)])
+    def test_stop_strings_that_cannot_be(self, given, error):
+        with pytest.raises(error, match="`stop_strings` must"):
+            magnifier().generate(model_of("llava"), picture(), PROMPTS[0], stop_strings=given, max_new_tokens=1)
 
     def test_several_prompts(self):
         pm = magnifier(refresh="first")

@@ -10,6 +10,7 @@ from pmtools import _checks
 from pmtools.adapters.streams import TokenSequences
 from pmtools.decoding._loop import run_loop
 from pmtools.decoding._processor import MagnifierProcessor, check_family
+from pmtools.decoding._stopping import StopsAtStrings
 
 if TYPE_CHECKING:
     import torch
@@ -114,7 +115,7 @@ class DecodingMethod:
         """Answer a question about images: processor, `generate` and decoding in one call.
 
         `generate` loses `streamer` and the tokenizer for `stop_strings` on the way to a `custom_generate` callable;
-        here both work.
+        here both work, `stop_strings` with any tokenizer.
 
         Parameters
         ----------
@@ -127,7 +128,7 @@ class DecodingMethod:
         streamer : transformers streamer, optional
             Gets the tokens as they come; its `end` is called where the run raises, too.
         stop_strings : str or list of str, optional
-            Where to stop.
+            Where to stop: once the answer holds one of them.
         **options
             Of `model.generate`.
 
@@ -141,8 +142,6 @@ class DecodingMethod:
         TypeError, ValueError
             If prompt and images do not fit each other or the model.
         """
-        from transformers import StoppingCriteriaList, StopStringCriteria
-
         if options.get("assistant_model") is not None:  # `model.generate` would drop it without a word
             raise ValueError("`assistant_model` cannot be used here: each token needs the whole method; leave it out")
         streamer = self.streamer if streamer is None else streamer
@@ -152,8 +151,8 @@ class DecodingMethod:
             texts = [self.processor.as_prompt(text, len(row)) for text, row in zip(prompts, nested, strict=True)]
             inputs = self.processor(images=nested, text=texts, return_tensors="pt", padding=True).to(model.device)
         if stop_strings is not None:
-            stop = StopStringCriteria(self.processor.tokenizer, stop_strings)
-            options["stopping_criteria"] = StoppingCriteriaList([*(options.get("stopping_criteria") or []), stop])
+            stop = StopsAtStrings(self.processor.tokenizer, stop_strings, inputs["input_ids"].shape[1])
+            options["stopping_criteria"] = [*(options.get("stopping_criteria") or []), stop]
         own, self.streamer = self.streamer, streamer
         try:
             output = model.generate(**inputs, custom_generate=self, **options)

@@ -1,0 +1,48 @@
+"""Where an answer stops: at given strings, for any tokenizer.
+
+transformers' own criterion takes the vocabulary apart, which word tokenizers such as the demo model's do not bear; this one
+reads the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pmtools import _checks
+
+if TYPE_CHECKING:
+    import torch
+
+
+class StopsAtStrings:
+    """A stopping criterion: whether one of some strings has appeared in the answer.
+
+    Parameters
+    ----------
+    tokenizer : transformers tokenizer
+    stop_strings : str or sequence of str
+    prompt_length : int
+        Tokens that are not of the answer.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a stop string is no string, or empty.
+    """
+
+    def __init__(self, tokenizer: Any, stop_strings: str | Sequence[str], prompt_length: int, /) -> None:
+        strings = [stop_strings] if isinstance(stop_strings, str) else list(stop_strings)
+        for text in strings:
+            if not isinstance(text, str):
+                raise TypeError(f"`stop_strings` must be a string or a list of them, got {_checks.describe(text)}")
+            if not text:
+                raise ValueError(
+                    "`stop_strings` must not be empty strings, which every answer begins with; leave them out"
+                )
+        self.tokenizer, self.strings, self.prompt_length = tokenizer, strings, prompt_length
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **options: Any) -> torch.Tensor:
+        """For each sequence, whether it stops: bool tensor of shape (B,)."""
+        texts = self.tokenizer.batch_decode(input_ids[:, self.prompt_length :])
+        return input_ids.new_tensor([any(stop in text for stop in self.strings) for text in texts]).bool()
