@@ -150,9 +150,9 @@ class DecodingMethod:
             nested = self.processor.nested(images, len(prompts))
             texts = [self.processor.as_prompt(text, len(row)) for text, row in zip(prompts, nested, strict=True)]
             inputs = self.processor(images=nested, text=texts, return_tensors="pt", padding=True).to(model.device)
-        if stop_strings is not None:
-            stop = StopsAtStrings(self.processor.tokenizer, stop_strings, inputs["input_ids"].shape[1])
-            options["stopping_criteria"] = [*(options.get("stopping_criteria") or []), stop]
+            if stop_strings is not None:
+                stop = StopsAtStrings(self.processor.tokenizer, stop_strings, inputs["input_ids"].shape[1])
+                options["stopping_criteria"] = [*(options.get("stopping_criteria") or []), stop]
         own, self.streamer = self.streamer, streamer
         try:
             output = model.generate(**inputs, custom_generate=self, **options)
