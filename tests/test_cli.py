@@ -501,13 +501,17 @@ def test_a_full_stdout_is_one_line():
 # ------------------------------------------------------------------------------------------------- interruption
 
 
+#: Large results, so that many are left when the first is seen, whatever else the machine does.
+MANY = ["magnify", "in", "--box", BOX_TEXT, "-o", "out", "--size", "800x800"]
+
+
 def start_and_stop(how: signal.Signals, total: int) -> tuple[int, str]:
     """Start on many images, stop at the first output; the exit code and stderr."""
     rng = np.random.default_rng(0)
     io.write_image(rng.integers(0, 256, (400, 400, 3), dtype=np.uint8), "in/0.png")
     for number in range(1, total):
         shutil.copy("in/0.png", f"in/{number}.png")
-    command = [sys.executable, "-m", "pmtools", "magnify", "in", "--box", BOX_TEXT, "-o", "out", "--jobs", "2"]
+    command = [sys.executable, "-m", "pmtools", *MANY, "--jobs", "2"]
 
     def catch_interrupts():  # a test run in the background ignores them, and would hand that down
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -532,7 +536,7 @@ def test_stopping_leaves_whole_files_and_the_same_command_goes_on(how):
         assert (code, os.listdir("out")) == (130, [path.name for path in made])
         wanted = f"{len(made)} magnified, interrupted before {total - len(made)}; the same command goes on from here\n"
         assert errors == wanted
-    result = run("magnify", "in", "--box", BOX_TEXT, "-o", "out")
+    result = run(*MANY)
     assert result.stderr.startswith(f"{total - len(made)} magnified, {len(made)} skipped")
     assert len({path.read_bytes() for path in Path("out").glob("*.png")}) == 1  # all alike, as their sources are
     assert {path: path.read_bytes() for path in made} == made
