@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny import model_of, processor_of
 
 from pmtools.adapters.streams import (
     cache_rows,
@@ -20,7 +21,7 @@ from pmtools.adapters.streams import (
     twin_cache,
 )
 from pmtools.decoding._loop import run_loop
-from pmtools.testing.models import FAMILIES, tiny_model, tiny_processor
+from pmtools.testing.models import FAMILIES
 
 #: Families in which a token sees only those before it, so that hidden ones may be dropped.
 CAUSAL = [family for family in FAMILIES if family not in ("gemma3", "paligemma")]
@@ -33,20 +34,11 @@ def _no_gradients():
 
 
 @cache
-def model_of(family):
-    return tiny_model(family)
-
-
-@cache
 def inputs_of(family):
     rng = np.random.default_rng(0)
     images = [[Image.fromarray(rng.integers(0, 256, (h, w, 3), dtype=np.uint8))] for w, h in [(120, 90), (70, 100)]]
-    try:
-        processor = tiny_processor(model_of(family))
-    except ImportError as reason:  # some image processors of transformers 5.17 need torchvision
-        pytest.skip(str(reason).strip().splitlines()[0])
     return dict(
-        processor(
+        processor_of(family)(
             images=images, text=["Is <image> there?", "What is <image>, then?"], return_tensors="pt", padding=True
         )
     )

@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         sys.exit(f"pmtools: the command line needs {error.name}: pip install 'pmtools[cli]'")
     except KeyboardInterrupt:  # loading takes a while
-        print("pmtools: error: interrupted", file=sys.stderr)  # noqa: T201
+        sys.stderr.write("pmtools: error: interrupted\n")
         sys.exit(130)
     warnings.formatwarning = lambda message, *_, **__: f"pmtools: warning: {message}\n"
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: temporary files are removed

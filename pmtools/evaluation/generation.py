@@ -79,7 +79,6 @@ class GeneratedAnswers:
         self.settings = {"refresh": "first", **(settings or {})}
         self.edits = {_checks.choice(name, "edits", ALTERNATIVES): dict(own) for name, own in (edits or {}).items()}
         tokenizer = processor.tokenizer
-        tokenizer.padding_side = "left"
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
         decoding.PerceptionMagnifier(processor, **self.settings)  # refuses settings that are out of range

@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 from pmtools import _checks
 from pmtools.evaluation.records import RecordError, read_records
+from pmtools.io.files import replacing
 
 __all__ = ["Answerer", "Item", "answer_items", "answers_path", "found_answers", "write_whole"]
 
@@ -177,12 +178,9 @@ def write_whole(path: Path, text: str, /) -> Path:
     -------
     Path
     """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    content = text.encode()
+    with replacing(path) as stream:
+        stream.write(content)
     return path
 
 

@@ -65,7 +65,6 @@ class _Model(lmms):  # type: ignore[misc]
         own_device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
         self.device = torch.device(device or own_device)
         processor = AutoProcessor.from_pretrained(pretrained)
-        processor.tokenizer.padding_side = "left"  # decoders continue at the right end
         if processor.tokenizer.pad_token is None:
             processor.tokenizer.pad_token = processor.tokenizer.eos_token
         self.decoder = METHODS[method](processor, **options)
