@@ -11,6 +11,7 @@ from scipy.interpolate import interp1d
 from scipy.ndimage import map_coordinates
 from tiny import picture as noisy_picture
 
+from pmtools.adapters.caches import cache_name, find_cache
 from pmtools.decoding import PerceptionMagnifier
 from pmtools.testing.models import TILE, tiny_model, tiny_processor
 
@@ -109,15 +110,14 @@ class Reference:
                 output_attentions=True,
             )
         else:  # later: hidden from the last query, which reads an unmasked cache
-            past = self.model(
-                input_ids=self.ids[:, :-1], pixel_values=self.pixels, position_ids=positions[:, :-1], use_cache=True
-            ).past_key_values
+            before = {"input_ids": self.ids[:, :-1], "position_ids": positions[:, :-1]}
+            past = find_cache(self.model(**before, pixel_values=self.pixels, use_cache=True))
             out = self.model(
                 input_ids=self.ids[:, -1:],
                 attention_mask=mask,
                 position_ids=positions[:, -1:],
-                past_key_values=past,
                 output_attentions=True,
+                **{cache_name(): past},
             )
         return self.heat(out.attentions)
 

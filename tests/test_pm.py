@@ -6,6 +6,7 @@ from tiny import PICTURES, PROMPTS, model_of, picture, processor_of
 from tiny_magnifier import GREY_LEVELS, UNIFORM, close, magnifier, plain, run, same
 
 import pmtools
+from pmtools.adapters.caches import cache_name, find_cache
 from pmtools.highlight import highlight_mask
 from pmtools.testing.models import FAMILIES
 
@@ -85,7 +86,7 @@ class Straightforward:
         if self.refine == "exact":
             return self.heat(self.forward(attention_mask=mask))
         kept = self.forward()  # the last query alone, over what all the others remember
-        past = kept.past_key_values
+        past = find_cache(kept)
         past.crop(-1)
         positions = torch.full((1, 1), mask.shape[1] - 1)
         if "mm_token_type_ids" in self.inputs:
@@ -96,8 +97,8 @@ class Straightforward:
             input_ids=self.inputs["input_ids"][:, -1:],
             attention_mask=mask,
             position_ids=positions,
-            past_key_values=past,
             output_attentions=True,
+            **{cache_name(): past},
         )
         return self.heat(out)
 

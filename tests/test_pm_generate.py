@@ -8,6 +8,7 @@ from tiny import PICTURES, PROMPTS, model_of, picture, processor_of
 from tiny_magnifier import close, magnifier, plain, run, same
 
 from pmtools import zoo
+from pmtools.adapters.caches import find_cache
 from pmtools.decoding import METHODS, Greedy, PerceptionMagnifier
 from pmtools.decoding._stopping import StopsAtStrings
 
@@ -53,17 +54,19 @@ class TestArgumentsOfGenerate:
         for refresh in ("every", "adaptive"):
             pm.refresh = refresh
             out = run(pm)
-            caches[refresh] = out.past_key_values
+            caches[refresh] = find_cache(out)
         inputs = pm.processor(images=PICTURES, text=PROMPTS, return_tensors="pt", padding=True)
         inputs.pop("pm_images")
         mask = torch.nn.functional.pad(inputs["attention_mask"], (0, 3), value=1)
         with torch.no_grad():
-            want = model_of("llava")(
-                input_ids=out.sequences[:, :-1],
-                pixel_values=inputs["pixel_values"],
-                attention_mask=mask,
-                position_ids=(mask.cumsum(-1) - 1).clamp(min=0),
-            ).past_key_values
+            want = find_cache(
+                model_of("llava")(
+                    input_ids=out.sequences[:, :-1],
+                    pixel_values=inputs["pixel_values"],
+                    attention_mask=mask,
+                    position_ids=(mask.cumsum(-1) - 1).clamp(min=0),
+                )
+            )
         for found in caches.values():
             for layer, own in zip(found.layers, want.layers, strict=True):
                 close((layer.keys * mask[:, None, :, None]), own.keys * mask[:, None, :, None])

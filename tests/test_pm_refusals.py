@@ -8,7 +8,8 @@ import torch
 from tiny import PICTURES, PROMPTS, model_of, picture, processor_of
 from tiny_magnifier import GREEDY, magnifier, plain
 
-from pmtools.adapters import capture_attention, streams
+from pmtools.adapters import capture_attention, sequences
+from pmtools.adapters.caches import cache_name, find_cache
 from pmtools.decoding import METHODS, PerceptionMagnifier
 
 # ----------------------------------------------------------------------------------------- what stays as it was
@@ -67,7 +68,7 @@ class TestNothingIsLeftBehind:
             raise KeyError("mine")
 
         monkeypatch.setattr("pmtools.decoding._magnifying_run.kept_features", broken)
-        monkeypatch.setattr(streams.TokenSequences, "hiding", broken)
+        monkeypatch.setattr(sequences.TokenSequences, "hiding", broken)
         pm = magnifier()
         inputs = pm.processor(images=PICTURES, text=PROMPTS, return_tensors="pt", padding=True)
         with pytest.raises(KeyError, match="mine"):
@@ -163,12 +164,13 @@ class TestRefusals:
         self.refused("prefill_chunk_size", prefill_chunk_size=8)
 
     def test_a_cache_with_something_in_it(self):
-        self.refused("must be empty", past_key_values=self.filled_cache())
+        self.refused("must be empty", **{cache_name(): self.filled_cache()})
 
     def filled_cache(self):
         out = plain(magnifier(), images=PICTURES[0], text=PROMPTS[0], max_new_tokens=1)
-        out.past_key_values.crop(-5)
-        return out.past_key_values
+        cache = find_cache(out)
+        cache.crop(-5)
+        return cache
 
     def test_a_model_without_the_registry(self, monkeypatch):
         kind = type(model_of("llava").get_decoder())

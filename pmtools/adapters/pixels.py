@@ -13,6 +13,7 @@ import numpy as np
 
 from pmtools import _checks, frames
 from pmtools._eight_bits import eight_bits, is_deep, value_range
+from pmtools.adapters.image_inputs import image_encoder
 from pmtools.adapters.layouts import ImageTokenLayout
 from pmtools.io import from_array, to_array
 from pmtools.typing import Ndarray, SizeHW
@@ -97,7 +98,8 @@ def encode(
 
     nested = [list(row) for row in canvases]
     out = image_processor(images=nested, return_tensors="pt", **(layout.encode_options or {}))
-    taken = {*inspect.signature(model.forward).parameters, *inspect.signature(model.get_image_features).parameters}
+    encoder = image_encoder(model)
+    taken = {*inspect.signature(model.forward).parameters, *(inspect.signature(encoder).parameters if encoder else ())}
     pixels = {}
     for name, value in out.items():
         if name in taken:

@@ -12,10 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from pmtools.adapters.caches import cache_name
+from pmtools.adapters.image_inputs import image_inputs
 from pmtools.adapters.image_tokens import ImageTokens
 from pmtools.adapters.layouts import ImageTokenLayout, image_token_layout
 from pmtools.adapters.pixels import encode
-from pmtools.adapters.streams import TokenSequences, check_padding, image_inputs
+from pmtools.adapters.sequences import TokenSequences, check_padding
 
 if TYPE_CHECKING:
     import torch
@@ -167,7 +169,7 @@ class Prompts:
         )
         ids, mask = found.pop("input_ids"), found.pop("attention_mask", None)
         image = image_inputs(self.model, found)
-        apart = {"past_key_values", "use_cache", *image}
+        apart = {cache_name(), "use_cache", *image}
         options = {name: value for name, value in found.items() if name not in apart and value is not None}
         return TokenSequences(self.model, ids, mask, options), image
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pmtools import _array, _checks
+from pmtools.adapters.caches import cache_name, find_cache, put_cache
 from pmtools.adapters.heatmaps import HeatmapSource, heatmap_source
 from pmtools.adapters.prompts import Prompts
-from pmtools.adapters.streams import TokenSequences
+from pmtools.adapters.sequences import TokenSequences
 from pmtools.alternatives import ALTERNATIVES, Edited
 from pmtools.decoding._method import DecodingMethod
 from pmtools.decoding._second_stream import SecondStream
@@ -136,12 +137,12 @@ class ImagePromptingRun:
             prompts = Prompts.from_sequences(self.method.processor, sequences, self.images)
             self._stream = SecondStream(self._edited(prompts), prompt_length=sequences.length)
         logits: torch.Tensor = self._stream(sequences.input_ids)
-        return CausalLMOutputWithPast(logits=logits[:, None], past_key_values=inputs["past_key_values"])
+        return CausalLMOutputWithPast(logits=logits[:, None], **{cache_name(): find_cache(inputs)})
 
     def finish(self, output: Any, /) -> Any:
         """What `generate` returns, with the cache of the edited prompts."""
-        if getattr(output, "past_key_values", None) is not None and self._stream is not None:
-            output.past_key_values = self._stream.cache
+        if self._stream is not None and find_cache(output) is not None:
+            put_cache(output, self._stream.cache)
         return output
 
     def _edited(self, prompts: Prompts) -> Prompts:

@@ -1,16 +1,17 @@
-"""Decoding methods inside transformers' own loops: the loop runs on a thin proxy whose forward pass is the method's step.
+"""Decoding methods inside transformers' own loops: the loop runs on a view of the model whose forward pass is the step.
 
 Greedy, sampling and beam search, logits processors, stopping criteria, scores and streamers stay transformers' code;
-the proxy sees what a step is about to run and lets the method answer. The model itself is not touched.
+the view sees what a step is about to run and lets the method answer. The model itself is not touched.
 """
 
 from __future__ import annotations
 
-import inspect
-import types
+import itertools
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pmtools.adapters.streams import TokenSequences, check_cache, check_padding, image_inputs
+from pmtools.adapters.caches import cache_name, cached_tokens, check_cache, find_cache
+from pmtools.adapters.image_inputs import image_inputs
+from pmtools.adapters.sequences import TokenSequences, check_padding
 
 if TYPE_CHECKING:
     import torch
@@ -90,42 +91,65 @@ def run_loop(
     if arguments.get("pixel_values_videos") is not None or "video" in arguments.get("mm_encoder_outputs", {}):
         raise ValueError("videos cannot be magnified; give still images")
     check_padding(arguments.get("attention_mask"))
-    check_cache(arguments.get("past_key_values"))
+    cache = find_cache(arguments)
+    check_cache(cache)
+    if cached_tokens(cache):
+        raise ValueError(
+            f"`{cache_name()}` must be empty, got {cached_tokens(cache)} cached tokens; give the whole conversation as "
+            "the prompt"
+        )
 
-    proxy = _Proxy(model, step)
+    view = _view(model, step)
+    arguments["logits_processor"] = _each_after_a_step(view, arguments["logits_processor"])
     if beams:
-        return type(model)._beam_search(proxy, input_ids, generation_config=generation_config, **arguments)
+        return view._beam_search(input_ids, generation_config=generation_config, **arguments)
     if streamer is not None:
         streamer.put(input_ids.cpu())
-    return type(model)._sample(proxy, input_ids, generation_config=generation_config, streamer=streamer, **arguments)
+    return view._sample(input_ids, generation_config=generation_config, streamer=streamer, **arguments)
 
 
-class _Proxy:
-    """What transformers' loops take for the model."""
+def _view(model: Any, step: Step) -> Any:
+    """The model with another forward pass: an object of a subclass of the model's class, with the model's state.
 
-    _calls_the_model = frozenset({"_prefill"})  # its helpers that call `self(...)`
+    Whatever transformers' loops call on it, now or in a later release, is bound to it, so none of them goes past the
+    step.
+    """
 
-    def __init__(self, model: Any, step: Step) -> None:
-        self._model, self._step = model, step
-        self._pending: tuple[TokenSequences, dict[str, Any]]  # the loops prepare before they call
+    class View(type(model)):  # type: ignore[misc]
+        def _valid_auto_compile_criteria(self, *_: Any, **__: Any) -> bool:
+            return False  # a compiled model would go past the step
 
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._model, name)
-        if name in self._calls_the_model and inspect.ismethod(found):
-            return types.MethodType(found.__func__, self)
-        return found
+        def prepare_inputs_for_generation(self, input_ids: torch.Tensor, **keywords: Any) -> Any:
+            image = image_inputs(model, keywords)
+            apart = {cache_name(), "attention_mask", "next_sequence_length", "is_first_iteration", "use_cache", *image}
+            options = {name: value for name, value in keywords.items() if name not in apart and value is not None}
+            view.pending = TokenSequences(model, input_ids, keywords.get("attention_mask"), options), image
+            return model.prepare_inputs_for_generation(input_ids, **keywords)
 
-    def _valid_auto_compile_criteria(self, *_: Any, **__: Any) -> bool:
-        return False  # a compiled model would go past the proxy
+        def __call__(self, **inputs: Any) -> Any:
+            view.steps += 1
+            sequences, image = view.pending  # the loops prepare before they call
+            return step(sequences, inputs, image)
 
-    def prepare_inputs_for_generation(self, input_ids: torch.Tensor, **keywords: Any) -> Any:
-        image = image_inputs(self._model, keywords)
-        apart = {"past_key_values", "attention_mask", "next_sequence_length", "is_first_iteration", "use_cache", *image}
-        options = {name: value for name, value in keywords.items() if name not in apart and value is not None}
-        mask = keywords.get("attention_mask")
-        self._pending = TokenSequences(self._model, input_ids, mask, options), image
-        return self._model.prepare_inputs_for_generation(input_ids, **keywords)
+    view: Any = object.__new__(View)
+    # what the model's instance overrides, as PEFT and accelerate do, is called on the model itself
+    state = {name: value for name, value in vars(model).items() if name not in vars(View)}
+    view.__dict__ = {**state, "steps": 0, "pending": None}
+    return view
 
-    def __call__(self, **inputs: Any) -> Any:
-        sequences, image = self._pending
-        return self._step(sequences, inputs, image)
+
+def _each_after_a_step(view: Any, processors: Any) -> Any:
+    """The logits processors behind one that raises if a token is chosen without a step of the method."""
+    from transformers import LogitsProcessorList
+
+    calls = itertools.count(1)
+
+    def check(input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        if view.steps < next(calls):
+            raise RuntimeError(
+                "transformers chose a token without calling the method's step, so it would have been plain decoding; "
+                "this release of transformers is not supported: see the tested versions in the documentation"
+            )
+        return scores
+
+    return LogitsProcessorList([check, *processors])

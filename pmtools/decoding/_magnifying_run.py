@@ -18,22 +18,15 @@ import numpy as np
 from pmtools import _array
 from pmtools._magnify import fit_warp
 from pmtools.adapters.attention import AttentionTap, capture_attention, heat_layers
+from pmtools.adapters.caches import cache_rows, empty_cache, find_cache, fork, put_cache
 from pmtools.adapters.heatmaps.given import given_map
+from pmtools.adapters.image_inputs import encoded_images, kept_features, takes_features
 from pmtools.adapters.image_tokens import ImageTokens
 from pmtools.adapters.interception import text_decoder
 from pmtools.adapters.layouts import image_token_layout
 from pmtools.adapters.pixels import encode, encode_fused
-from pmtools.adapters.streams import (
-    TokenSequences,
-    cache_rows,
-    empty_cache,
-    encoded_images,
-    fork,
-    kept_features,
-    replace_rows,
-    takes_features,
-    twin_cache,
-)
+from pmtools.adapters.sequences import TokenSequences
+from pmtools.adapters.twin_cache import replace_rows, twin_cache
 from pmtools.decoding._steps import MagnifierStep, magnified_images, through_warp
 from pmtools.refinement import refine
 from pmtools.warp import Warp
@@ -80,7 +73,7 @@ class MagnifyingRun:
         elif self.pm.refresh == "first":  # the magnified stream is all that is left
             output = self._counted("magnified", self.model(**inputs))
         else:
-            output = self._twin_step(sequences, inputs["past_key_values"])
+            output = self._twin_step(sequences, find_cache(inputs))
 
         self.steps.append(
             MagnifierStep(
@@ -98,9 +91,8 @@ class MagnifyingRun:
 
     def finish(self, output: Any) -> Any:
         """What `generate` returns; two streams in one cache become the original one."""
-        cache = getattr(output, "past_key_values", None)
-        if cache is not None and self.pm.refresh == "adaptive":
-            output.past_key_values = cache_rows(cache, self.all_rows)
+        if self.pm.refresh == "adaptive" and (cache := find_cache(output)) is not None:
+            put_cache(output, cache_rows(cache, self.all_rows))
         return output
 
     def _start(self, sequences: TokenSequences, image: dict[str, Any]) -> None:
@@ -116,16 +108,16 @@ class MagnifyingRun:
         output, mass = self._attended("original", self.tokens, lambda: self.model(**inputs))
         unrefined = self._heatmaps(mass)
         # 2. to 4. refinement, perception map, warp
-        self._look(sequences, mass, unrefined, output.past_key_values, rows)
+        cache = find_cache(output)
+        self._look(sequences, mass, unrefined, cache, rows)
         # 5. the next token comes from the magnified images
-        magnified = self._magnified_stream(sequences, output.past_key_values, rows)
-        output.logits = magnified.logits
+        magnified = self._magnified_stream(sequences, cache, rows)
+        output.logits = magnified.logits[:, -1:]
         if self.pm.refresh == "first":
-            output.past_key_values = magnified.past_key_values
+            put_cache(output, find_cache(magnified))
         elif self.pm.refresh == "adaptive":
             self.probes = self._warps(unrefined, rows)
-            caches = output.past_key_values, magnified.past_key_values
-            output.past_key_values = twin_cache(*caches, on_reorder=self._reorder)
+            put_cache(output, twin_cache(cache, find_cache(magnified), on_reorder=self._reorder))
         return output
 
     def _twin_step(self, sequences: TokenSequences, twin: Any) -> Any:
@@ -134,7 +126,7 @@ class MagnifyingRun:
         # 1. heatmap; the first rows are the original stream
         both = sequences.rows(twice)
         output, mass = self._attended("both", self.tokens.select(twice), lambda: both.run(twin))
-        mass, output.logits = mass[:count], output.logits[count:]
+        mass, output.logits = mass[:count], output.logits[count:, -1:]
         for name in ("hidden_states", "attentions"):  # where asked for: the original stream's
             if output.get(name) is not None:
                 output[name] = tuple(layer[:count] for layer in output[name])
@@ -147,8 +139,8 @@ class MagnifyingRun:
             self._look(some, mass[moved], [unrefined[row] for row in moved], original, moved)
             # 5.
             magnified = self._magnified_stream(some, original, moved)
-            replace_rows(twin, [row + count for row in moved], magnified.past_key_values)
-            output.logits[moved] = magnified.logits
+            replace_rows(twin, [row + count for row in moved], find_cache(magnified))
+            output.logits[moved] = magnified.logits[:, -1:]
             for row in moved:
                 self.probes[row] = probes[row]
         return output

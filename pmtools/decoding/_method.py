@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pmtools import _checks
-from pmtools.adapters.streams import TokenSequences
+from pmtools.adapters.sequences import TokenSequences
 from pmtools.decoding._loop import run_loop
 from pmtools.decoding._processor import MagnifierProcessor, check_family
 from pmtools.decoding._stopping import StopsAtStrings

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
+from pmtools.adapters.caches import cache_rows, empty_cache, find_cache
 from pmtools.adapters.prompts import Prompts, continued
-from pmtools.adapters.streams import TokenSequences, cache_rows, empty_cache
+from pmtools.adapters.sequences import TokenSequences
 from pmtools.decoding._method import DecodingMethod
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class SecondStream:
             self._sequences, self._image = self.prompts.prepared(self._pixels)
         with self._within(self._sequences.input_ids):
             output = self._sequences.run(empty_cache(self.prompts.model), image=self._image)
-        self.cache, logits = output.past_key_values, output.logits[:, -1].float()
+        self.cache, logits = find_cache(output), output.logits[:, -1].float()
         self._generated = generated
         if copies > 1:
             rows = _repeated(len(logits), copies)
@@ -120,7 +121,7 @@ class SecondStream:
         sequences = continued(sequences.rows(_repeated(len(sequences.input_ids), copies)), generated)
         with self._within(sequences.input_ids):
             output = sequences.run(self.cache)
-        self.cache, self._generated = output.past_key_values, generated
+        self.cache, self._generated = find_cache(output), generated
         return output.logits[:, -1].float()  # type: ignore[no-any-return]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pmtools.adapters.streams import TokenSequences
+from pmtools.adapters.sequences import TokenSequences
 from pmtools.decoding._method import DecodingMethod
 
 

@@ -20,7 +20,7 @@ from pmtools import _checks, compat
 from pmtools.adapters.attention import AttentionTap
 from pmtools.adapters.image_tokens import ImageTokens
 from pmtools.adapters.interception import text_decoder
-from pmtools.adapters.streams import TokenSequences
+from pmtools.adapters.sequences import TokenSequences
 from pmtools.decoding._magnifying_run import MagnifyingRun
 from pmtools.decoding.pm import PerceptionMagnifier
 

@@ -17,7 +17,7 @@ from pmtools.adapters.editing import boosted_image, edited_attention
 from pmtools.adapters.interception import text_decoder
 from pmtools.adapters.layouts import image_token_layout
 from pmtools.adapters.prompts import Prompts
-from pmtools.adapters.streams import TokenSequences
+from pmtools.adapters.sequences import TokenSequences
 from pmtools.decoding._contrast import contrast
 from pmtools.decoding._second_stream import ContrastiveMethod, SecondStream
 

@@ -25,6 +25,7 @@ import transformers
 from PIL import Image
 
 from pmtools import compat
+from pmtools.adapters.caches import cache_name, find_cache
 from pmtools.decoding import Greedy, PerceptionMagnifier
 from pmtools.decoding._magnifying_run import MagnifyingRun
 from pmtools.testing.models import tiny_tokenizer
@@ -128,13 +129,13 @@ class StraightforwardLoop:
             new = {"pixel_values": original} if cache is None else {}
             step = model(
                 input_ids=ids if cache is None else ids[:, -1:],
-                past_key_values=cache,
                 output_attentions=True,
                 use_cache=True,
+                **{cache_name(): cache},
                 **new,
             )
             self.forwards["original"] += 1
-            first, cache = cache is None, step.past_key_values
+            first, cache = cache is None, find_cache(step)
             heat = self.heat(step.attentions, columns)
             visible, total, count = np.ones(len(heat), dtype=bool), 0 * heat, 0 * heat
             for _ in range(ITERATIONS):
@@ -157,10 +158,10 @@ class StraightforwardLoop:
                     cache.crop(-1)
                     again = model(
                         input_ids=ids[:, -1:],
-                        past_key_values=cache,
                         attention_mask=mask,
                         position_ids=positions[:, -1:],
                         output_attentions=True,
+                        **{cache_name(): cache},
                     )
                 self.forwards["refine"] += 1
                 heat = self.heat(again.attentions, columns)

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from pmtools import _checks
 from pmtools.adapters.attention import AUTO_START, capture_attention
+from pmtools.adapters.caches import empty_cache
 from pmtools.adapters.interception import text_decoder
 from pmtools.adapters.prompts import Prompts
-from pmtools.adapters.streams import empty_cache
 from pmtools.refinement import refine
 
 if TYPE_CHECKING:

@@ -1,0 +1,189 @@
+"""Key-value caches: found among a model's inputs and outputs, forked, cut back, and taken apart by rows.
+
+The only file that knows what transformers calls a cache and how one is built. A fork shares what never changes in
+place and owns what does, so two streams that start from one cache never mix.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+
+# ------------------------------------------------------------------------------- where transformers keeps a cache
+
+
+@functools.cache
+def cache_name() -> str:
+    """The name of the cache in keyword arguments and outputs: "cache" from transformers 5.24 on, "past_key_values" before."""
+    from transformers import GenerationMixin
+
+    taken = inspect.signature(GenerationMixin.prepare_inputs_for_generation).parameters
+    return "cache" if "cache" in taken else "past_key_values"
+
+
+def find_cache(values: Any, /) -> Any:
+    """The cache among keyword arguments or in an output, recognised by its type; None if there is none.
+
+    Parameters
+    ----------
+    values : mapping, or anything
+        A tensor of tokens, which `generate` may return, holds no cache.
+    """
+    from transformers.cache_utils import Cache
+
+    found = values.values() if isinstance(values, Mapping) else ()
+    return next((value for value in found if isinstance(value, Cache)), None)
+
+
+def put_cache(output: Any, cache: Any, /) -> None:
+    """Let an output hold another cache than it did."""
+    output[cache_name()] = cache
+
+
+def check_cache(cache: Any, /) -> None:
+    """Refuse caches that cannot be forked.
+
+    Raises
+    ------
+    ValueError
+        If the cache is static, quantised or offloaded, or there is none.
+    """
+    from transformers.cache_utils import StaticLayer
+
+    if cache is None:
+        raise ValueError(
+            "`generate` must keep a cache here, but this call has none; set `model.generation_config.use_cache = True` "
+            "and leave `use_cache` and `cache_implementation` out"
+        )
+    layers = getattr(cache, "layers", None)
+    fixed = layers is None or any(isinstance(layer, StaticLayer) or "Quant" in _kinds(layer) for layer in layers)
+    if fixed or getattr(cache, "offloading", False):
+        kind = "an offloaded cache" if getattr(cache, "offloading", False) else f"a {type(cache).__name__}"
+        raise ValueError(
+            f"`generate` must use a growing cache (DynamicCache) here, got {kind}: streams cannot share static, "
+            "quantised or offloaded ones; leave out `cache_implementation`, or set "
+            "`model.generation_config.cache_implementation = None` where the checkpoint asks for it"
+        )
+
+
+def _kinds(layer: Any) -> str:
+    return " ".join(kind.__name__ for kind in type(layer).__mro__)
+
+
+def cached_tokens(cache: Any, /) -> int:
+    """How many tokens of its sequences a cache holds, those that sliding windows have dropped included."""
+    return int(cache.get_seq_length())
+
+
+# ----------------------------------------------------------------------------------------------- forks and rows
+
+
+def empty_cache(model: Any, /) -> Any:
+    """A new growing cache with the layer types of the model."""
+    from transformers import DynamicCache
+
+    return DynamicCache(config=model.config)
+
+
+def can_be_cut(cache: Any, /) -> bool:
+    """Whether a shorter cache can be had: not from recurrent layers, nor from windows that have dropped keys."""
+    return all(not _is_recurrent(layer) and not _has_dropped(layer) for layer in cache.layers)
+
+
+def fork(cache: Any, length: int | None = None, /) -> Any:
+    """A cache that starts as the first `length` tokens of another one and goes its own way.
+
+    Keys and values are shared, since growing layers never change them in place; recurrent states are copied.
+
+    Parameters
+    ----------
+    cache : transformers.DynamicCache
+        Stays as it is.
+    length : int, optional
+        Default: all of it.
+
+    Returns
+    -------
+    transformers.DynamicCache
+
+    Raises
+    ------
+    ValueError
+        If a recurrent layer, or a sliding-window layer that has dropped keys, cannot be cut back.
+    """
+    from transformers import DynamicCache
+
+    forked = DynamicCache()
+    forked.layers = [_own(layer) for layer in cache.layers]
+    if length is None or length >= cached_tokens(cache):
+        return forked
+    for layer in forked.layers:
+        if _is_recurrent(layer):
+            raise ValueError(
+                "a recurrent layer cannot be cut back to fewer tokens; use refine='exact' or 'none' with this model"
+            )
+        if _has_dropped(layer):
+            raise ValueError(
+                "a sliding-window layer has dropped keys, so its cache cannot be cut back; use refine='exact' or "
+                "'none', or a prompt that fits into the window"
+            )
+        if hasattr(layer, "cumulative_length"):  # a sliding window
+            layer.cumulative_length = length
+        if getattr(layer, "keys", None) is not None:
+            layer.keys, layer.values = layer.keys[..., :length, :], layer.values[..., :length, :]
+    return forked
+
+
+def cache_rows(cache: Any, rows: Sequence[int] | torch.Tensor, /) -> Any:
+    """A fork that holds some rows of a cache, in the order of `rows`; a row may come twice."""
+    import torch
+
+    forked = fork(cache)
+    for layer in forked.layers:
+        map_states(layer, lambda state: state[torch.as_tensor(rows, device=state.device)])
+    return forked
+
+
+def map_states(layer: Any, change: Callable[..., Any], /, *others: Any) -> None:
+    """Replace every tensor with rows of a cache layer by `change(tensor, *the same of other layers)`."""
+    for name, value in vars(layer).items():
+        if _has_rows(value):
+            setattr(layer, name, change(value, *(getattr(other, name) for other in others)))
+        elif isinstance(value, dict):  # recurrent layers number their states
+            new = {
+                key: change(state, *(getattr(other, name)[key] for other in others)) if _has_rows(state) else state
+                for key, state in value.items()
+            }
+            setattr(layer, name, new)
+
+
+def _has_rows(value: Any) -> bool:
+    import torch
+
+    return isinstance(value, torch.Tensor) and value.ndim > 1
+
+
+def _own(layer: Any) -> Any:
+    mine = copy.copy(layer)
+    if _is_recurrent(layer):  # its states change in place
+        for name, value in vars(layer).items():
+            if isinstance(value, dict):
+                setattr(mine, name, dict(value))
+        map_states(mine, lambda state: state.clone())
+    return mine
+
+
+def _is_recurrent(layer: Any) -> bool:
+    return hasattr(layer, "recurrent_states") or hasattr(layer, "conv_states")
+
+
+def _has_dropped(layer: Any) -> bool:
+    seen = getattr(layer, "cumulative_length", None)
+    return seen is not None and getattr(layer, "keys", None) is not None and layer.keys.shape[-2] < int(seen)

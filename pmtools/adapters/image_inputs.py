@@ -1,0 +1,80 @@
+"""What brings images into a forward pass: pixels and their geometry, or features that were encoded beforehand.
+
+Knows nothing of layouts or caches.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+
+def image_encoder(model: Any, /) -> Callable[..., Any] | None:
+    """The vision side of a model: its own `get_image_features`, or the inner model's; None if it has neither."""
+    found: Callable[..., Any] | None = getattr(model, "get_image_features", None)
+    return getattr(getattr(model, "model", None), "get_image_features", None) if found is None else found
+
+
+def image_inputs(model: Any, keywords: dict[str, Any], /) -> dict[str, Any]:
+    """The model inputs that carry images: pixels and their geometry, or features encoded beforehand.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+    keywords : dict
+        Keyword arguments of a forward pass.
+
+    Returns
+    -------
+    dict
+    """
+    encode = image_encoder(model)
+    names = {*(inspect.signature(encode).parameters if encode else ()), "mm_encoder_outputs", "batch_num_images"}
+    found = {name: value for name, value in keywords.items() if name in names or name.startswith("pixel_")}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def encoded_images(model: Any, pixels: dict[str, Any], /) -> dict[str, Any]:
+    """Pixels as features, where the model takes features, so that several passes share one run of the vision tower.
+
+    transformers below 5.20 or so does not: there the pixels come back.
+    """
+    encode = image_encoder(model)
+    if "mm_encoder_outputs" in pixels or encode is None or not takes_features(model):
+        return pixels
+    return {"mm_encoder_outputs": {"image": encode(**pixels, return_dict=True)}}
+
+
+def takes_features(model: Any, /) -> bool:
+    """Whether the model's forward pass takes image features that were encoded beforehand."""
+    return "mm_encoder_outputs" in inspect.signature(model.forward).parameters
+
+
+def kept_features(image: dict[str, Any], kept: torch.Tensor, /) -> dict[str, Any]:
+    """Encoded images with the features of some image tokens only.
+
+    Parameters
+    ----------
+    image : dict
+        From `encoded_images`.
+    kept : integer tensor of shape (m,)
+        Indices of the image tokens that stay, counted over the batch row by row.
+    """
+    import torch
+
+    encoded = image["mm_encoder_outputs"]["image"]
+
+    def keep(features: Any) -> Any:
+        rest = torch.cat([item.reshape(-1, item.shape[-1]) for item in features])[kept]
+        return rest[None] if isinstance(features, torch.Tensor) else [rest]
+
+    chosen = copy.copy(encoded)
+    chosen["pooler_output"] = keep(encoded["pooler_output"])
+    if (deep := encoded.get("deepstack_features")) is not None:  # Qwen3-VL: features for its first layers too
+        chosen["deepstack_features"] = [keep(layer) for layer in deep]
+    return {"mm_encoder_outputs": {"image": chosen}}

@@ -1,0 +1,150 @@
+"""Token sequences to run again: whole or from a cache on, with tokens hidden, left out, or in other rows.
+
+Positions are always those of the whole sequence, whatever is hidden. Knows nothing of heatmaps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from pmtools.adapters.caches import cache_name, cached_tokens
+
+if TYPE_CHECKING:
+    import torch
+
+_PER_TOKEN = ("token_type_ids", "mm_token_type_ids", "moe_mm_token_type_ids")
+
+
+@dataclass(frozen=True)
+class TokenSequences:
+    """A batch of token sequences with what their forward passes need, images and caches apart.
+
+    Attributes
+    ----------
+    model : transformers.PreTrainedModel
+    input_ids : integer tensor of shape (B, T)
+    attention_mask : integer tensor of shape (B, T), optional
+        None where nothing is masked.
+    options : dict
+        Further keyword arguments of `prepare_inputs_for_generation`: positions, token types, logits to keep.
+    """
+
+    model: Any
+    input_ids: torch.Tensor
+    attention_mask: torch.Tensor | None
+    options: dict[str, Any]
+
+    @property
+    def length(self) -> int:
+        """Tokens in each sequence, padding included."""
+        return self.input_ids.shape[1]
+
+    def run(self, cache: Any, *, image: dict[str, Any] | None = None) -> Any:
+        """One forward pass over the tokens that the cache does not hold yet; it is filled on the way.
+
+        Parameters
+        ----------
+        cache : transformers.DynamicCache
+            Keys and values of the first tokens; empty to run everything.
+        image : dict, optional
+            Model inputs of the images, if image tokens are among the new ones.
+
+        Returns
+        -------
+        transformers.ModelOutput
+            Logits of the last position.
+        """
+        inputs = self.model.prepare_inputs_for_generation(
+            self.input_ids,
+            next_sequence_length=self.length - cached_tokens(cache),
+            attention_mask=self.attention_mask,
+            is_first_iteration=image is not None,
+            **{cache_name(): cache, **self.options, "use_cache": True},
+            **(image or {}),
+        )
+        return self.model(**inputs, return_dict=True)
+
+    def hiding(self, hidden: torch.Tensor, /) -> TokenSequences:
+        """The same sequences with some tokens masked for every query; positions stay.
+
+        Parameters
+        ----------
+        hidden : bool tensor of shape (B, T)
+        """
+        return replace(self, attention_mask=self._mask() * ~hidden)
+
+    def without(self, hidden: torch.Tensor, /) -> tuple[TokenSequences, torch.Tensor]:
+        """The same sequences with hidden tokens taken out, as many in every row as the row with the fewest has.
+
+        What nobody may look at may as well be absent, as long as the others keep their positions. The tokens hidden
+        beyond that number stay, masked.
+
+        Parameters
+        ----------
+        hidden : bool tensor of shape (B, T)
+
+        Returns
+        -------
+        sequences : TokenSequences
+        kept : integer tensor of shape (B, T')
+            Where the remaining tokens were.
+        """
+        gone = hidden & (hidden.cumsum(-1) <= hidden.sum(-1).min())
+        rows, _ = hidden.shape
+        kept = (~gone).nonzero()[:, 1].reshape(rows, -1)
+        options = dict(self.options)
+        for name in ("position_ids", *_PER_TOKEN):
+            if (value := options.get(name)) is not None:
+                options[name] = value.gather(-1, kept.expand(*value.shape[:-1], -1))
+        mask = (self._mask() * ~hidden).gather(1, kept)
+        return replace(self, input_ids=self.input_ids.gather(1, kept), attention_mask=mask, options=options), kept
+
+    def rows(self, rows: Sequence[int] | torch.Tensor, /) -> TokenSequences:
+        """Some of the sequences, in the order of `rows`; a row may come twice."""
+        import torch
+
+        rows = torch.as_tensor(rows, device=self.input_ids.device)
+        options = dict(self.options)
+        if (positions := options.get("position_ids")) is not None:  # (B, T), or (axes, B, T) for multimodal positions
+            options["position_ids"] = positions.index_select(-2, rows)
+        for name in _PER_TOKEN:
+            if (value := options.get(name)) is not None:
+                options[name] = value[rows]
+        mask = None if self.attention_mask is None else self.attention_mask[rows]
+        return replace(self, input_ids=self.input_ids[rows], attention_mask=mask, options=options)
+
+    def with_suffix_type(self, prompt_length: int, token_type: int, /) -> TokenSequences:
+        """The same sequences with another token type from `prompt_length` on; as they are where there are no types."""
+        types = self.options.get("token_type_ids")
+        if types is None:
+            return self
+        types = types.clone()
+        types[:, prompt_length:] = token_type
+        return replace(self, options={**self.options, "token_type_ids": types})
+
+    def _mask(self) -> torch.Tensor:
+        import torch
+
+        return torch.ones_like(self.input_ids) if self.attention_mask is None else self.attention_mask
+
+
+def check_padding(attention_mask: Any, /) -> None:
+    """Refuse prompts that are padded on the right, where the next token belongs.
+
+    Parameters
+    ----------
+    attention_mask : integer tensor of shape (B, T), or None
+        Of the prompts; None where nothing is masked.
+
+    Raises
+    ------
+    ValueError
+        If the last token of a prompt is masked.
+    """
+    if attention_mask is not None and not bool(attention_mask[:, -1].all()):
+        raise ValueError(
+            "`attention_mask` must not end in 0, got prompts padded on the right, where the next token belongs; make the "
+            'inputs with the method\'s `processor`, or set `processor.tokenizer.padding_side = "left"` first'
+        )

@@ -1,0 +1,55 @@
+"""Two streams of equal length in one cache, so that a step of both is one forward pass: the adaptive mode's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pmtools.adapters.caches import fork, map_states
+
+if TYPE_CHECKING:
+    import torch
+
+
+def twin_cache(original: Any, magnified: Any, /, *, on_reorder: Callable[[torch.Tensor], None]) -> Any:
+    """Two caches of B rows as one of 2 B rows.
+
+    To transformers' loops it looks like the first stream's cache: when beams move, both halves follow, and `on_reorder`
+    is called with the rows' origins.
+
+    Parameters
+    ----------
+    original, magnified : transformers.DynamicCache
+        Of B rows each and equal length.
+    on_reorder : callable
+        `on_reorder(origins)` with an integer tensor of shape (B,).
+
+    Returns
+    -------
+    transformers.DynamicCache
+        Rows 0 to B - 1 are the original stream, B to 2 B - 1 the magnified one.
+    """
+    import torch
+    from transformers import DynamicCache
+
+    class TwinCache(DynamicCache):  # type: ignore[misc]
+        def reorder_cache(self, beam_idx: torch.Tensor) -> None:
+            super().reorder_cache(torch.cat([beam_idx, beam_idx + len(beam_idx)]))
+            on_reorder(beam_idx)
+
+    twin = TwinCache()
+    twin.layers = fork(original).layers
+    for layer, other in zip(twin.layers, magnified.layers, strict=True):
+        map_states(layer, lambda first, second: torch.cat([first, second]), other)
+    return twin
+
+
+def replace_rows(cache: Any, rows: Sequence[int] | torch.Tensor, new: Any, /) -> None:
+    """Put the rows of another cache of the same length in the place of some of a cache's own."""
+    import torch
+
+    def replaced(state: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        return state.index_copy(0, torch.as_tensor(rows, device=state.device), other)
+
+    for layer, other in zip(cache.layers, new.layers, strict=True):
+        map_states(layer, replaced, other)
