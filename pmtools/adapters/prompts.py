@@ -38,7 +38,7 @@ class Prompts:
     ----------
     model : transformers.PreTrainedModel
         Of a family in `pmtools.adapters.layouts.LAYOUTS`.
-    processor : MagnifierProcessor
+    processor : SourceProcessor
         That of a decoding method.
     input_ids, attention_mask : integer tensors of shape (B, T)
         Left-padded, image tokens expanded.
@@ -62,7 +62,7 @@ class Prompts:
         Parameters
         ----------
         model : transformers.PreTrainedModel
-        processor : MagnifierProcessor
+        processor : SourceProcessor
         inputs : mapping
             With `input_ids`; made by `processor`, so that they carry their images, unless `images` is given.
         images : PIL image, or list of them or of lists, optional
@@ -92,7 +92,7 @@ class Prompts:
 
         Parameters
         ----------
-        processor : MagnifierProcessor
+        processor : SourceProcessor
         sequences : TokenSequences
             Before any token was generated.
         images : sequence of lists of PIL images

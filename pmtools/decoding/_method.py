@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pmtools import _checks
 from pmtools.adapters.sequences import TokenSequences
 from pmtools.decoding._loop import run_loop
-from pmtools.decoding._processor import MagnifierProcessor, check_family
+from pmtools.decoding._processor import SourceProcessor, check_family
 from pmtools.decoding._stopping import StopsAtStrings
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class DecodingMethod:
 
     Attributes
     ----------
-    processor : MagnifierProcessor
+    processor : SourceProcessor
         Makes inputs that carry their images: use it in the place of the model's own.
     last : list
         The steps of the latest call.
@@ -64,7 +64,7 @@ class DecodingMethod:
                 "`processor` must be the model's processor, with `image_processor` and `tokenizer`, got "
                 f"{_checks.describe(processor)}; load it with AutoProcessor.from_pretrained"
             )
-        self.processor = MagnifierProcessor(processor)
+        self.processor = SourceProcessor(processor)
         self.streamer = streamer
         self.last: list[Any] = []
 

@@ -1,4 +1,4 @@
-"""The processor of a magnified model: the model's own, with images padded to their canvas and carried along."""
+"""The processor of every method: the model's own, with images padded to their canvas and carried along as sources."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pmtools.adapters.layouts import pads_to_square
 from pmtools.adapters.pixels import as_pil, canvas_fill, canvas_frame
 
 
-class MagnifierProcessor:
+class SourceProcessor:
     """A processor whose inputs, for `generate(**inputs, custom_generate=pm)`, bring the source images with them.
 
     Everything but the call is the model's own processor's.

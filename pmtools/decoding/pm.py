@@ -62,7 +62,7 @@ class PerceptionMagnifier(DecodingMethod):
     ----------
     last : list of MagnifierStep
         The steps of the latest call.
-    processor : MagnifierProcessor
+    processor : SourceProcessor
         Makes inputs that carry their images: use it in the place of the model's own.
 
     Notes
