@@ -13,7 +13,7 @@ from pmtools.testing.models import FAMILIES
 @pytest.mark.parametrize("family", FAMILIES)
 def test_several_images_in_left_padded_prompts(family):
     processor = processor_of(family)
-    layout = image_token_layout(model_of(family), processor.image_processor)
+    layout = image_token_layout(model_of(family), processor)
     images = [[Image.new("RGB", (120, 90))], [Image.new("RGB", (70, 100)), Image.new("RGB", (60, 60))]]
     inputs = processor(
         images=images, text=["a <image>", "b <image><image> and more"], return_tensors="pt", padding=True
@@ -77,11 +77,11 @@ class TestHeatmaps:
 class TestRefusals:
     @pytest.mark.parametrize("sizes", [[[(90, 120)] * 2], [[]]])
     def test_images_and_prompt_that_disagree(self, sizes):
-        layout = image_token_layout(model_of("llava"), processor_of("llava").image_processor)
+        layout = image_token_layout(model_of("llava"), processor_of("llava"))
         with pytest.raises(ValueError, match="image tokens, but its"):
             ImageTokens(layout, torch.full((1, 16), layout.image_token_id), sizes)
 
     def test_a_prompt_without_image(self):
-        layout = image_token_layout(model_of("llava"), processor_of("llava").image_processor)
+        layout = image_token_layout(model_of("llava"), processor_of("llava"))
         with pytest.raises(ValueError, match="holds 0 image tokens"):
             ImageTokens(layout, torch.full((1, 16), 9), [[]])

@@ -52,13 +52,13 @@ def canvas(image, layout):
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
 def test_a_painted_spot_changes_the_token_that_covers_it(family, size):
-    check_spots(family, size, image_token_layout(blind_model(family), processor_of(family).image_processor))
+    check_spots(family, size, image_token_layout(blind_model(family), processor_of(family)))
 
 
 @pytest.mark.parametrize("family", ["llava", "qwen2_vl", "llava_next", "internvl"])
 @pytest.mark.parametrize("wrong", ["transposed", "shifted by half a cell", "one token late"])
 def test_the_check_sees_wrong_layouts(family, wrong):
-    layout = image_token_layout(blind_model(family), processor_of(family).image_processor)
+    layout = image_token_layout(blind_model(family), processor_of(family))
 
     def spoiled(grid):
         x0, y0, x1, y1 = grid.box_xyxy
@@ -105,7 +105,7 @@ def check_spots(family, size, layout):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_number_of_tokens_for_any_size(family):
     processor, rng = processor_of(family), np.random.default_rng(2)
-    layout = image_token_layout(tiny_model(family), processor.image_processor)
+    layout = image_token_layout(tiny_model(family), processor)
     for width, height in [(56, 56), (33, 90), (301, 300), (90, 91), *rng.integers(20, 300, (6, 2)).tolist()]:
         image = Image.new("RGB", (width, height))
         inputs = processor(images=[[image]], text=["a <image> b"], return_tensors="pt")
@@ -124,7 +124,7 @@ class TestClassTokens:
         tower = getattr(transformers, f"{vision}VisionConfig")(image_size=56, patch_size=14)
         model = copy.copy(tiny_model("llava"))
         model.config = transformers.LlavaConfig(vision_config=tower, vision_feature_select_strategy="full")
-        layout = image_token_layout(model, processor_of("llava").image_processor)
+        layout = image_token_layout(model, processor_of("llava"))
         found, (grid,) = layout.grids((56, 56), 1)
         assert (found, grid.start) == (count, start)
 
@@ -134,7 +134,7 @@ class TestClassTokens:
         model = copy.copy(tiny_model("llava"))
         model.config = transformers.LlavaConfig(vision_config=transformers.PixtralVisionConfig())
         with pytest.raises(ValueError, match="Pixtral"):
-            image_token_layout(model, processor_of("llava").image_processor)
+            image_token_layout(model, processor_of("llava"))
 
 
 class TestRefusals:
@@ -143,10 +143,10 @@ class TestRefusals:
         model.config = copy.copy(model.config)
         model.config.model_type = "novel"
         with pytest.raises(ValueError, match=r"write a function .*LAYOUTS\['novel'\]"):
-            image_token_layout(model, processor_of("llava").image_processor)
+            image_token_layout(model, processor_of("llava"))
 
     def test_pan_and_scan(self):
         processor = tiny_processor(tiny_model("gemma3"))
         processor.image_processor.do_pan_and_scan = True
         with pytest.raises(ValueError, match="do_pan_and_scan"):
-            image_token_layout(tiny_model("gemma3"), processor.image_processor)
+            image_token_layout(tiny_model("gemma3"), processor)

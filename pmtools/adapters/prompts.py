@@ -23,11 +23,6 @@ if TYPE_CHECKING:
     import torch
 
 _TYPES = ("token_type_ids", "mm_token_type_ids")
-#: Names under which configurations and processors keep the tokens right before and after an image.
-_WRAPPERS = (
-    *("vision_start_token_id", "vision_end_token_id", "start_image_token_id", "end_image_token_id"),
-    *("boi_token_id", "boi_token_index", "eoi_token_id", "eoi_token_index"),
-)
 
 
 @dataclass(frozen=True)
@@ -109,7 +104,7 @@ class Prompts:
     @property
     def layout(self) -> ImageTokenLayout:
         """Where the model's family has its image tokens."""
-        return image_token_layout(self.model, self.processor.image_processor)
+        return image_token_layout(self.model, self.processor)
 
     def tokens(self) -> ImageTokens:
         """The image tokens of all prompts.
@@ -234,11 +229,6 @@ class Prompts:
         grids = self.layout.grids
         return [grids((image.height, image.width), len(images))[0] for image in images]
 
-    def _wrappers(self) -> set[int]:
-        holders = (self.model.config, self.processor)
-        found = {getattr(holder, name, None) for holder in holders for name in _WRAPPERS}
-        return {token for token in found if token is not None}
-
     def _image_run(self, count: int) -> list[int]:
         """The tokens of one more image, wrapped as the images of the prompts are."""
         ids = self.input_ids[0].tolist()
@@ -258,10 +248,13 @@ class Prompts:
         return [(hits[end - count], hits[end - 1] + 1) for count, end in zip(counts, ends, strict=True)]
 
     def _widened(self, ids: list[int], start: int, stop: int) -> tuple[int, int]:
-        """A span with the tokens that wrap it, if both are there."""
-        wrappers = self._wrappers()
-        around = start > 0 and stop < len(ids) and ids[start - 1] in wrappers and ids[stop] in wrappers
-        return (start - 1, stop + 1) if around else (start, stop)
+        """A span with the tokens that wrap it, if they are there on every side that has such."""
+        opening, closing = self.layout.opening, self.layout.closing
+        before = _leading(ids[:start][::-1], opening)
+        after = _leading(ids[stop:], closing)
+        if (opening and not before) or (closing and not after):
+            return start, stop
+        return start - before, stop + after
 
     def _rewritten(self, tokens: list[list[list[int]]], images: list[list[Any]], *, wrapped: bool) -> Prompts:
         """Other tokens in the place of each image, and of what wraps it unless they are to be `wrapped`."""
@@ -320,6 +313,12 @@ def continued(sequences: TokenSequences, tokens: torch.Tensor, /) -> TokenSequen
         mask = torch.cat([mask, mask.new_ones(tokens.shape)], dim=1)
     ids = torch.cat([sequences.input_ids, tokens], dim=1)
     return replace(sequences, input_ids=ids, attention_mask=mask, options=options)
+
+
+def _leading(ids: list[int], wrapping: tuple[int, ...]) -> int:
+    """How many of the first tokens wrap an image, at most as many as do."""
+    here = ids[: len(wrapping)]
+    return next((place for place, token in enumerate(here) if token not in wrapping), len(here))
 
 
 def _replaced(values: list[int], spans: list[tuple[int, int]], instead: list[list[int]]) -> list[int]:

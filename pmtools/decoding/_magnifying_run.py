@@ -46,7 +46,7 @@ class MagnifyingRun:
     def __init__(self, pm: PerceptionMagnifier, model: Any, images: list[list[Any]]) -> None:
         self.pm, self.model, self.images = pm, model, images
         self.image_processor = pm.processor.image_processor
-        self.layout = image_token_layout(model, self.image_processor)
+        self.layout = image_token_layout(model, pm.processor)
         self.layers = heat_layers(text_decoder(model).config.num_hidden_layers, pm.start_layer, self.layout.heat_layers)
         self.all_rows = list(range(len(images)))
         self.steps: list[MagnifierStep] = []

@@ -81,7 +81,7 @@ class PAI(ContrastiveMethod):
         if self.strength == 0:
             return super()._forward(sequences, inputs)
         model = sequences.model
-        layout = image_token_layout(model, self.processor.image_processor)
+        layout = image_token_layout(model, self.processor)
         count = text_decoder(model).config.num_hidden_layers
         layers = {layer for layer in layout.heat_layers or range(count) if layer >= self.first_layer}
         is_image = sequences.input_ids == layout.image_token_id

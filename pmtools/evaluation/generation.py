@@ -148,7 +148,7 @@ class GeneratedAnswers:
         -------
         AttentionHeatmap
         """
-        layout = image_token_layout(self.model, self.processor.image_processor)
+        layout = image_token_layout(self.model, self.processor)
         depth = text_decoder(self.model).config.num_hidden_layers
         layers = heat_layers(depth, self.settings.get("start_layer", "auto"), layout.heat_layers)
         limits = {name: self.settings[name] for name in ("threshold", "max_iterations") if name in self.settings}

@@ -1,72 +1,93 @@
-"""Where the tokens of an image are, and which part of the image each of them covers, per model family.
+"""Where the tokens of an image are, and which part of the image each of them covers, for any family.
 
-A layout turns the size of an image into one or more grids of tokens. Nothing here runs a model or touches pixels.
+A layout turns the size of an image into one or more grids of tokens. What a processor does to a picture of colour ramps says how
+(`inferred.py`), and a probe of the vision tower says whether that is true (`probe.py`); `LAYOUTS` holds what no processor tells.
 
 Convention: boxes are fractions of the source image, `(x0, y0, x1, y1)`; beyond [0, 1] lies padding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
-from pmtools.adapters.layouts import one_grid, tiles
+from pmtools.adapters.layouts import facts, tiles
 from pmtools.adapters.layouts._layout import WHOLE_IMAGE, ImageTokenLayout, TokenGrid
-from pmtools.adapters.layouts.one_grid import pads_to_square
+from pmtools.adapters.layouts.facts import pads_to_square
+from pmtools.adapters.layouts.inferred import inferred
+from pmtools.adapters.layouts.probe import probe_layout
 
-#: Every family by its `config.model_type`; a row more is a family more.
+#: Families whose tokens do not follow from what their vision tower is shown, by `config.model_type`: `grids` of their own.
 LAYOUTS: dict[str, Callable[[Any, Any], ImageTokenLayout]] = {
-    "llava": one_grid.llava,
-    "vipllava": one_grid.llava,
-    "paligemma": one_grid.paligemma,
-    "gemma3": one_grid.gemma3,
-    "qwen2_vl": one_grid.qwen_vl,
-    "qwen2_5_vl": one_grid.qwen_vl,
-    "qwen3_vl": one_grid.qwen_vl,
     "llava_next": tiles.llava_next,
     "llava_onevision": tiles.llava_onevision,
-    "internvl": tiles.internvl,
-    "idefics3": tiles.idefics3,
-    "smolvlm": tiles.idefics3,
+}
+#: What only the modelling code of a family tells.
+FACTS: dict[str, dict[str, Any]] = {
+    "paligemma": {"suffix_token_type": 1},  # its prompt is seen both ways, its answer is not
+    "internvl": {"encode_options": {"crop_to_patches": True}},
 }
 
 
-def image_token_layout(model: Any, image_processor: Any, /) -> ImageTokenLayout:
-    """The layout of a model's family, by its `config.model_type`.
+def image_token_layout(
+    model: Any, processor: Any, /, *, options: Mapping[str, Any] | None = None
+) -> ImageTokenLayout:
+    """The layout of a model with its processor, from what they do.
+
+    The first picture of a kind costs up to 51 runs of the vision tower (17 as a rule), which tell whether what was inferred is true;
+    each new size costs one call of the processor. Both are remembered as long as the model and the processor live.
 
     Parameters
     ----------
     model : transformers.PreTrainedModel
         A vision-language model.
-    image_processor : transformers image processor
-        The one that prepares its pixels: tile sizes and limits come from it.
+    processor : transformers processor
+        The whole one that makes its inputs.
+    options : mapping, optional
+        Of the processor's call, where they change sizes or tiles.
 
     Returns
     -------
     ImageTokenLayout
+        Its `grids` raises ValueError for images whose tokens cannot be placed.
 
     Raises
     ------
     ValueError
-        If the family is not in `LAYOUTS`.
+        If the processor writes no image tokens into any prompt.
 
     Examples
     --------
     >>> from pmtools.testing.models import tiny_model, tiny_processor
     >>> model = tiny_model("llava")
-    >>> layout = image_token_layout(model, tiny_processor(model).image_processor)
+    >>> layout = image_token_layout(model, tiny_processor(model))
     >>> layout.grids((480, 960), 1)  # padded above and below
     (16, [TokenGrid(start=0, shape_hw=(4, 4), box_xyxy=(0.0, -0.5, 1.0, 1.5), row_gap=0)])
     """
+    processor = getattr(processor, "inner", processor)
     family = model.config.model_type
-    if family not in LAYOUTS:
-        raise ValueError(
-            f"`model` must be of a family with a known image-token layout ({', '.join(sorted(LAYOUTS))}), "
-            f"got {family!r}; write a function (config, image_processor) -> ImageTokenLayout that says how many tokens "
-            "an image of a given size has and which part of it each covers, and put it into "
-            f"pmtools.adapters.layouts.LAYOUTS[{family!r}]"
-        )
-    return LAYOUTS[family](model.config, image_processor)
+    if family in LAYOUTS:
+        return LAYOUTS[family](model.config, processor.image_processor)
+    found: dict[str, Any] = {
+        "square": pads_to_square(processor.image_processor),
+        "prefix_reuse": facts.keeps_prefix(model),
+        "heat_layers": facts.heat_layers(model),
+        **FACTS.get(family, {}),
+    }
+    layout = inferred(model, processor, options or {}, **found)
+    if layout.opening or layout.closing:
+        return layout
+    opening, closing = facts.wrapping_tokens(model, processor)  # a chat template writes them
+    return replace(layout, opening=opening, closing=closing)
 
 
-__all__ = ["LAYOUTS", "WHOLE_IMAGE", "ImageTokenLayout", "TokenGrid", "image_token_layout", "pads_to_square"]
+__all__ = [
+    "LAYOUTS",
+    "WHOLE_IMAGE",
+    "ImageTokenLayout",
+    "TokenGrid",
+    "image_token_layout",
+    "pads_to_square",
+    "probe_layout",
+]

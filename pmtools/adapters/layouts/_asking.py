@@ -5,6 +5,7 @@ Knows no family: the mark of an image in a text and the id of its tokens are fou
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,52 +47,89 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class Question:
+    """How an image is written into a prompt.
+
+    Attributes
+    ----------
+    mark : str
+        The text that stands for it.
+    token : int
+        The token that it becomes many of.
+    opening, closing : tuple of int
+        Special tokens that the processor writes right before and after them.
+    """
+
+    mark: str
+    token: int
+    opening: tuple[int, ...] = ()
+    closing: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class Asker:
-    """A processor with the options of its calls, and the text that stands for an image in its prompts."""
+    """A processor that is asked with some options."""
 
     processor: Any
-    token: int
-    mark: str
+    question: Question
     options: Mapping[str, Any]
+
+    @property
+    def token(self) -> int:
+        """The id of an image token."""
+        return self.question.token
 
     def __call__(self, images: Sequence[Any], /) -> Asked:
         """What the processor makes of one prompt with these images."""
-        return _asked(self.processor, self.mark, images, self.options)
+        return _asked(self.processor, self.question.mark, images, self.options)
 
 
-def asker(model: Any, processor: Any, options: Mapping[str, Any], /) -> Asker:
-    """The processor, ready to be asked.
+def question(model: Any, processor: Any, options: Mapping[str, Any], /) -> Question:
+    """How this processor has images written into prompts, by trying.
 
     Raises
     ------
     ValueError
-        If no way is found to write an image into a prompt.
+        If no way is found.
     """
     from PIL import Image
 
     blank, reasons = Image.new("RGB", (64, 64), (127, 127, 127)), []
     tokens = token_ids(model, processor)
-    for mark in dict.fromkeys(_marks(processor)):
+    for bare, mark in _marks(processor):
         try:
-            written = _asked(processor, mark, [blank], options).ids
+            asked = _asked(processor, mark, [blank], options)
         except Exception as reason:  # whatever a processor says of a text that is not its own
             reasons.append(f"{mark!r}: {type(reason).__name__}: {reason}")
             continue
-        if token := max(tokens, key=written.count, default=0):
-            if written.count(token):
-                return Asker(processor, token, mark, options)
+        token = max(tokens, key=asked.ids.count, default=-1)
+        if asked.ids.count(token):
+            return Question(mark, token, *_around(asked, token, processor.tokenizer if bare else None))
         reasons.append(f"{mark!r}: none of the tokens {tokens} was written")
     raise ValueError("no prompt with an image could be made (" + "; ".join(reasons)[:500] + ")")
 
 
-def _marks(processor: Any) -> Iterator[str]:
-    for name in _MARKS:
-        if isinstance(mark := getattr(processor, name, None), str):
-            yield mark
+def _marks(processor: Any) -> Iterator[tuple[bool, str]]:
+    """Texts that may stand for an image, and whether it is nothing but that."""
+    marks = [getattr(processor, name, None) for name in _MARKS]
+    for mark in dict.fromkeys(mark for mark in marks if isinstance(mark, str)):
+        yield True, mark
     if getattr(processor, "chat_template", None):
         content = [{"type": "image"}, {"type": "text", "text": "?"}]
-        yield str(processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True))
-    yield "<image>"
+        turn = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+        yield False, str(turn)
+
+
+def _around(asked: Asked, token: int, tokenizer: Any | None) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Special tokens right before and after an image, where the mark alone was the text."""
+    if tokenizer is None:
+        return (), ()
+    runs = asked.runs(token)
+    before, after = asked.ids[: runs[0][0]], asked.ids[sum(runs[-1]) :]
+    sentence = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}
+    special = {*tokenizer.all_special_ids, *getattr(tokenizer, "added_tokens_decoder", {})} - sentence
+    opening = tuple(itertools.takewhile(special.__contains__, reversed(before)))[::-1]
+    return opening, tuple(itertools.takewhile(special.__contains__, after))
 
 
 def _asked(processor: Any, mark: str, images: Sequence[Any], options: Mapping[str, Any]) -> Asked:

@@ -61,6 +61,8 @@ class ImageTokenLayout:
         Token type of generated tokens when a sequence is encoded again; PaliGemma would see them both ways otherwise.
     encode_options : dict
         Options of the image processor that the family's processor always passes.
+    opening, closing : tuple of int
+        Special tokens right before and after an image that go with it, where they are there.
     """
 
     image_token_id: int
@@ -70,3 +72,5 @@ class ImageTokenLayout:
     heat_layers: tuple[int, ...] | None = None
     suffix_token_type: int | None = None
     encode_options: dict[str, Any] | None = None
+    opening: tuple[int, ...] = ()
+    closing: tuple[int, ...] = ()

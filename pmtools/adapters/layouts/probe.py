@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pmtools import frames
-from pmtools.adapters.layouts._asking import Asker, asker
+from pmtools.adapters.layouts._asking import Asker, question
 from pmtools.adapters.layouts._layout import ImageTokenLayout, TokenGrid
 from pmtools.typing import Ndarray, SizeHW
 
@@ -77,7 +77,8 @@ def probe_layout(
     >>> min(probe_layout(model, processor, layout, (90, 120))) > 0.9
     True
     """
-    ask = asker(model, processor, options or {})
+    processor, options = getattr(processor, "inner", processor), options or {}
+    ask = Asker(processor, question(model, processor, options), options)
     count, grids = layout.grids(size_hw, 1)
     best = (-1.0, -1.0)
     for found in token_responses(model, ask, size_hw, square=layout.square, seed=seed):
@@ -89,19 +90,19 @@ def probe_layout(
 
 
 def token_responses(
-    model: Any, ask: Asker, size_hw: SizeHW, /, *, square: bool = False, seed: int = 0
+    model: Any, ask: Asker, size_hw: SizeHW, /, *, square: bool = False, images: int = 1, seed: int = 0
 ) -> Iterator[Ndarray]:
     """How strongly each image token answers to each strip: (2, n, strips), x first, squared norms; a few rounds, each the sum so far."""
     rng = np.random.default_rng(seed)
     total: Ndarray | float = 0.0
     for _ in range(ROUNDS):
-        total = total + _one_round(model, ask, size_hw, square, rng)
+        total = total + _one_round(model, ask, size_hw, square, images, rng)
         yield total
 
 
-def _one_round(model: Any, ask: Asker, size_hw: SizeHW, square: bool, rng: np.random.Generator) -> Ndarray:
+def _one_round(model: Any, ask: Asker, size_hw: SizeHW, square: bool, images: int, rng: np.random.Generator) -> Ndarray:
     picture = _noise(rng, size_hw)
-    plain = _embedded(model, ask, picture, square)
+    plain = _embedded(model, ask, picture, square, images)
     found = []
     for axis in (1, 0):
         bounds = np.linspace(0, size_hw[axis], STRIPS + 1).round().astype(int)
@@ -110,7 +111,7 @@ def _one_round(model: Any, ask: Asker, size_hw: SizeHW, square: bool, rng: np.ra
             some = (slice(None),) * axis + (slice(low, high),)
             changed = picture.copy()
             changed[some] = _noise(rng, size_hw)[some]
-            strips.append(((_embedded(model, ask, changed, square) - plain) ** 2).sum(1))
+            strips.append(((_embedded(model, ask, changed, square, images) - plain) ** 2).sum(1))
         found.append(np.stack(strips, 1))
     answers = np.stack(found)
     return answers / answers.mean()  # rounds count alike
@@ -175,13 +176,14 @@ class _Stopped(Exception):
     """The text model was about to begin."""
 
 
-def _embedded(model: Any, ask: Asker, picture: Ndarray, square: bool) -> Ndarray:
-    """What the text model is given for each image token of a picture: (n, width)."""
+def _embedded(model: Any, ask: Asker, picture: Ndarray, square: bool, images: int) -> Ndarray:
+    """What the text model is given for each image token of a picture, the first of several equal ones: (n, width)."""
     from PIL import Image
 
     canvas = frames.pad_to_square(picture.shape[:2]).image(picture, fill=(127, 127, 127)) if square else picture
-    inputs = ask([Image.fromarray(canvas)]).inputs
+    inputs = ask([Image.fromarray(canvas)] * images).inputs
     places = (inputs["input_ids"][0] == ask.token).nonzero()[:, 0]
+    places = places[: len(places) // images]
     found: Ndarray = text_inputs(model, inputs)[0][places].double().cpu().numpy()
     return found
 
