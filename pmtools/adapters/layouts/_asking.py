@@ -133,5 +133,5 @@ def _around(asked: Asked, token: int, tokenizer: Any | None) -> tuple[tuple[int,
 
 
 def _asked(processor: Any, mark: str, images: Sequence[Any], options: Mapping[str, Any]) -> Asked:
-    inputs = processor(images=[list(images)], text=[mark * len(images)], return_tensors="pt", **options)
+    inputs = processor(images=[list(images)], text=[" ".join([mark] * len(images))], return_tensors="pt", **options)
     return Asked(inputs["input_ids"][0].tolist(), inputs)

@@ -68,10 +68,11 @@ class Colours:
         from PIL import Image
 
         black, *full = (
-            np.stack([item.mean(0) for item in _entries(processed(Image.new("RGB", _CALIBRATION_HW[::-1], colour)))])
+            np.concatenate(_entries(processed(Image.new("RGB", _CALIBRATION_HW[::-1], colour))))
             for colour in ((0, 0, 0), (255, 0, 0), (0, 255, 0), (0, 0, 255))
-        )  # each (views, depth)
-        low, change = black.mean(0), np.stack([item.mean(0) - black.mean(0) for item in full])
+        )  # each (entries, depth)
+        shown = np.any([np.abs(item - black).max(1) > 0 for item in full], axis=0)  # not padding
+        low, change = black[shown].mean(0), np.stack([(item - black)[shown].mean(0) for item in full])
         mine = np.abs(change) == np.abs(change).max(0)
         shares = mine * (np.abs(change) > 0.5 * np.abs(change).max(1, keepdims=True))
         return cls(shares / np.maximum(shares.sum(1, keepdims=True), 1), low, low + change)
@@ -237,9 +238,11 @@ def _tidied(x0: float, y0: float, x1: float, y1: float) -> tuple[float, float, f
 
 
 def _tidied_span(low: float, high: float) -> tuple[float, float]:
-    """The fraction 1 / N of the picture that a view nearly is, for whole numbers; otherwise what was read off."""
+    """The fraction 1 / N of the picture that a view nearly is, for whole numbers; otherwise what was read off, edges kept."""
     parts = max(1, round(1 / max(high - low, 1e-3)))
     place = round(low * parts)
     exact = place / parts, (place + 1) / parts
     near = abs(exact[0] - low) < _NEAR and abs(exact[1] - high) < _NEAR
-    return exact if near else (low, high)
+    if near:
+        return exact
+    return 0.0 if abs(low) < _NEAR else low, 1.0 if abs(high - 1) < _NEAR else high

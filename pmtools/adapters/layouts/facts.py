@@ -31,14 +31,12 @@ def keeps_prefix(model: Any, /) -> bool:
 
 
 def pads_to_square(image_processor: Any, /) -> bool:
-    """Whether images are padded to a square first: the processor would crop their centre, or pads them so itself.
+    """Whether images are padded to a square first, since the processor would crop their centre.
 
-    `do_pad` alone does not say so: with most processors it makes the images of a batch alike.
+    A processor that pads is left to it: what it shows is read off, and so is where.
     """
-    if getattr(image_processor, "image_grid_pinpoints", None):
-        return False
-    pads = getattr(image_processor, "do_pad", False) and hasattr(image_processor, "pad_to_square")
-    return bool(getattr(image_processor, "do_center_crop", False) or pads)
+    tiled = getattr(image_processor, "image_grid_pinpoints", None)
+    return bool(getattr(image_processor, "do_center_crop", False) and not tiled)
 
 
 def wrapping_tokens(model: Any, processor: Any, /) -> tuple[tuple[int, ...], tuple[int, ...]]:
