@@ -46,6 +46,8 @@ class Prompts:
         Of each prompt, in prompt order.
     types : dict of integer tensors of shape (B, T)
         Token types, where the family has them.
+    step : int
+        Of the decoding, from 0: how many tokens follow these prompts already.
     """
 
     model: Any
@@ -54,6 +56,7 @@ class Prompts:
     attention_mask: torch.Tensor
     images: list[list[Any]]
     types: dict[str, torch.Tensor] = field(default_factory=dict)
+    step: int = 0
 
     @classmethod
     def from_inputs(cls, model: Any, processor: Any, inputs: Mapping[str, Any], /, *, images: Any = None) -> Prompts:
