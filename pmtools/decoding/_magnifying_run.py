@@ -178,10 +178,12 @@ class MagnifyingRun:
             return heatmaps
         tokens = self.tokens.select(rows)
         found = self.attention.refined(mass[rows], sequences, tokens, cache, lambda: self._original_images(rows))
+        if not found.forwards:
+            return heatmaps
         self.forwards["refine"] += found.forwards
         for row, count in zip(rows, found.iterations, strict=True):
             self.iterations[row] = count
-        return tokens.heatmaps(found.mass) if found.forwards else heatmaps
+        return tokens.heatmaps(found.mass)
 
     def _original_images(self, rows: list[int]) -> dict[str, Any]:
         if len(rows) == len(self.images):
