@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from tiny import PICTURES, PROMPTS, model_of, picture, processor_of
+from tiny import FAMILIES, PICTURES, PROMPTS, model_of, picture, processor_of
 from transformers import AttentionInterface, LogitsProcessorList
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
 
@@ -27,7 +27,7 @@ from pmtools.decoding.strategies import BBox, Blur, Crop, Mask
 from pmtools.decoding.vcd import VCD, noisy
 from pmtools.decoding.vdd import VDD
 from pmtools.decoding.vicrop import RATIOS, ViCrop, best_window
-from pmtools.testing.models import FAMILIES, tiny_model
+from pmtools.testing.models import tiny_model
 
 NEW = 3
 LOOPS = {

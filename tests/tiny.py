@@ -11,6 +11,11 @@ from pmtools.adapters.prompts import Prompts
 from pmtools.decoding import Greedy
 from pmtools.testing.models import tiny_model, tiny_processor
 
+#: Families that stand for all kinds of layout, caches and masks; test_families.py has every one.
+FAMILIES = (
+    *("llava", "llava_next", "llava_onevision", "qwen2_vl", "qwen2_5_vl", "qwen3_vl"),
+    *("internvl", "idefics3", "smolvlm", "gemma3", "paligemma"),
+)
 PROMPTS = ["Is <image> there?", "What is <image> then, and why?"]
 
 
