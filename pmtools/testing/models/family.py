@@ -22,10 +22,10 @@ FINE = {**COARSE, "patch_size": TILE // 8}
 TILE_TOKENS = 16  # image tokens of one vision input
 SQUARE = {"height": TILE, "width": TILE}
 
-CHAT_TEMPLATE = (
+_CHAT_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] | upper }}: {% if message['content'] is string %}"
     "{{ message['content'] }}{% else %}{% for part in message['content'] %}"
-    "{% if part['type'] == 'image' %}<image>\n{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %} {% endfor %}"
+    "{% if part['type'] == 'image' %}MARK\n{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %} {% endfor %}"
     "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
 )
 
@@ -36,6 +36,7 @@ class Parts:
 
     backend: str  # "pil" or "torchvision"
     tokenizer: Any
+    chat_template: str
 
     def images(self, name: str, **options: Any) -> Any:
         """An image processor of transformers by its name without "ImageProcessor"."""
@@ -60,7 +61,7 @@ class Parts:
         kind = getattr(transformers, name)
         if not _has_torchvision() and "video_processor" in parts:
             kind = type(name, (_WithoutVideos, kind), {})
-        return kind(tokenizer=self.tokenizer, chat_template=CHAT_TEMPLATE, **parts)
+        return kind(tokenizer=self.tokenizer, chat_template=self.chat_template, **parts)
 
 
 class _WithoutVideos:
@@ -96,6 +97,8 @@ class Family:
         Tokens that bear other names here, see `tiny_tokenizer`.
     packages : tuple of str
         What transformers asks for beside itself.
+    mark : str
+        What stands for an image in a prompt of this family: `<image>`, and what its chat templates put around it.
     """
 
     configuration: Callable[[dict[str, Any]], Any]
@@ -104,7 +107,8 @@ class Family:
     backends: tuple[str, ...] = ("pil", "torchvision")
     names: Mapping[str, str] = field(default_factory=dict)
     packages: tuple[str, ...] = ()
+    mark: str = "<image>"
 
     def parts(self, backend: str) -> Parts:
         """New ones, for one processor."""
-        return Parts(backend, tiny_tokenizer(**self.names))
+        return Parts(backend, tiny_tokenizer(**self.names), _CHAT_TEMPLATE.replace("MARK", self.mark))

@@ -271,6 +271,7 @@ def _janus_processor(parts: Parts) -> Any:
     )
 
 
+WRAPPED = "<start><image><end>"
 EXPERTS = {
     "n_routed_experts": 4,
     "n_shared_experts": 1,
@@ -278,13 +279,15 @@ EXPERTS = {
     "moe_intermediate_size": 32,
 }
 FAMILIES = {
-    "glm4v": Family(_glm("Glm4v"), _glm_processor("Glm4v")),
-    "glm4v_moe": Family(_glm("Glm4vMoe"), _glm_processor("Glm4v"), text=EXPERTS),
-    "glm46v": Family(_glm("Glm46V"), _glm_processor("Glm46V")),
+    "glm4v": Family(_glm("Glm4v"), _glm_processor("Glm4v"), mark=WRAPPED),
+    "glm4v_moe": Family(_glm("Glm4vMoe"), _glm_processor("Glm4v"), text=EXPERTS, mark=WRAPPED),
+    "glm46v": Family(_glm("Glm46V"), _glm_processor("Glm46V"), mark=WRAPPED),
     "video_llama_3": Family(_video_llama, _video_llama_processor),
-    "paddleocr_vl": Family(_paddle, _paddle_processor),
-    "ernie4_5_vl_moe": Family(_ernie, _ernie_processor),
-    "kimi_k25": Family(_kimi, _kimi_processor, text={"num_key_value_heads": 4}, backends=("torchvision",)),
+    "paddleocr_vl": Family(_paddle, _paddle_processor, mark=WRAPPED),
+    "ernie4_5_vl_moe": Family(_ernie, _ernie_processor, mark=WRAPPED),
+    "kimi_k25": Family(
+        _kimi, _kimi_processor, text={"num_key_value_heads": 4}, backends=("torchvision",), mark=WRAPPED
+    ),
     "deepseek_vl": Family(_deepseek, _deepseek_processor),
     "deepseek_vl_hybrid": Family(_deepseek_hybrid, _deepseek_hybrid_processor),
     "janus": Family(_janus, _janus_processor),

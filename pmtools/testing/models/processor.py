@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from pmtools import _checks
-from pmtools.testing.models.table import TABLE
+from pmtools.testing.models.table import FAMILIES, TABLE
+
+
+def image_mark(family: str, /) -> str:
+    """What stands for an image in a prompt of a family of `FAMILIES`: `<image>`, and what its chat templates put around it."""
+    return TABLE[_checks.choice(family, "family", FAMILIES)].mark
 
 
 def tiny_processor(model: Any, /, *, backend: str | None = None) -> Any:

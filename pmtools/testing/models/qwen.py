@@ -22,6 +22,7 @@ TOKENS = {
 ROPE = {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 1e4}
 INTERLEAVED = {**ROPE, "mrope_interleaved": True}
 VISION = {"depth": 2, "num_heads": 2, "patch_size": PATCH, "spatial_merge_size": 2, "hidden_size": 32}
+WRAPPED = "<start><image><end>"
 EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
 
 
@@ -136,13 +137,16 @@ def _processor(kind: str, **images: Any) -> Callable[[Parts], Any]:
 
 
 FAMILIES = {
-    "qwen2_vl": Family(_qwen2_vl, _processor("Qwen2VLProcessor")),
-    "qwen2_5_vl": Family(_qwen2_5_vl, _processor("Qwen2_5_VLProcessor")),
-    "qwen2_5_omni_thinker": Family(_qwen2_5_omni, _qwen2_5_omni_processor),
-    "qwen3_vl": Family(_qwen3_vl, _processor("Qwen3VLProcessor")),
-    "qwen3_vl_moe": Family(_qwen3_vl_moe, _processor("Qwen3VLProcessor"), text=EXPERTS),
-    "qwen3_5": Family(_qwen3_5, _processor("Qwen3VLProcessor")),
+    "qwen2_vl": Family(_qwen2_vl, _processor("Qwen2VLProcessor"), mark=WRAPPED),
+    "qwen2_5_vl": Family(_qwen2_5_vl, _processor("Qwen2_5_VLProcessor"), mark=WRAPPED),
+    "qwen2_5_omni_thinker": Family(_qwen2_5_omni, _qwen2_5_omni_processor, mark=WRAPPED),
+    "qwen3_vl": Family(_qwen3_vl, _processor("Qwen3VLProcessor"), mark=WRAPPED),
+    "qwen3_vl_moe": Family(_qwen3_vl_moe, _processor("Qwen3VLProcessor"), text=EXPERTS, mark=WRAPPED),
+    "qwen3_5": Family(_qwen3_5, _processor("Qwen3VLProcessor"), mark=WRAPPED),
     "qwen3_5_moe": Family(
-        _qwen3_5_moe, _processor("Qwen3VLProcessor"), text={**EXPERTS, "shared_expert_intermediate_size": 32}
+        _qwen3_5_moe,
+        _processor("Qwen3VLProcessor"),
+        text={**EXPERTS, "shared_expert_intermediate_size": 32},
+        mark=WRAPPED,
     ),
 }
