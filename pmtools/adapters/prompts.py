@@ -22,7 +22,7 @@ from pmtools.adapters.sequences import TokenSequences, check_padding
 if TYPE_CHECKING:
     import torch
 
-_TYPES = ("token_type_ids", "mm_token_type_ids")
+_TYPES = ("token_type_ids", "mm_token_type_ids", "moe_mm_token_type_ids")
 #: Names under which configurations and processors keep the tokens right before and after an image.
 _WRAPPERS = (
     *("vision_start_token_id", "vision_end_token_id", "start_image_token_id", "end_image_token_id"),
@@ -314,6 +314,7 @@ def continued(sequences: TokenSequences, tokens: torch.Tensor, /) -> TokenSequen
         "position_ids": lambda last: last + torch.arange(1, new + 1, device=last.device),
         "token_type_ids": lambda last: last.expand(-1, new),
         "mm_token_type_ids": lambda last: torch.zeros_like(last).expand(-1, new),
+        "moe_mm_token_type_ids": lambda last: torch.zeros_like(last).expand(-1, new),
     }
     for name, tail in extend.items():
         if (value := options.get(name)) is not None:

@@ -119,6 +119,15 @@ class TokenSequences:
         ended = None if self.ended is None else self.ended[rows]
         return replace(self, input_ids=self.input_ids[rows], attention_mask=mask, options=options, ended=ended)
 
+    def with_types_of_words(self) -> TokenSequences:
+        """The same sequences with token types up to their end: `generate` appends none for what Ernie 4.5 generates."""
+        import torch
+
+        types = {name: self.options[name] for name in _PER_TOKEN if self.options.get(name) is not None}
+        missing = {name: self.length - value.shape[-1] for name, value in types.items()}
+        whole = {name: torch.nn.functional.pad(types[name], (0, count)) for name, count in missing.items() if count > 0}
+        return replace(self, options={**self.options, **whole}) if whole else self
+
     def with_suffix_type(self, prompt_length: int, token_type: int, /) -> TokenSequences:
         """The same sequences with another token type from `prompt_length` on; as they are where there are no types."""
         types = self.options.get("token_type_ids")

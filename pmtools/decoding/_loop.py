@@ -125,7 +125,8 @@ def _view(model: Any, step: Step) -> Any:
             apart = {cache_name(), "attention_mask", "next_sequence_length", "is_first_iteration", "use_cache", *image}
             options = {name: value for name, value in keywords.items() if name not in apart and value is not None}
             mask = keywords.get("attention_mask")
-            view.pending = TokenSequences(model, input_ids, mask, options, ended=view.ended), image
+            sequences = TokenSequences(model, input_ids, mask, options, ended=view.ended)
+            view.pending = sequences.with_types_of_words(), image
             return model.prepare_inputs_for_generation(input_ids, **keywords)
 
         def __call__(self, **inputs: Any) -> Any:

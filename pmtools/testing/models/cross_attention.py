@@ -30,9 +30,8 @@ def _mllama(text: dict[str, Any]) -> Any:
     )
 
 
-def _mllama_processor(parts: Parts) -> Any:
+def _mllama_parts(parts: Parts) -> dict[str, Any]:
+    return {"image_processor": parts.images("Mllama", size=SQUARE, max_image_tiles=4)}
 
-    return parts.processor("MllamaProcessor", image_processor=parts.images("Mllama", size=SQUARE, max_image_tiles=4))
 
-
-FAMILIES = {"mllama": Family(_mllama, _mllama_processor)}
+FAMILIES = {"mllama": Family(_mllama, "MllamaProcessor", _mllama_parts)}

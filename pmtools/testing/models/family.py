@@ -36,7 +36,6 @@ class Parts:
 
     backend: str  # "pil" or "torchvision"
     tokenizer: Any
-    chat_template: str
 
     def images(self, name: str, **options: Any) -> Any:
         """An image processor of transformers by its name without "ImageProcessor"."""
@@ -50,18 +49,6 @@ class Parts:
         import transformers
 
         return getattr(transformers, f"{name}VideoProcessor")(**options) if _has_torchvision() else None
-
-    def processor(self, name: str, **parts: Any) -> Any:
-        """A processor of transformers by its name, with the tokenizer and chat template of all.
-
-        Without torchvision, transformers refuses what may take videos: here it goes without its video processor.
-        """
-        import transformers
-
-        kind = getattr(transformers, name)
-        if not _has_torchvision() and "video_processor" in parts:
-            kind = type(name, (_WithoutVideos, kind), {})
-        return kind(tokenizer=self.tokenizer, chat_template=self.chat_template, **parts)
 
 
 class _WithoutVideos:
@@ -87,8 +74,10 @@ class Family:
     ----------
     configuration : callable
         From the shape of the text model, as keywords, to the model's configuration.
-    processor : callable
-        From `Parts` to a processor of transformers' own class.
+    processor_class : str
+        That of transformers.
+    parts : callable
+        From `Parts` to what the processor is made of beside its tokenizer and chat template.
     text : mapping
         What the text model needs beside the common shape.
     backends : tuple of str
@@ -102,13 +91,24 @@ class Family:
     """
 
     configuration: Callable[[dict[str, Any]], Any]
-    processor: Callable[[Parts], Any]
+    processor_class: str
+    parts: Callable[[Parts], dict[str, Any]]
     text: Mapping[str, Any] = field(default_factory=dict)
     backends: tuple[str, ...] = ("pil", "torchvision")
     names: Mapping[str, str] = field(default_factory=dict)
     packages: tuple[str, ...] = ()
     mark: str = "<image>"
 
-    def parts(self, backend: str) -> Parts:
-        """New ones, for one processor."""
-        return Parts(backend, tiny_tokenizer(**self.names), _CHAT_TEMPLATE.replace("MARK", self.mark))
+    def processor(self, backend: str) -> Any:
+        """A new one, of the family's own class.
+
+        Without torchvision, transformers refuses what may take videos: here it goes without its video processor.
+        """
+        import transformers
+
+        parts = Parts(backend, tiny_tokenizer(**self.names))
+        found: dict[str, Any] = self.parts(parts)
+        kind = getattr(transformers, self.processor_class)
+        if not _has_torchvision() and "video_processor" in found:
+            kind = type(self.processor_class, (_WithoutVideos, kind), {})
+        return kind(tokenizer=parts.tokenizer, chat_template=_CHAT_TEMPLATE.replace("MARK", self.mark), **found)

@@ -27,13 +27,8 @@ def _gemma3(text: dict[str, Any]) -> Any:
     )
 
 
-def _gemma3_processor(parts: Parts) -> Any:
-
-    return parts.processor(
-        "Gemma3Processor",
-        image_processor=parts.images("Gemma3", size=SQUARE),
-        image_seq_length=TILE_TOKENS,
-    )
+def _gemma3_parts(parts: Parts) -> dict[str, Any]:
+    return {"image_processor": parts.images("Gemma3", size=SQUARE), "image_seq_length": TILE_TOKENS}
 
 
 def _paligemma(text: dict[str, Any]) -> Any:
@@ -47,11 +42,10 @@ def _paligemma(text: dict[str, Any]) -> Any:
     )
 
 
-def _paligemma_processor(parts: Parts) -> Any:
-
+def _paligemma_parts(parts: Parts) -> dict[str, Any]:
     images = parts.images("Siglip", size=SQUARE)
     images.image_seq_length = TILE_TOKENS
-    return parts.processor("PaliGemmaProcessor", image_processor=images)
+    return {"image_processor": images}
 
 
 def _gemma4(text: dict[str, Any]) -> Any:
@@ -86,20 +80,21 @@ def _gemma4(text: dict[str, Any]) -> Any:
     )
 
 
-def _gemma4_processor(parts: Parts) -> Any:
+def _gemma4_parts(parts: Parts) -> dict[str, Any]:
     import transformers as hf
 
-    return parts.processor(
-        "Gemma4Processor",
-        feature_extractor=hf.Gemma4AudioFeatureExtractor(),
-        image_processor=parts.images("Gemma4", patch_size=TILE // 4, max_soft_tokens=70, pooling_kernel_size=2),
-        video_processor=parts.videos("Gemma4", patch_size=TILE // 4, max_soft_tokens=70, pooling_kernel_size=2),
-        image_seq_length=70,
-    )
+    return {
+        "feature_extractor": hf.Gemma4AudioFeatureExtractor(),
+        "image_processor": parts.images("Gemma4", patch_size=TILE // 4, max_soft_tokens=70, pooling_kernel_size=2),
+        "video_processor": parts.videos("Gemma4", patch_size=TILE // 4, max_soft_tokens=70, pooling_kernel_size=2),
+        "image_seq_length": 70,
+    }
 
 
 FAMILIES = {
-    "gemma3": Family(_gemma3, _gemma3_processor, names={"image_token": "<patch>", "boi_token": "<image>"}),
-    "gemma4": Family(_gemma4, _gemma4_processor),
-    "paligemma": Family(_paligemma, _paligemma_processor),
+    "gemma3": Family(
+        _gemma3, "Gemma3Processor", _gemma3_parts, names={"image_token": "<patch>", "boi_token": "<image>"}
+    ),
+    "gemma4": Family(_gemma4, "Gemma4Processor", _gemma4_parts),
+    "paligemma": Family(_paligemma, "PaliGemmaProcessor", _paligemma_parts),
 }

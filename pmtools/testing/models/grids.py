@@ -45,16 +45,14 @@ def _glm(name: str) -> Callable[[dict[str, Any]], Any]:
     return make
 
 
-def _glm_processor(name: str) -> Callable[[Parts], Any]:
-    def make(parts: Parts) -> Any:
-
-        return parts.processor(
-            f"{name}Processor",
-            image_processor=parts.images(
-                name, patch_size=PATCH, size={name: 2 * size for name, size in PIXELS.items()}
+def _glm_parts(name: str) -> Callable[[Parts], dict[str, Any]]:
+    def make(parts: Parts) -> dict[str, Any]:
+        return {
+            "image_processor": parts.images(
+                name, patch_size=PATCH, size={edge: 2 * size for edge, size in PIXELS.items()}
             ),
-            video_processor=parts.videos(name, patch_size=PATCH),
-        )
+            "video_processor": parts.videos(name, patch_size=PATCH),
+        }
 
     return make
 
@@ -71,15 +69,13 @@ def _video_llama(text: dict[str, Any]) -> Any:
     )
 
 
-def _video_llama_processor(parts: Parts) -> Any:
-
-    return parts.processor(
-        "VideoLlama3Processor",
-        image_processor=parts.images(
+def _video_llama_parts(parts: Parts) -> dict[str, Any]:
+    return {
+        "image_processor": parts.images(
             "VideoLlama3", patch_size=PATCH, size={"shortest_edge": 4 * PATCH**2, "longest_edge": 30 * PATCH**2}
         ),
-        video_processor=parts.videos("VideoLlama3", patch_size=PATCH),
-    )
+        "video_processor": parts.videos("VideoLlama3", patch_size=PATCH),
+    }
 
 
 def _paddle(text: dict[str, Any]) -> Any:
@@ -95,11 +91,8 @@ def _paddle(text: dict[str, Any]) -> Any:
     )
 
 
-def _paddle_processor(parts: Parts) -> Any:
-
-    return parts.processor(
-        "PaddleOCRVLProcessor", image_processor=parts.images("PaddleOCRVL", patch_size=PATCH, size=PIXELS)
-    )
+def _paddle_parts(parts: Parts) -> dict[str, Any]:
+    return {"image_processor": parts.images("PaddleOCRVL", patch_size=PATCH, size=PIXELS)}
 
 
 def _ernie(text: dict[str, Any]) -> Any:
@@ -132,13 +125,11 @@ def _ernie(text: dict[str, Any]) -> Any:
     )
 
 
-def _ernie_processor(parts: Parts) -> Any:
-
-    return parts.processor(
-        "Ernie4_5_VLMoeProcessor",
-        image_processor=parts.images("Ernie4_5_VLMoe", patch_size=PATCH, size=PIXELS),
-        video_processor=parts.videos("Ernie4_5_VLMoe", patch_size=PATCH),
-    )
+def _ernie_parts(parts: Parts) -> dict[str, Any]:
+    return {
+        "image_processor": parts.images("Ernie4_5_VLMoe", patch_size=PATCH, size=PIXELS),
+        "video_processor": parts.videos("Ernie4_5_VLMoe", patch_size=PATCH),
+    }
 
 
 def _kimi(text: dict[str, Any]) -> Any:
@@ -177,15 +168,13 @@ def _kimi(text: dict[str, Any]) -> Any:
     )
 
 
-def _kimi_processor(parts: Parts) -> Any:
-
-    return parts.processor(
-        "Kimi_K25Processor",
-        image_processor=parts.images(
+def _kimi_parts(parts: Parts) -> dict[str, Any]:
+    return {
+        "image_processor": parts.images(
             "Kimi_K25", patch_size=PATCH, max_patches=96, size={"max_height": 2 * TILE, "max_width": 2 * TILE}
         ),
-        video_processor=parts.videos("Kimi_K25", patch_size=PATCH),
-    )
+        "video_processor": parts.videos("Kimi_K25", patch_size=PATCH),
+    }
 
 
 def _deepseek(text: dict[str, Any]) -> Any:
@@ -196,13 +185,8 @@ def _deepseek(text: dict[str, Any]) -> Any:
     )
 
 
-def _deepseek_processor(parts: Parts) -> Any:
-
-    return parts.processor(
-        "DeepseekVLProcessor",
-        image_processor=parts.images("DeepseekVL", size=SQUARE, min_size=4),
-        num_image_tokens=TILE_TOKENS,
-    )
+def _deepseek_parts(parts: Parts) -> dict[str, Any]:
+    return {"image_processor": parts.images("DeepseekVL", size=SQUARE, min_size=4), "num_image_tokens": TILE_TOKENS}
 
 
 def _deepseek_hybrid(text: dict[str, Any]) -> Any:
@@ -226,14 +210,12 @@ def _deepseek_hybrid(text: dict[str, Any]) -> Any:
     )
 
 
-def _deepseek_hybrid_processor(parts: Parts) -> Any:
-
+def _deepseek_hybrid_parts(parts: Parts) -> dict[str, Any]:
     high = {"height": 2 * TILE, "width": 2 * TILE}
-    return parts.processor(
-        "DeepseekVLHybridProcessor",
-        image_processor=parts.images("DeepseekVLHybrid", size=SQUARE, high_res_size=high, min_size=4),
-        num_image_tokens=TILE_TOKENS,
-    )
+    return {
+        "image_processor": parts.images("DeepseekVLHybrid", size=SQUARE, high_res_size=high, min_size=4),
+        "num_image_tokens": TILE_TOKENS,
+    }
 
 
 def _janus(text: dict[str, Any]) -> Any:
@@ -262,13 +244,8 @@ def _janus(text: dict[str, Any]) -> Any:
     )
 
 
-def _janus_processor(parts: Parts) -> Any:
-
-    return parts.processor(
-        "JanusProcessor",
-        image_processor=parts.images("Janus", size=SQUARE, min_size=4),
-        num_image_tokens=TILE_TOKENS,
-    )
+def _janus_parts(parts: Parts) -> dict[str, Any]:
+    return {"image_processor": parts.images("Janus", size=SQUARE, min_size=4), "num_image_tokens": TILE_TOKENS}
 
 
 WRAPPED = "<start><image><end>"
@@ -279,16 +256,21 @@ EXPERTS = {
     "moe_intermediate_size": 32,
 }
 FAMILIES = {
-    "glm4v": Family(_glm("Glm4v"), _glm_processor("Glm4v"), mark=WRAPPED),
-    "glm4v_moe": Family(_glm("Glm4vMoe"), _glm_processor("Glm4v"), text=EXPERTS, mark=WRAPPED),
-    "glm46v": Family(_glm("Glm46V"), _glm_processor("Glm46V"), mark=WRAPPED),
-    "video_llama_3": Family(_video_llama, _video_llama_processor),
-    "paddleocr_vl": Family(_paddle, _paddle_processor, mark=WRAPPED),
-    "ernie4_5_vl_moe": Family(_ernie, _ernie_processor, mark=WRAPPED),
+    "glm4v": Family(_glm("Glm4v"), "Glm4vProcessor", _glm_parts("Glm4v"), mark=WRAPPED),
+    "glm4v_moe": Family(_glm("Glm4vMoe"), "Glm4vProcessor", _glm_parts("Glm4v"), text=EXPERTS, mark=WRAPPED),
+    "glm46v": Family(_glm("Glm46V"), "Glm46VProcessor", _glm_parts("Glm46V"), mark=WRAPPED),
+    "video_llama_3": Family(_video_llama, "VideoLlama3Processor", _video_llama_parts),
+    "paddleocr_vl": Family(_paddle, "PaddleOCRVLProcessor", _paddle_parts, mark=WRAPPED),
+    "ernie4_5_vl_moe": Family(_ernie, "Ernie4_5_VLMoeProcessor", _ernie_parts, mark=WRAPPED),
     "kimi_k25": Family(
-        _kimi, _kimi_processor, text={"num_key_value_heads": 4}, backends=("torchvision",), mark=WRAPPED
+        _kimi,
+        "Kimi_K25Processor",
+        _kimi_parts,
+        text={"num_key_value_heads": 4},
+        backends=("torchvision",),
+        mark=WRAPPED,
     ),
-    "deepseek_vl": Family(_deepseek, _deepseek_processor),
-    "deepseek_vl_hybrid": Family(_deepseek_hybrid, _deepseek_hybrid_processor),
-    "janus": Family(_janus, _janus_processor),
+    "deepseek_vl": Family(_deepseek, "DeepseekVLProcessor", _deepseek_parts),
+    "deepseek_vl_hybrid": Family(_deepseek_hybrid, "DeepseekVLHybridProcessor", _deepseek_hybrid_parts),
+    "janus": Family(_janus, "JanusProcessor", _janus_parts),
 }

@@ -25,15 +25,13 @@ def _llava(text: dict[str, Any]) -> Any:
     return hf.LlavaConfig(vision_config=_clip(), text_config=hf.LlamaConfig(**text), image_token_index=IMAGE)
 
 
-def _llava_processor(parts: Parts) -> Any:
-
-    return parts.processor(
-        "LlavaProcessor",
-        image_processor=parts.images("CLIP", size={"shortest_edge": TILE}, crop_size=SQUARE),
-        patch_size=PATCH,
-        vision_feature_select_strategy="default",
-        num_additional_image_tokens=1,
-    )
+def _llava_parts(parts: Parts) -> dict[str, Any]:
+    return {
+        "image_processor": parts.images("CLIP", size={"shortest_edge": TILE}, crop_size=SQUARE),
+        "patch_size": PATCH,
+        "vision_feature_select_strategy": "default",
+        "num_additional_image_tokens": 1,
+    }
 
 
 def _siglip(text: dict[str, Any]) -> Any:
@@ -48,14 +46,12 @@ def _siglip(text: dict[str, Any]) -> Any:
     )
 
 
-def _siglip_processor(parts: Parts) -> Any:
-
-    return parts.processor(
-        "LlavaProcessor",
-        image_processor=parts.images("Siglip", size=SQUARE),
-        patch_size=PATCH,
-        vision_feature_select_strategy="full",
-    )
+def _siglip_parts(parts: Parts) -> dict[str, Any]:
+    return {
+        "image_processor": parts.images("Siglip", size=SQUARE),
+        "patch_size": PATCH,
+        "vision_feature_select_strategy": "full",
+    }
 
 
 def _pixtral(text: dict[str, Any]) -> Any:
@@ -70,17 +66,15 @@ def _pixtral(text: dict[str, Any]) -> Any:
     )
 
 
-def _pixtral_processor(parts: Parts, merge: int = 1) -> Any:
-
-    return parts.processor(
-        "PixtralProcessor",
-        image_processor=parts.images("Pixtral", size={"longest_edge": 2 * TILE}, patch_size=PATCH // merge),
-        patch_size=PATCH // merge,
-        spatial_merge_size=merge,
-        image_token="<image>",
-        image_break_token="<break>",
-        image_end_token="<end>",
-    )
+def _pixtral_parts(parts: Parts, merge: int = 1) -> dict[str, Any]:
+    return {
+        "image_processor": parts.images("Pixtral", size={"longest_edge": 2 * TILE}, patch_size=PATCH // merge),
+        "patch_size": PATCH // merge,
+        "spatial_merge_size": merge,
+        "image_token": "<image>",
+        "image_break_token": "<break>",
+        "image_end_token": "<end>",
+    }
 
 
 def _mistral3(text: dict[str, Any]) -> Any:
@@ -116,17 +110,15 @@ def _llava_next(text: dict[str, Any]) -> Any:
     )
 
 
-def _llava_next_processor(parts: Parts) -> Any:
-
-    return parts.processor(
-        "LlavaNextProcessor",
-        image_processor=parts.images(
+def _llava_next_parts(parts: Parts) -> dict[str, Any]:
+    return {
+        "image_processor": parts.images(
             "LlavaNext", size={"shortest_edge": TILE}, crop_size=SQUARE, image_grid_pinpoints=PINPOINTS
         ),
-        patch_size=PATCH,
-        vision_feature_select_strategy="default",
-        num_additional_image_tokens=1,
-    )
+        "patch_size": PATCH,
+        "vision_feature_select_strategy": "default",
+        "num_additional_image_tokens": 1,
+    }
 
 
 def _onevision(text: dict[str, Any]) -> Any:
@@ -142,24 +134,22 @@ def _onevision(text: dict[str, Any]) -> Any:
     )
 
 
-def _onevision_processor(parts: Parts) -> Any:
-
-    return parts.processor(
-        "LlavaOnevisionProcessor",
-        image_processor=parts.images("LlavaOnevision", size=SQUARE, image_grid_pinpoints=PINPOINTS),
-        video_processor=parts.videos("LlavaOnevision", size=SQUARE),
-        num_image_tokens=TILE_TOKENS,
-        vision_feature_select_strategy="full",
-        vision_aspect_ratio="anyres_max_2",
-    )
+def _onevision_parts(parts: Parts) -> dict[str, Any]:
+    return {
+        "image_processor": parts.images("LlavaOnevision", size=SQUARE, image_grid_pinpoints=PINPOINTS),
+        "video_processor": parts.videos("LlavaOnevision", size=SQUARE),
+        "num_image_tokens": TILE_TOKENS,
+        "vision_feature_select_strategy": "full",
+        "vision_aspect_ratio": "anyres_max_2",
+    }
 
 
 FAMILIES = {
-    "llava": Family(_llava, _llava_processor),
-    "llava_siglip": Family(_siglip, _siglip_processor),
-    "llava_pixtral": Family(_pixtral, _pixtral_processor),
-    "mistral3": Family(_mistral3, lambda parts: _pixtral_processor(parts, merge=2)),
-    "vipllava": Family(_vipllava, _llava_processor),
-    "llava_next": Family(_llava_next, _llava_next_processor),
-    "llava_onevision": Family(_onevision, _onevision_processor),
+    "llava": Family(_llava, "LlavaProcessor", _llava_parts),
+    "llava_siglip": Family(_siglip, "LlavaProcessor", _siglip_parts),
+    "llava_pixtral": Family(_pixtral, "PixtralProcessor", _pixtral_parts),
+    "mistral3": Family(_mistral3, "PixtralProcessor", lambda parts: _pixtral_parts(parts, merge=2)),
+    "vipllava": Family(_vipllava, "LlavaProcessor", _llava_parts),
+    "llava_next": Family(_llava_next, "LlavaNextProcessor", _llava_next_parts),
+    "llava_onevision": Family(_onevision, "LlavaOnevisionProcessor", _onevision_parts),
 }

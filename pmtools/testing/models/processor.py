@@ -38,4 +38,4 @@ def tiny_processor(model: Any, /, *, backend: str | None = None) -> Any:
     """
     family = TABLE[getattr(model, "tiny_family", model.config.model_type)]
     backend = family.backends[0] if backend is None else _checks.choice(backend, "backend", family.backends)
-    return family.processor(family.parts(backend))
+    return family.processor(backend)

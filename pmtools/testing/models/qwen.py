@@ -66,15 +66,14 @@ def _qwen2_5_omni(text: dict[str, Any]) -> Any:
     )
 
 
-def _qwen2_5_omni_processor(parts: Parts) -> Any:
+def _qwen2_5_omni_parts(parts: Parts) -> dict[str, Any]:
     import transformers as hf
 
-    return parts.processor(
-        "Qwen2_5OmniProcessor",
-        image_processor=parts.images("Qwen2VL", patch_size=PATCH, size=PIXELS),
-        video_processor=parts.videos("Qwen2VL", patch_size=PATCH),
-        feature_extractor=hf.WhisperFeatureExtractor(feature_size=16),
-    )
+    return {
+        "image_processor": parts.images("Qwen2VL", patch_size=PATCH, size=PIXELS),
+        "video_processor": parts.videos("Qwen2VL", patch_size=PATCH),
+        "feature_extractor": hf.WhisperFeatureExtractor(feature_size=16),
+    }
 
 
 def _qwen3_vl(text: dict[str, Any]) -> Any:
@@ -124,28 +123,27 @@ def _hybrid(text: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _processor(kind: str, **images: Any) -> Callable[[Parts], Any]:
-    def make(parts: Parts) -> Any:
-
-        return parts.processor(
-            kind,
-            image_processor=parts.images("Qwen2VL", patch_size=PATCH, size=PIXELS, **images),
-            video_processor=parts.videos("Qwen3VL" if kind == "Qwen3VLProcessor" else "Qwen2VL", patch_size=PATCH),
-        )
+def _parts(videos: str) -> Callable[[Parts], dict[str, Any]]:
+    def make(parts: Parts) -> dict[str, Any]:
+        return {
+            "image_processor": parts.images("Qwen2VL", patch_size=PATCH, size=PIXELS),
+            "video_processor": parts.videos(videos, patch_size=PATCH),
+        }
 
     return make
 
 
 FAMILIES = {
-    "qwen2_vl": Family(_qwen2_vl, _processor("Qwen2VLProcessor"), mark=WRAPPED),
-    "qwen2_5_vl": Family(_qwen2_5_vl, _processor("Qwen2_5_VLProcessor"), mark=WRAPPED),
-    "qwen2_5_omni_thinker": Family(_qwen2_5_omni, _qwen2_5_omni_processor, mark=WRAPPED),
-    "qwen3_vl": Family(_qwen3_vl, _processor("Qwen3VLProcessor"), mark=WRAPPED),
-    "qwen3_vl_moe": Family(_qwen3_vl_moe, _processor("Qwen3VLProcessor"), text=EXPERTS, mark=WRAPPED),
-    "qwen3_5": Family(_qwen3_5, _processor("Qwen3VLProcessor"), mark=WRAPPED),
+    "qwen2_vl": Family(_qwen2_vl, "Qwen2VLProcessor", _parts("Qwen2VL"), mark=WRAPPED),
+    "qwen2_5_vl": Family(_qwen2_5_vl, "Qwen2_5_VLProcessor", _parts("Qwen2VL"), mark=WRAPPED),
+    "qwen2_5_omni_thinker": Family(_qwen2_5_omni, "Qwen2_5OmniProcessor", _qwen2_5_omni_parts, mark=WRAPPED),
+    "qwen3_vl": Family(_qwen3_vl, "Qwen3VLProcessor", _parts("Qwen3VL"), mark=WRAPPED),
+    "qwen3_vl_moe": Family(_qwen3_vl_moe, "Qwen3VLProcessor", _parts("Qwen3VL"), text=EXPERTS, mark=WRAPPED),
+    "qwen3_5": Family(_qwen3_5, "Qwen3VLProcessor", _parts("Qwen3VL"), mark=WRAPPED),
     "qwen3_5_moe": Family(
         _qwen3_5_moe,
-        _processor("Qwen3VLProcessor"),
+        "Qwen3VLProcessor",
+        _parts("Qwen3VL"),
         text={**EXPERTS, "shared_expert_intermediate_size": 32},
         mark=WRAPPED,
     ),

@@ -27,14 +27,12 @@ def _internvl(kind: str) -> Callable[[dict[str, Any]], Any]:
     return make
 
 
-def _internvl_processor(parts: Parts) -> Any:
-
-    return parts.processor(
-        "InternVLProcessor",
-        image_processor=parts.images("GotOcr2", size=SQUARE, crop_to_patches=True, max_patches=4),
-        video_processor=parts.videos("InternVL", size=SQUARE),
-        image_seq_length=TILE_TOKENS,
-    )
+def _internvl_parts(parts: Parts) -> dict[str, Any]:
+    return {
+        "image_processor": parts.images("GotOcr2", size=SQUARE, crop_to_patches=True, max_patches=4),
+        "video_processor": parts.videos("InternVL", size=SQUARE),
+        "image_seq_length": TILE_TOKENS,
+    }
 
 
 def _idefics3(name: str) -> Callable[[dict[str, Any]], Any]:
@@ -55,20 +53,17 @@ def _idefics3_images(parts: Parts, name: str) -> Any:
     return parts.images(name, size={"longest_edge": 2 * TILE}, max_image_size={"longest_edge": TILE})
 
 
-def _idefics3_processor(parts: Parts) -> Any:
-
+def _idefics3_parts(parts: Parts) -> dict[str, Any]:
     images = _idefics3_images(parts, "Idefics3")
-    return parts.processor("Idefics3Processor", image_processor=images, image_seq_len=TILE_TOKENS)
+    return {"image_processor": images, "image_seq_len": TILE_TOKENS}
 
 
-def _smolvlm_processor(parts: Parts) -> Any:
-
-    return parts.processor(
-        "SmolVLMProcessor",
-        image_processor=_idefics3_images(parts, "SmolVLM"),
-        video_processor=parts.videos("SmolVLM", size={"longest_edge": TILE}, max_image_size={"longest_edge": TILE}),
-        image_seq_len=TILE_TOKENS,
-    )
+def _smolvlm_parts(parts: Parts) -> dict[str, Any]:
+    return {
+        "image_processor": _idefics3_images(parts, "SmolVLM"),
+        "video_processor": parts.videos("SmolVLM", size={"longest_edge": TILE}, max_image_size={"longest_edge": TILE}),
+        "image_seq_len": TILE_TOKENS,
+    }
 
 
 def _aya(text: dict[str, Any]) -> Any:
@@ -82,15 +77,13 @@ def _aya(text: dict[str, Any]) -> Any:
     )
 
 
-def _aya_processor(parts: Parts) -> Any:
-
-    return parts.processor(
-        "AyaVisionProcessor",
-        image_processor=parts.images("GotOcr2", size=SQUARE, crop_to_patches=True, max_patches=4),
-        patch_size=FINE["patch_size"],
-        img_size=TILE,
-        downsample_factor=2,
-    )
+def _aya_parts(parts: Parts) -> dict[str, Any]:
+    return {
+        "image_processor": parts.images("GotOcr2", size=SQUARE, crop_to_patches=True, max_patches=4),
+        "patch_size": FINE["patch_size"],
+        "img_size": TILE,
+        "downsample_factor": 2,
+    }
 
 
 def _cohere2(text: dict[str, Any]) -> Any:
@@ -105,14 +98,8 @@ def _cohere2(text: dict[str, Any]) -> Any:
     )
 
 
-def _cohere2_processor(parts: Parts) -> Any:
-
-    return parts.processor(
-        "Cohere2VisionProcessor",
-        image_processor=parts.images(
-            "Cohere2Vision", size=SQUARE, max_patches=4, patch_size=4
-        ),  # 4 x 4 tokens in a tile
-    )
+def _cohere2_parts(parts: Parts) -> dict[str, Any]:
+    return {"image_processor": parts.images("Cohere2Vision", size=SQUARE, max_patches=4, patch_size=4)}
 
 
 def _llama4(text: dict[str, Any]) -> Any:
@@ -135,16 +122,14 @@ def _llama4(text: dict[str, Any]) -> Any:
     )
 
 
-def _llama4_processor(parts: Parts) -> Any:
-
-    return parts.processor(
-        "Llama4Processor",
-        image_processor=parts.images("Llama4", size=SQUARE, max_patches=4),
-        patch_size=FINE["patch_size"],
-        pixel_shuffle_ratio=0.5,
-        image_token="<image>",
-        fake_image_token="<image>",
-    )
+def _llama4_parts(parts: Parts) -> dict[str, Any]:
+    return {
+        "image_processor": parts.images("Llama4", size=SQUARE, max_patches=4),
+        "patch_size": FINE["patch_size"],
+        "pixel_shuffle_ratio": 0.5,
+        "image_token": "<image>",
+        "fake_image_token": "<image>",
+    }
 
 
 def _ovis2(text: dict[str, Any]) -> Any:
@@ -160,13 +145,11 @@ def _ovis2(text: dict[str, Any]) -> Any:
     )
 
 
-def _ovis2_processor(parts: Parts) -> Any:
-
-    return parts.processor(
-        "Ovis2Processor",
-        image_processor=parts.images("Ovis2", size=SQUARE, max_patches=4, crop_to_patches=True),
-        image_seq_length=TILE_TOKENS,
-    )
+def _ovis2_parts(parts: Parts) -> dict[str, Any]:
+    return {
+        "image_processor": parts.images("Ovis2", size=SQUARE, max_patches=4, crop_to_patches=True),
+        "image_seq_length": TILE_TOKENS,
+    }
 
 
 def _lfm2(text: dict[str, Any]) -> Any:
@@ -181,11 +164,9 @@ def _lfm2(text: dict[str, Any]) -> Any:
     )
 
 
-def _lfm2_processor(parts: Parts) -> Any:
-
-    return parts.processor(
-        "Lfm2VlProcessor",
-        image_processor=parts.images(
+def _lfm2_parts(parts: Parts) -> dict[str, Any]:
+    return {
+        "image_processor": parts.images(
             "Lfm2Vl",
             tile_size=2 * TILE,
             encoder_patch_size=TILE // 4,
@@ -193,8 +174,8 @@ def _lfm2_processor(parts: Parts) -> Any:
             min_image_tokens=4,
             max_tiles=4,
             max_pixels_tolerance=1.0,
-        ),
-    )
+        )
+    }
 
 
 def _perception_lm(text: dict[str, Any]) -> Any:
@@ -227,30 +208,31 @@ def _perception_lm(text: dict[str, Any]) -> Any:
     )
 
 
-def _perception_lm_processor(parts: Parts) -> Any:
-
-    return parts.processor(
-        "PerceptionLMProcessor",
-        video_processor=parts.videos("PerceptionLM", size=SQUARE),
-        image_processor=parts.images("PerceptionLM", tile_size=TILE, max_num_tiles=4, size=SQUARE),
-        patch_size=TILE // 8,
-        pooling_ratio=2,
-    )
+def _perception_lm_parts(parts: Parts) -> dict[str, Any]:
+    return {
+        "video_processor": parts.videos("PerceptionLM", size=SQUARE),
+        "image_processor": parts.images("PerceptionLM", tile_size=TILE, max_num_tiles=4, size=SQUARE),
+        "patch_size": TILE // 8,
+        "pooling_ratio": 2,
+    }
 
 
 FAMILIES = {
-    "internvl": Family(_internvl("Qwen2Config"), _internvl_processor),
+    "internvl": Family(_internvl("Qwen2Config"), "InternVLProcessor", _internvl_parts),
     "internvl_qwen3_moe": Family(
         _internvl("Qwen3MoeConfig"),
-        _internvl_processor,
+        "InternVLProcessor",
+        _internvl_parts,
         text={"head_dim": 16, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32},
     ),
-    "idefics3": Family(_idefics3("Idefics3"), _idefics3_processor),
-    "smolvlm": Family(_idefics3("SmolVLM"), _smolvlm_processor, packages=("num2words",)),
-    "aya_vision": Family(_aya, _aya_processor),
-    "cohere2_vision": Family(_cohere2, _cohere2_processor, backends=TORCHVISION),
-    "llama4": Family(_llama4, _llama4_processor, backends=TORCHVISION),
-    "ovis2": Family(_ovis2, _ovis2_processor),
-    "lfm2_vl": Family(_lfm2, _lfm2_processor, backends=TORCHVISION),
-    "perception_lm": Family(_perception_lm, _perception_lm_processor, backends=TORCHVISION, packages=("timm",)),
+    "idefics3": Family(_idefics3("Idefics3"), "Idefics3Processor", _idefics3_parts),
+    "smolvlm": Family(_idefics3("SmolVLM"), "SmolVLMProcessor", _smolvlm_parts, packages=("num2words",)),
+    "aya_vision": Family(_aya, "AyaVisionProcessor", _aya_parts),
+    "cohere2_vision": Family(_cohere2, "Cohere2VisionProcessor", _cohere2_parts, backends=TORCHVISION),
+    "llama4": Family(_llama4, "Llama4Processor", _llama4_parts, backends=TORCHVISION),
+    "ovis2": Family(_ovis2, "Ovis2Processor", _ovis2_parts),
+    "lfm2_vl": Family(_lfm2, "Lfm2VlProcessor", _lfm2_parts, backends=TORCHVISION),
+    "perception_lm": Family(
+        _perception_lm, "PerceptionLMProcessor", _perception_lm_parts, backends=TORCHVISION, packages=("timm",)
+    ),
 }
