@@ -90,14 +90,14 @@ def test_settings_reach_the_methods(parts):
     settings = {"start_layer": 3, "gain": 30.0, "kernel_size": 1, "floor": 0.3, "max_iterations": 2, "threshold": 0.1}
     given = answers(parts, settings=settings)
     pm = METHODS["pm"](given, ITEMS)
-    assert (pm.start_layer, pm.max_iterations, pm.refresh) == (3, 2, "first")
+    assert (pm.heatmap.start_layer, pm.heatmap.max_iterations, pm.refresh) == (3, 2, "first")
     assert pm.warp_options == {"gain": 30.0, "kernel_size": 1, "marginal": "max", "floor": 0.3}
     single = METHODS["pm-single-layer"](given, ITEMS)
     assert (single.gain, single.kernel_size, single.edit_options) == (30.0, 1, {"floor": 0.3})
-    assert (single.heatmap.layers, single.heatmap.refined, single.heatmap.threshold) == ([2], True, 0.1)
+    assert (single.heatmap.layers, single.heatmap.refine, single.heatmap.threshold) == ([2], "exact", 0.1)
     neither = METHODS["pm-neither"](given, ITEMS)
-    assert (neither.heatmap.layers, neither.heatmap.refined) == ([2], False)
-    assert METHODS["pm-no-refinement"](given, ITEMS).refine == "none"
+    assert (neither.heatmap.layers, neither.heatmap.refine) == ([2], "none")
+    assert METHODS["pm-no-refinement"](given, ITEMS).heatmap.refine == "none"
     assert METHODS["vcd"](answers(parts, seed=5), ITEMS).seed == 5
     for preset, gain in (("mme", 10.0), ("pope", 15.0)):
         assert METHODS["pm-official"](answers(parts, preset=preset), ITEMS).warp_options["gain"] == gain

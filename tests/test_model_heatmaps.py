@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from tiny import PICTURES, PROMPTS, close, model_of, picture, processor_of, prompts_of
+from tiny import FAMILIES, PICTURES, PROMPTS, close, model_of, picture, processor_of, prompts_of
 
 import pmtools
 from pmtools.adapters.heatmaps import (
@@ -15,10 +15,10 @@ from pmtools.adapters.heatmaps import (
     RelativeAttention,
     heatmap_source,
 )
+from pmtools.adapters.heatmaps.attention import ModelAttention
 from pmtools.adapters.heatmaps.relative import GENERAL_QUESTION
 from pmtools.adapters.prompts import Prompts
 from pmtools.decoding import Greedy, PerceptionMagnifier
-from pmtools.testing.models import FAMILIES
 from pmtools.zoo import demo_model
 
 SQUARES = [[picture(80, 80, 1)], [picture(60, 60, 2)]]
@@ -52,10 +52,15 @@ class TestAttention:
     def test_the_depths_of_llava(self):
         model = model_of(num_hidden_layers=32)
         prompts = prompts_of(images=SQUARES, model=model)
-        assert AttentionHeatmap()._layers(prompts) == list(range(11, 32))  # 12 in the paper's count from 1
-        assert AttentionHeatmap("single")._layers(prompts) == [11]
-        assert SOURCES["api-l"]._layers(prompts) == [20]
-        assert AttentionHeatmap(RelativeAttention().layer)._layers(prompts) == [14]
+
+        def layers(source):
+            return ModelAttention(source, model, prompts.layout, 1).layers
+
+        assert layers(AttentionHeatmap()) == list(range(11, 32))  # 12 in the paper's count from 1
+        assert layers(AttentionHeatmap(start_layer=20)) == list(range(19, 32))
+        assert layers(AttentionHeatmap("single")) == [11]
+        assert layers(SOURCES["api-l"]) == [20]
+        assert layers(AttentionHeatmap(RelativeAttention().layer)) == [14]
 
     @pytest.mark.parametrize("family", FAMILIES)
     def test_refined_is_what_the_magnifier_refines(self, family):
@@ -64,7 +69,7 @@ class TestAttention:
         inputs = pm.processor(images=PICTURES, text=PROMPTS, return_tensors="pt", padding=True)
         model_of(family).generate(**inputs, custom_generate=pm, max_new_tokens=1)
         assert max(pm.last[0].iterations) > 0
-        found = AttentionHeatmap(refined=True, threshold=0.05, max_iterations=3)(prompts)
+        found = AttentionHeatmap(refine="exact", threshold=0.05, max_iterations=3)(prompts)
         for got, want in zip(found, pm.last[0].heatmaps, strict=True):
             close(got[0], want[0])
 

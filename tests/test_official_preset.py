@@ -12,7 +12,7 @@ from scipy.ndimage import map_coordinates
 from tiny import picture as noisy_picture
 
 from pmtools.adapters.caches import cache_name, find_cache
-from pmtools.decoding import PerceptionMagnifier
+from pmtools.decoding import OfficialMagnifier
 from pmtools.testing.models import TILE, tiny_model, tiny_processor
 
 PROMPT = "Is <image> there?"
@@ -152,7 +152,7 @@ class Reference:
 
 
 def official(image, preset, refresh, **options):
-    pm = PerceptionMagnifier.official(processor(), preset=preset, refresh=refresh)
+    pm = OfficialMagnifier(processor(), preset=preset, refresh=refresh)
     inputs = pm.processor(images=image, text=PROMPT, return_tensors="pt")
     out = models()[0].generate(
         **inputs, custom_generate=pm, return_dict_in_generate=True, output_logits=True, max_new_tokens=4, **options
@@ -185,7 +185,7 @@ def test_the_reference_can_fail():
 
 def test_a_batch_equals_its_rows():
     images = [picture(100, 100, seed=5), picture(150, 90, seed=6)]
-    pm = PerceptionMagnifier.official(processor(), refresh="every")
+    pm = OfficialMagnifier(processor(), refresh="every")
     inputs = pm.processor(images=images, text=[PROMPT, PROMPT + " Yes or no?"], return_tensors="pt", padding=True)
     together = models()[0].generate(**inputs, custom_generate=pm, max_new_tokens=3, do_sample=False)
     iterations = [step.iterations for step in pm.last]
@@ -204,7 +204,7 @@ def test_sampling_has_no_top_k():
         seen.append(scores)
         return scores
 
-    pm = PerceptionMagnifier.official(processor())
+    pm = OfficialMagnifier(processor())
     inputs = pm.processor(images=picture(60, 60, 0), text=PROMPT, return_tensors="pt")
     out = model.generate(
         **inputs,
@@ -221,7 +221,7 @@ def test_sampling_has_no_top_k():
 
 def test_only_llava():
     model = tiny_model("qwen2_vl")
-    pm = PerceptionMagnifier.official(tiny_processor(model))
+    pm = OfficialMagnifier(tiny_processor(model))
     inputs = pm.processor(images=picture(60, 60, 0), text=PROMPT, return_tensors="pt")
     with pytest.raises(ValueError, match=r"must be LLaVA-1.5"):
         model.generate(**inputs, custom_generate=pm, max_new_tokens=1)

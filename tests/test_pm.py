@@ -2,13 +2,12 @@
 
 import pytest
 import torch
-from tiny import PICTURES, PROMPTS, model_of, picture, processor_of
+from tiny import FAMILIES, PICTURES, PROMPTS, model_of, picture, processor_of
 from tiny_magnifier import GREY_LEVELS, UNIFORM, close, magnifier, plain, run, same
 
 import pmtools
 from pmtools.adapters.caches import cache_name, find_cache
 from pmtools.highlight import highlight_mask
-from pmtools.testing.models import FAMILIES
 
 # ------------------------------------------------------------------------------------- against the plain model
 
@@ -189,7 +188,7 @@ def test_a_batch_equals_its_rows_to_the_last_digits_without_grey_levels(family):
 def test_dropped_tokens_equal_masked_tokens(monkeypatch):
     pm = magnifier("llava")
     dropped, heat = run(pm), [step.heatmaps for step in pm.last]
-    monkeypatch.setattr("pmtools.decoding._magnifying_run.takes_features", lambda model: False)
+    monkeypatch.setattr("pmtools.adapters.heatmaps.attention.takes_features", lambda model: False)
     masked = run(pm)
     assert dropped.sequences.tolist() == masked.sequences.tolist()
     for step, maps in zip(pm.last, heat, strict=True):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny import PICTURES, PROMPTS, model_of, picture, processor_of, prompts_of
+from tiny import FAMILIES, PICTURES, PROMPTS, model_of, picture, processor_of, prompts_of
 from tiny_magnifier import GREEDY, UNIFORM, close, magnifier, plain, run, same
 
 import pmtools
@@ -14,7 +14,6 @@ from pmtools.adapters.heatmaps import GivenHeatmap
 from pmtools.adapters.pixels import as_pil
 from pmtools.decoding import METHODS
 from pmtools.io import from_array
-from pmtools.testing.models import FAMILIES
 
 
 class TestCanvas:
@@ -106,20 +105,24 @@ class TestHeatmaps:
             asked.append((image.size, step))
             return np.arange(6.0).reshape(2, 3) * (step + 1)
 
-        run(magnifier(heatmap=heatmap), max_new_tokens=2)
+        run(magnifier(heatmap=GivenHeatmap(heatmap)), max_new_tokens=2)
         assert asked == [((120, 90), 0), ((70, 100), 0), ((120, 90), 1), ((70, 100), 1)]
 
-    def test_a_callable_of_the_step_alone(self):
+    def test_a_function_of_the_image_is_asked_once(self):
         asked = []
 
-        def heatmap(step):
-            asked.append(step)
-            return np.eye(3) + step
+        def heatmap(image):
+            asked.append(image.size)
+            return np.eye(3)
 
-        run(magnifier(heatmap=heatmap), max_new_tokens=2)
-        assert asked == [0, 0, 1, 1]
-        with pytest.raises(TypeError, match=r"`heatmap` must take \(image, step\) or \(step\)"):
-            magnifier(heatmap=lambda a, b, c: None)
+        run(magnifier(heatmap=GivenHeatmap(heatmap)), max_new_tokens=2)
+        assert asked == [(120, 90), (70, 100)]
+
+    def test_other_functions_are_refused(self):
+        with pytest.raises(TypeError, match=r"`heatmap` must take \(image\) or \(image, step\)"):
+            GivenHeatmap(lambda a, b, c: None)
+        with pytest.raises(TypeError, match="into GivenHeatmap"):
+            magnifier(heatmap=lambda image, step: None)
 
     MAP = np.arange(6.0).reshape(2, 3)
 
@@ -136,7 +139,7 @@ class TestHeatmaps:
         ],
     )
     def test_a_map_of_any_kind(self, given):
-        for heatmap in (given, lambda step: given):
+        for heatmap in (given, GivenHeatmap(lambda image: given)):
             pm = magnifier(heatmap=heatmap)
             run(pm, images=picture(), text=PROMPTS[0], max_new_tokens=1)
             close(pm.last[0].heatmaps[0][0].double(), torch.as_tensor(self.MAP), 0)
@@ -147,7 +150,7 @@ class TestHeatmaps:
     @pytest.mark.parametrize("given", [None, "attention", np.ones((2, 3, 3)), Image.new("RGB", (4, 3)), np.ones(4)])
     def test_what_is_no_map_is_refused(self, given):
         with pytest.raises((TypeError, ValueError), match="`heatmap` must be"):
-            run(magnifier(heatmap=lambda step: given))
+            run(magnifier(heatmap=GivenHeatmap(lambda image, step: given)))
         with pytest.raises((TypeError, ValueError), match="`heatmap` must be"):
             GivenHeatmap(lambda image: given)(prompts_of())
         if given is not None and not isinstance(given, str):

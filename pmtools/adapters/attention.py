@@ -168,6 +168,8 @@ def heat_layers(count: int, start_layer: int | str, allowed: Sequence[int] | Non
     """
     first = max(1, round(AUTO_START * count)) if isinstance(start_layer, str) else start_layer
     layers = [layer for layer in range(first - 1, count) if allowed is None or layer in allowed]
+    if not layers and allowed and isinstance(start_layer, str):
+        return [allowed[-1]]
     if not layers:
         raise ValueError(
             f"`start_layer` must leave layers whose attention counts, got {start_layer} of {count}; use 'auto'"

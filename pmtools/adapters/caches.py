@@ -141,6 +141,11 @@ def fork(cache: Any, length: int | None = None, /) -> Any:
     return forked
 
 
+def kept_start(cache: Any, length: int, /) -> Any:
+    """A fork of the first `length` tokens; None where there are none, or a shorter cache cannot be had."""
+    return fork(cache, length) if length and can_be_cut(cache) else None
+
+
 def cache_rows(cache: Any, rows: Sequence[int] | torch.Tensor, /) -> Any:
     """A fork that holds some rows of a cache, in the order of `rows`; a row may come twice."""
     import torch

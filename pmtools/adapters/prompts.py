@@ -22,7 +22,7 @@ from pmtools.adapters.sequences import TokenSequences, check_padding
 if TYPE_CHECKING:
     import torch
 
-_TYPES = ("token_type_ids", "mm_token_type_ids")
+_TYPES = ("token_type_ids", "mm_token_type_ids", "moe_mm_token_type_ids")
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,8 @@ class Prompts:
         Of each prompt, in prompt order.
     types : dict of integer tensors of shape (B, T)
         Token types, where the family has them.
+    step : int
+        Of the decoding, from 0: how many tokens follow these prompts already.
     """
 
     model: Any
@@ -49,6 +51,7 @@ class Prompts:
     attention_mask: torch.Tensor
     images: list[list[Any]]
     types: dict[str, torch.Tensor] = field(default_factory=dict)
+    step: int = 0
 
     @classmethod
     def from_inputs(cls, model: Any, processor: Any, inputs: Mapping[str, Any], /, *, images: Any = None) -> Prompts:
@@ -304,6 +307,7 @@ def continued(sequences: TokenSequences, tokens: torch.Tensor, /) -> TokenSequen
         "position_ids": lambda last: last + torch.arange(1, new + 1, device=last.device),
         "token_type_ids": lambda last: last.expand(-1, new),
         "mm_token_type_ids": lambda last: torch.zeros_like(last).expand(-1, new),
+        "moe_mm_token_type_ids": lambda last: torch.zeros_like(last).expand(-1, new),
     }
     for name, tail in extend.items():
         if (value := options.get(name)) is not None:

@@ -29,12 +29,15 @@ class TokenSequences:
         None where nothing is masked.
     options : dict
         Further keyword arguments of `prepare_inputs_for_generation`: positions, token types, logits to keep.
+    ended : bool tensor of shape (B,), optional
+        Sequences whose answer is complete, so that nobody reads what comes next. None: not known of any.
     """
 
     model: Any
     input_ids: torch.Tensor
     attention_mask: torch.Tensor | None
     options: dict[str, Any]
+    ended: torch.Tensor | None = None
 
     @property
     def length(self) -> int:
@@ -113,7 +116,17 @@ class TokenSequences:
             if (value := options.get(name)) is not None:
                 options[name] = value[rows]
         mask = None if self.attention_mask is None else self.attention_mask[rows]
-        return replace(self, input_ids=self.input_ids[rows], attention_mask=mask, options=options)
+        ended = None if self.ended is None else self.ended[rows]
+        return replace(self, input_ids=self.input_ids[rows], attention_mask=mask, options=options, ended=ended)
+
+    def with_types_of_words(self) -> TokenSequences:
+        """The same sequences with token types up to their end: `generate` appends none for what Ernie 4.5 generates."""
+        import torch
+
+        types = {name: self.options[name] for name in _PER_TOKEN if self.options.get(name) is not None}
+        missing = {name: self.length - value.shape[-1] for name, value in types.items()}
+        whole = {name: torch.nn.functional.pad(types[name], (0, count)) for name, count in missing.items() if count > 0}
+        return replace(self, options={**self.options, **whole}) if whole else self
 
     def with_suffix_type(self, prompt_length: int, token_type: int, /) -> TokenSequences:
         """The same sequences with another token type from `prompt_length` on; as they are where there are no types."""

@@ -141,7 +141,7 @@ def _settings(method: str, loaded: LoadedModel) -> dict[str, Any]:
     refinement = {name: chosen[name] for name in ("threshold", "max_iterations")}
     own = {"gain": chosen["gain"], "kernel_size": chosen["kernel_size"]}
     own |= loaded.demo.edits.get(method, {}) if loaded.demo is not None else {}
-    return {"heatmap": AttentionHeatmap(tuple(layers), refined=True, **refinement), **own}
+    return {"heatmap": AttentionHeatmap(tuple(layers), refine="exact", **refinement), **own}
 
 
 def _prompt(loaded: LoadedModel, question: str) -> str:

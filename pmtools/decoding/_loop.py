@@ -103,6 +103,7 @@ def run_loop(
     arguments["logits_processor"] = _each_after_a_step(view, arguments["logits_processor"])
     if beams:
         return view._beam_search(input_ids, generation_config=generation_config, **arguments)
+    arguments["stopping_criteria"] = _noting_the_ended(view, arguments["stopping_criteria"])
     if streamer is not None:
         streamer.put(input_ids.cpu())
     return view._sample(input_ids, generation_config=generation_config, streamer=streamer, **arguments)
@@ -123,7 +124,9 @@ def _view(model: Any, step: Step) -> Any:
             image = image_inputs(model, keywords)
             apart = {cache_name(), "attention_mask", "next_sequence_length", "is_first_iteration", "use_cache", *image}
             options = {name: value for name, value in keywords.items() if name not in apart and value is not None}
-            view.pending = TokenSequences(model, input_ids, keywords.get("attention_mask"), options), image
+            mask = keywords.get("attention_mask")
+            sequences = TokenSequences(model, input_ids, mask, options, ended=view.ended)
+            view.pending = sequences.with_types_of_words(), image
             return model.prepare_inputs_for_generation(input_ids, **keywords)
 
         def __call__(self, **inputs: Any) -> Any:
@@ -134,8 +137,21 @@ def _view(model: Any, step: Step) -> Any:
     view: Any = object.__new__(View)
     # what the model's instance overrides, as PEFT and accelerate do, is called on the model itself
     state = {name: value for name, value in vars(model).items() if name not in vars(View)}
-    view.__dict__ = {**state, "steps": 0, "pending": None}
+    view.__dict__ = {**state, "steps": 0, "pending": None, "ended": None}
     return view
+
+
+def _noting_the_ended(view: Any, criteria: Any) -> Any:
+    """The stopping criteria, with the rows that have ended noted: a loop goes on until all of them have."""
+    from transformers import StoppingCriteriaList
+
+    class Noting(StoppingCriteriaList):  # type: ignore[misc]
+        def __call__(self, input_ids: torch.Tensor, scores: Any, **options: Any) -> torch.Tensor:
+            done: torch.Tensor = super().__call__(input_ids, scores, **options)
+            view.ended = done if view.ended is None else view.ended | done
+            return done
+
+    return Noting(criteria)
 
 
 def _each_after_a_step(view: Any, processors: Any) -> Any:

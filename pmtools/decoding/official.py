@@ -12,12 +12,14 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pmtools import _checks, compat
 from pmtools.adapters.attention import AttentionTap
+from pmtools.adapters.heatmaps.attention import AttentionHeatmap, ModelAttention, RefinedMass
 from pmtools.adapters.image_tokens import ImageTokens
 from pmtools.adapters.interception import text_decoder
 from pmtools.adapters.sequences import TokenSequences
@@ -35,7 +37,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 class OfficialMagnifier(PerceptionMagnifier):
-    """What `PerceptionMagnifier.official` makes; the same attributes, except that `warps` are 8-bit perception maps.
+    """The official implementation's numbers, quirks included; `warps` of its steps are 8-bit perception maps.
 
     Parameters
     ----------
@@ -77,39 +79,11 @@ class OfficialRun(MagnifyingRun):
         super().__init__(pm, model, images)
         self.view = compat.official_magnify
 
-    def _layer_mean(self, tap: AttentionTap) -> torch.Tensor:
-        divisor = text_decoder(self.model).config.num_hidden_layers - (tap.layers[0] + 1)  # N - L, one too few
-        mean: torch.Tensor = tap.maps.sum(1) / divisor
-        return mean
-
-    def _refined(
-        self, sequences: TokenSequences, tokens: ImageTokens, mass: torch.Tensor, cache: Any, rows: list[int]
-    ) -> torch.Tensor:
-        how = "cached" if self.steps else "exact"
-        image = self._original_images(rows)
-        visible = mass.new_ones(mass.shape).bool()
-        running = visible[:, :1]
-        total, passes = mass.new_zeros(mass.shape), mass.new_zeros(mass.shape)
-        for _ in range(self.pm.max_iterations):
-            total, passes = total + running * mass, passes + (running & visible)
-            visible = visible & ~(running & self._highlights(tokens, mass))
-            mass = self._hidden_pass(sequences, tokens, ~visible, cache, image, how)
-            for row in running.nonzero()[:, 0].tolist():
-                self.iterations[row] += 1
-            running = running & (mass.sum(-1, keepdim=True) > self.pm.threshold)
-            if not bool(running.any()):
-                break
-        return total / passes
-
-    def _highlights(self, tokens: ImageTokens, mass: torch.Tensor) -> torch.Tensor:
-        values = mass.float().cpu().numpy()[:, None]  # (rows, 1, n)
-        return mass.new_tensor(np.stack([compat.official_highlight(row)[0] for row in values])).bool()
+    def _model_attention(self, settings: AttentionHeatmap) -> ModelAttention:
+        return OfficialAttention(settings, self.model, self.layout, self.prompt_length)
 
     def _warps(self, heatmaps: list[list[torch.Tensor]], rows: list[int]) -> list[list[Any]]:
-        options: dict[str, Any] = {
-            "gain": self.pm.warp_options["gain"],
-            "kernel_size": self.pm.warp_options["kernel_size"],
-        }
+        options = {name: self.pm.warp_options[name] for name in ("gain", "kernel_size")}
         return [
             [
                 compat.official_perception_map(heatmap.cpu().numpy(), **options, size_hw=(image.height, image.width))
@@ -117,3 +91,44 @@ class OfficialRun(MagnifyingRun):
             ]
             for maps, row in zip(heatmaps, rows, strict=True)
         ]
+
+
+class OfficialAttention(ModelAttention):
+    """The official layer sum and refinement."""
+
+    def _layer_mean(self, tap: AttentionTap) -> torch.Tensor:
+        divisor = text_decoder(self.model).config.num_hidden_layers - (tap.layers[0] + 1)  # N - L, one too few
+        mean: torch.Tensor = tap.maps.sum(1) / divisor
+        return mean
+
+    def refined(
+        self,
+        mass: torch.Tensor,
+        sequences: TokenSequences,
+        tokens: ImageTokens,
+        cache: Any,
+        image: Callable[[], dict[str, Any]],
+        /,
+    ) -> RefinedMass:
+        """Always a pass with hidden tokens; the pass that ends the loop is left out of the average."""
+        how = "exact" if sequences.length == self.prompt_length else "cached"
+        encoded = image()
+        visible = mass.new_ones(mass.shape).bool()
+        running = visible[:, :1]
+        total, passes = mass.new_zeros(mass.shape), mass.new_zeros(mass.shape)
+        iterations, forwards = [0] * len(mass), 0
+        for _ in range(self.settings.max_iterations):
+            total, passes = total + running * mass, passes + (running & visible)
+            visible = visible & ~(running & self._highlights(mass))
+            mass = self.look_without(~visible, sequences, tokens, cache, encoded, how)
+            forwards += 1
+            for row in running.nonzero()[:, 0].tolist():
+                iterations[row] += 1
+            running = running & (mass.sum(-1, keepdim=True) > self.settings.threshold)
+            if not bool(running.any()):
+                break
+        return RefinedMass(total / passes, iterations, forwards)
+
+    def _highlights(self, mass: torch.Tensor) -> torch.Tensor:
+        values = mass.float().cpu().numpy()[:, None]  # (rows, 1, n)
+        return mass.new_tensor(np.stack([compat.official_highlight(row)[0] for row in values])).bool()

@@ -9,17 +9,15 @@ References
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
 from typing import Any
 
 from pmtools import _checks, marginals
-from pmtools.adapters.heatmaps.given import given_map
+from pmtools.adapters.heatmaps import AttentionHeatmap, HeatmapSource, heatmap_source
+from pmtools.decoding._adaptive_run import AdaptiveRun
 from pmtools.decoding._magnifying_run import MagnifyingRun
 from pmtools.decoding._method import DecodingMethod
 from pmtools.typing import Heatmap
 
-REFINE = ("none", "exact", "cached")
 REFRESH = ("first", "every", "adaptive")
 PREPROCESS = ("processor", "fused")
 
@@ -54,9 +52,10 @@ class PerceptionMagnifier(DecodingMethod):
         model's input, on the device; pixels differ slightly.
     streamer : transformers streamer, optional
         `generate` does not hand its own `streamer` on to `custom_generate`; give it here.
-    heatmap : "attention", array of shape (h, w), grey PIL image, or callable, optional
-        Instead of the model's attention: one map for every image and step, or `heatmap(step)`, or `heatmap(image, step)`,
-        with the number of the step from 0 and a PIL image. The map covers the image; it is not refined.
+    heatmap : str, array of shape (h, w), grey PIL image, or callable, optional
+        "attention": the model's, by the options above. Or any source of `pmtools.adapters.heatmaps`, by name or as it is:
+        an `AttentionHeatmap` brings layers and refinement of its own; maps of the others are not refined, and are asked
+        for once, at the prompt, or anew at each step by `GivenHeatmap` of a function `heatmap(image, step)`.
 
     Attributes
     ----------
@@ -109,65 +108,27 @@ class PerceptionMagnifier(DecodingMethod):
         floor: float = marginals.DEFAULT_FLOOR,
         antialias: bool = True,
         streamer: Any = None,
-        heatmap: Heatmap | Callable[..., Heatmap] | str = "attention",
+        heatmap: str | Heatmap | HeatmapSource = "attention",
     ) -> None:
         super().__init__(processor, streamer=streamer)
-        self.start_layer = start_layer if start_layer == "auto" else _checks.whole_number(start_layer, "start_layer")
         self.warp_options: dict[str, Any] = {
             "gain": _checks.real_number(gain, "gain", minimum=0.0),
             "kernel_size": _checks.odd_number(kernel_size, "kernel_size"),
             "marginal": _checks.choice(marginal, "marginal", marginals.MARGINALS),
             "floor": _checks.real_number(floor, "floor", minimum=0.0, maximum=1.0, exclusive_minimum=True),
         }
-        self.threshold = _checks.real_number(threshold, "threshold", minimum=0.0)
-        self.max_iterations = _checks.whole_number(max_iterations, "max_iterations", minimum=0)
-        self.refine = _checks.choice(refine, "refine", REFINE)
         self.refresh = _checks.choice(refresh, "refresh", REFRESH)
         self.tolerance = (
             float("inf") if tolerance == float("inf") else _checks.real_number(tolerance, "tolerance", minimum=0.0)
         )
         self.preprocess = _checks.choice(preprocess, "preprocess", PREPROCESS)
         self.antialias = bool(antialias)
-        if isinstance(heatmap, str):
-            self.heatmap: Any = _checks.choice(heatmap, "heatmap", ("attention",))
-        else:
-            self.heatmap = _of_image_and_step(heatmap) if callable(heatmap) else given_map(heatmap)
-
-    @classmethod
-    def official(
-        cls, processor: Any, *, preset: str = "mme", refresh: str = "first", streamer: Any = None
-    ) -> PerceptionMagnifier:
-        """The official implementation's numbers, quirks included, for LLaVA-1.5; see `pmtools.decoding.official`.
-
-        Parameters
-        ----------
-        processor : transformers processor
-            LLaVA-1.5's.
-        preset : {"mme", "pope"}, optional
-            The paper's hyper-parameters, or those of the official POPE script.
-        refresh : {"first", "every"}, optional
-            "first": magnify once, as the scripts for MME and POPE do. "every": as the one for open answers does.
-        streamer : transformers streamer, optional
-
-        Returns
-        -------
-        PerceptionMagnifier
-        """
-        from pmtools.decoding.official import OfficialMagnifier
-
-        return OfficialMagnifier(processor, preset=preset, refresh=refresh, streamer=streamer)
+        attention = AttentionHeatmap(
+            start_layer=start_layer, refine=refine, threshold=threshold, max_iterations=max_iterations
+        )
+        own = isinstance(heatmap, str) and heatmap == "attention"
+        self.heatmap: HeatmapSource = attention if own else heatmap_source(heatmap)
 
     def _new_run(self, model: Any, images: list[list[Any]]) -> MagnifyingRun:
-        return MagnifyingRun(self, model, images)
-
-
-def _of_image_and_step(heatmap: Callable[..., Heatmap]) -> Callable[[Any, int], Heatmap]:
-    """The caller's `heatmap(image, step)`, or `heatmap(step)` with the image left out."""
-    arguments = inspect.signature(heatmap)
-    for given in ((None, None), (None,)):
-        try:
-            arguments.bind(*given)
-        except TypeError:
-            continue
-        return heatmap if len(given) == 2 else lambda image, step: heatmap(step)
-    raise TypeError(f"`heatmap` must take (image, step) or (step), got a callable of {arguments}")
+        kind = AdaptiveRun if self.refresh == "adaptive" else MagnifyingRun
+        return kind(self, model, images)

@@ -152,7 +152,7 @@ class GeneratedAnswers:
         depth = text_decoder(self.model).config.num_hidden_layers
         layers = heat_layers(depth, self.settings.get("start_layer", "auto"), layout.heat_layers)
         limits = {name: self.settings[name] for name in ("threshold", "max_iterations") if name in self.settings}
-        return AttentionHeatmap(layers if all_layers else layers[:1], refined=refined, **limits)
+        return AttentionHeatmap(layers if all_layers else layers[:1], refine="exact" if refined else "none", **limits)
 
     @cached_property
     def relevance(self) -> CLIPRelevance:

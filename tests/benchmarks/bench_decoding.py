@@ -26,7 +26,9 @@ from PIL import Image
 
 from pmtools import compat
 from pmtools.adapters.caches import cache_name, find_cache
-from pmtools.decoding import Greedy, PerceptionMagnifier
+from pmtools.adapters.heatmaps.attention import ModelAttention, RefinedMass
+from pmtools.decoding import Greedy, OfficialMagnifier, PerceptionMagnifier
+from pmtools.decoding._adaptive_run import AdaptiveRun
 from pmtools.decoding._magnifying_run import MagnifyingRun
 from pmtools.testing.models import tiny_tokenizer
 
@@ -177,25 +179,37 @@ class StraightforwardLoop:
 # --------------------------------------------------------------------------------------------------- our modes
 
 
-class EveryIteration(MagnifyingRun):
-    """Hides one token per pass, the hottest: always as many passes as allowed, whatever the weights look at."""
+class EveryIteration(ModelAttention):
+    """Hides the same number of tokens in each pass: always as many passes as allowed, whatever the weights look at."""
 
-    due = frozenset[int]()
-
-    def _refined(self, sequences: Any, tokens: Any, mass: Any, cache: Any, rows: Any) -> Any:
-        image = self._original_images(rows) if self.pm.refine == "exact" else {}
+    def refined(self, mass: Any, sequences: Any, tokens: Any, cache: Any, image: Any, /) -> RefinedMass:
+        how = self.settings.refine
+        if how == "none":
+            return RefinedMass(mass, [0] * len(mass), 0)
+        encoded = image() if how == "exact" else {}
         visible = tokens.coverage > 0
         total, count = mass.clone(), visible.to(mass)
         for _ in range(ITERATIONS):
             high = mass.where(visible, -1.0).topk(40, dim=-1).indices  # of 576: a usual share
             visible = visible.scatter(1, high, False)
-            mass = self._hidden_pass(sequences, tokens, ~visible, cache, image, self.pm.refine)
+            mass = self.look_without(~visible, sequences, tokens, cache, encoded, how)
             total, count = total + mass * visible, count + visible
-        return total / count
+        return RefinedMass(total / count, [ITERATIONS] * len(mass), ITERATIONS)
 
-    def _moved(self, probes: Any, heatmaps: Any) -> list[int]:
-        super()._moved(probes, heatmaps)  # what the question costs
-        return self.all_rows if len(self.steps) in self.due else []
+
+class ForcedRun(MagnifyingRun):
+    """Every iteration runs."""
+
+    def _model_attention(self, settings: Any) -> ModelAttention:
+        return EveryIteration(settings, self.model, self.layout, self.prompt_length)
+
+
+class ForcedAdaptiveRun(AdaptiveRun, ForcedRun):
+    """Images are magnified anew at the steps that are due, and at no others."""
+
+    def _moved(self, row: int, probes: Any, heatmaps: Any) -> bool:
+        super()._moved(row, probes, heatmaps)  # what the question costs
+        return len(self.steps) in self.pm.due
 
 
 class Forced(PerceptionMagnifier):
@@ -206,9 +220,7 @@ class Forced(PerceptionMagnifier):
         self.due = due
 
     def _new_run(self, model: Any, images: Any) -> MagnifyingRun:
-        run = EveryIteration(self, model, images)
-        run.due = self.due
-        return run
+        return (ForcedAdaptiveRun if self.refresh == "adaptive" else ForcedRun)(self, model, images)
 
 
 def generate(method: Any, model: Any, images: list[Any], tokens: int, clock: Any) -> list[float]:
@@ -227,8 +239,8 @@ def generate(method: Any, model: Any, images: list[Any], tokens: int, clock: Any
 
 def official(processor: Any, refresh: str) -> PerceptionMagnifier:
     """The official preset, with a threshold that never ends its loop."""
-    method = PerceptionMagnifier.official(processor, refresh=refresh)
-    method.threshold = -1.0
+    method = OfficialMagnifier(processor, refresh=refresh)
+    object.__setattr__(method.heatmap, "threshold", -1.0)  # the settings refuse what can never be met
     return method
 
 

@@ -7,12 +7,14 @@ needs nothing but the model itself, one row of `SOURCES`.
 
 from __future__ import annotations
 
+import inspect
+
 from pmtools import _array, _checks
 from pmtools.adapters.heatmaps._source import HeatmapSource
 from pmtools.adapters.heatmaps.attention import AttentionHeatmap
 from pmtools.adapters.heatmaps.clip_relevance import CLIPRelevance
 from pmtools.adapters.heatmaps.control import ControlHeatmap
-from pmtools.adapters.heatmaps.given import GivenHeatmap
+from pmtools.adapters.heatmaps.given import GivenHeatmap, takes
 from pmtools.adapters.heatmaps.relative import RelativeAttention
 from pmtools.typing import Heatmap
 
@@ -25,8 +27,8 @@ API_C = "api-c:"
 SOURCES: dict[str, HeatmapSource] = {
     "attention": AttentionHeatmap(),
     "single-layer": AttentionHeatmap("single"),
-    "refined": AttentionHeatmap(refined=True),
-    "refined-single-layer": AttentionHeatmap("single", refined=True),
+    "refined": AttentionHeatmap(refine="exact"),
+    "refined-single-layer": AttentionHeatmap("single", refine="exact"),
     "api-l": AttentionHeatmap(API_LAYER, heads="mean"),
     "relative": RelativeAttention(),
 }
@@ -62,6 +64,11 @@ def heatmap_source(heatmap: str | Heatmap | HeatmapSource, /) -> HeatmapSource:
             return CLIPRelevance.from_pretrained(heatmap.removeprefix(API_C))
         return SOURCES[_checks.choice(heatmap, "heatmap", [*SOURCES, f"{API_C}NAME"])]
     if callable(heatmap):
+        if not takes(heatmap, 1):
+            raise TypeError(
+                "`heatmap` must be a source that takes (prompts), got a callable of "
+                f"{inspect.signature(heatmap)}; put a function of (image) or (image, step) into GivenHeatmap"
+            )
         return heatmap
     return GivenHeatmap(_array.asarray(heatmap, "heatmap"))
 

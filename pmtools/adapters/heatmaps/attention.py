@@ -1,4 +1,4 @@
-"""What the model itself attends to, as the Perception Magnifier and API-L see it.
+"""What the model itself attends to, as the Perception Magnifier and API-L see it: attend, hide what stands out, attend again.
 
 References
 ----------
@@ -8,36 +8,44 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pmtools import _checks
-from pmtools.adapters.attention import AUTO_START, capture_attention
-from pmtools.adapters.caches import empty_cache
+from pmtools.adapters.attention import AttentionTap, capture_attention, heat_layers
+from pmtools.adapters.caches import empty_cache, find_cache, fork, kept_start
+from pmtools.adapters.image_inputs import encoded_images, kept_features, takes_features
+from pmtools.adapters.image_tokens import ImageTokens
 from pmtools.adapters.interception import text_decoder
+from pmtools.adapters.layouts import ImageTokenLayout
 from pmtools.adapters.prompts import Prompts
+from pmtools.adapters.sequences import TokenSequences
 from pmtools.refinement import refine
 
 if TYPE_CHECKING:
     import torch
 
 HEADS = ("max", "mean")
+REFINE = ("none", "exact", "cached")
 
 
 @dataclass(frozen=True)
 class AttentionHeatmap:
-    """What the last token of the prompt attends to, averaged over layers.
+    """What the last token attends to, averaged over layers.
 
     Attributes
     ----------
     layers : "deep", "single", float or sequence of int, optional
-        "deep": from 12/32 of the depth on, as in the paper. "single": the first of these alone. A share of the depth, in [0, 1):
-        the one layer there. Or 0-based layers. Families with sliding-window layers have the others only.
+        "deep": from `start_layer` on, as in the paper. "single": that layer alone. A share of the depth, in [0, 1): the
+        one layer there. Or 0-based layers. Families with sliding-window layers have the others only.
     heads : {"max", "mean"}, optional
         How the heads of a layer become one map.
-    refined : bool, optional
-        Hide what stood out and look again, as the paper does; see `pmtools.refine`.
+    start_layer : int or "auto", optional
+        First layer that counts, 1-based: 12 of 32 in the paper, "auto" the same share of any depth.
+    refine : {"none", "exact", "cached"}, optional
+        Hide what stood out and look again, as the paper does; see `pmtools.refine`. "exact": hidden from every query, so
+        that the sequence runs again from the image on. "cached": from the last query only, a pass of one token.
     threshold : float, optional
     max_iterations : int, optional
         Of the refinement.
@@ -54,48 +62,162 @@ class AttentionHeatmap:
 
     layers: str | float | Sequence[int] = "deep"
     heads: str = "max"
-    refined: bool = False
+    start_layer: int | str = "auto"
+    refine: str = "none"
     threshold: float = 0.3
     max_iterations: int = 8
 
     def __post_init__(self) -> None:
         _checks.choice(self.heads, "heads", HEADS)
+        _checks.choice(self.refine, "refine", REFINE)
         if isinstance(self.layers, str):
             _checks.choice(self.layers, "layers", ("deep", "single"))
         elif isinstance(self.layers, float):
             _checks.real_number(self.layers, "layers", minimum=0.0, maximum=1 - 1e-9)
+        if self.start_layer != "auto":
+            _checks.whole_number(self.start_layer, "start_layer")
+        _checks.real_number(self.threshold, "threshold", minimum=0.0)
+        _checks.whole_number(self.max_iterations, "max_iterations", minimum=0)
 
     def __call__(self, prompts: Prompts, /) -> list[list[torch.Tensor]]:
         """Heatmaps of the images of each prompt; attention sums to at most 1 over a prompt's images and text."""
         import torch
 
-        model, tokens = prompts.model, prompts.tokens()
-        sequences, image = prompts.prepared()
-        layers = self._layers(prompts)
-        takes_part = (tokens.coverage > 0)[:, None]  # (B, 1, n)
+        tokens = prompts.tokens()
+        sequences, pixels = prompts.prepared()
+        attention = ModelAttention(self, prompts.model, prompts.layout, sequences.length)
+        with torch.no_grad():
+            image = encoded_images(prompts.model, pixels)
+            output, mass = attention.look(tokens, lambda: sequences.run(empty_cache(prompts.model), image=image))
+            found = attention.refined(mass, sequences, tokens, find_cache(output), lambda: image)
+        return tokens.heatmaps(found.mass)
+
+
+@dataclass(frozen=True, eq=False)
+class RefinedMass:
+    """What refinement found.
+
+    Attributes
+    ----------
+    mass : float tensor of shape (rows, n)
+        Per token, the mean over the passes that saw it.
+    iterations : list of int
+        Passes with hidden tokens, of each row.
+    forwards : int
+        Passes with hidden tokens over the batch.
+    """
+
+    mass: torch.Tensor
+    iterations: list[int]
+    forwards: int
+
+
+class ModelAttention:
+    """One model's attention to its image tokens, by the settings of an `AttentionHeatmap`, in one call of `generate`.
+
+    Parameters
+    ----------
+    settings : AttentionHeatmap
+    model : transformers.PreTrainedModel
+    layout : ImageTokenLayout
+    prompt_length : int
+        Image tokens are those of the prompt; a model may generate more of them, which show nothing.
+    """
+
+    def __init__(self, settings: AttentionHeatmap, model: Any, layout: ImageTokenLayout, prompt_length: int, /) -> None:
+        self.settings, self.model, self.layout, self.prompt_length = settings, model, layout, prompt_length
+        self.layers = _chosen_layers(settings, text_decoder(model).config.num_hidden_layers, layout.heat_layers)
+
+    def look(self, tokens: ImageTokens, forward: Callable[[], Any], /) -> tuple[Any, torch.Tensor]:
+        """A forward pass and what its last query attends to on each image: (rows, n), layer mean, padding left out."""
+        with capture_attention(
+            self.model, tokens.columns, layers=self.layers, heads=self.settings.heads == "mean"
+        ) as tap:
+            output = forward()
+        return output, self._layer_mean(tap).to(tokens.coverage) * tokens.coverage
+
+    def _layer_mean(self, tap: AttentionTap) -> torch.Tensor:
+        maps = tap.maps if self.settings.heads == "max" else tap.head_maps.mean(2)
+        return maps.mean(1)  # (rows, layers, n)
+
+    def refined(
+        self,
+        mass: torch.Tensor,
+        sequences: TokenSequences,
+        tokens: ImageTokens,
+        cache: Any,
+        image: Callable[[], dict[str, Any]],
+        /,
+    ) -> RefinedMass:
+        """Attend, hide the highlight, attend again; the mass as it is where the settings say "none".
+
+        Parameters
+        ----------
+        mass : float tensor of shape (rows, n)
+            From `look` at these sequences.
+        sequences : TokenSequences
+        tokens : ImageTokens
+            Of these rows.
+        cache : transformers.DynamicCache
+            Of these sequences; it stays as it is.
+        image : callable
+            Makes the image inputs of these rows, if they are wanted.
+        """
+        how = self.settings.refine
+        if how == "none":
+            return RefinedMass(mass, [0] * len(mass), 0)
+        visible = tokens.coverage > 0
+        encoded = image() if how == "exact" else {}
 
         def attend(shown: torch.Tensor | None) -> torch.Tensor:
-            some = sequences
-            if shown is not None:
-                some = sequences.hiding(tokens.scatter((takes_part & ~shown)[:, 0], sequences.length))
-            with capture_attention(model, tokens.columns, layers=layers, heads=self.heads == "mean") as tap:
-                some.run(empty_cache(model), image=image)
-            maps = tap.maps if self.heads == "max" else tap.head_maps.mean(2)
-            return (maps.mean(1) * tokens.coverage)[:, None]
+            if shown is None:
+                return mass[:, None]  # (rows, 1, n)
+            return self.look_without(visible & ~shown[:, 0], sequences, tokens, cache, encoded, how)[:, None]
 
-        with torch.no_grad():
-            if not self.refined:
-                return tokens.heatmaps(attend(None)[:, 0])
-            found = refine(attend, visible=takes_part, threshold=self.threshold, max_iterations=self.max_iterations)
-        return tokens.heatmaps(found.aggregate[:, 0])
+        found = refine(
+            attend,
+            visible=visible[:, None],
+            threshold=self.settings.threshold,
+            max_iterations=self.settings.max_iterations,
+        )
+        iterations = sum(mask.any(-1)[:, 0].long() for mask in found.masks) - 1  # (rows,); the first hides nothing
+        return RefinedMass(found.aggregate[:, 0], iterations.tolist(), len(found.maps) - 1)
 
-    def _layers(self, prompts: Prompts) -> list[int]:
-        count = text_decoder(prompts.model).config.num_hidden_layers
-        telling = prompts.layout.heat_layers or tuple(range(count))
-        if isinstance(self.layers, float):
-            return [min(telling, key=lambda layer: abs(layer - int(self.layers * count)))]
-        if not isinstance(self.layers, str):
-            return list(self.layers)
-        first = max(1, round(AUTO_START * count)) - 1
-        deep = [layer for layer in telling if layer >= first] or [telling[-1]]
-        return deep if self.layers == "deep" else deep[:1]
+    def look_without(
+        self,
+        hidden: torch.Tensor,
+        sequences: TokenSequences,
+        tokens: ImageTokens,
+        cache: Any,
+        image: dict[str, Any],
+        how: str,
+        /,
+    ) -> torch.Tensor:
+        """What the last query attends to with some image tokens hidden, (rows, n): from it alone, or from every query."""
+        hidden = tokens.scatter(hidden, sequences.length)
+        if how == "cached":  # the rest is remembered as it was
+            masked = sequences.hiding(hidden)
+            return self.look(tokens, lambda: masked.run(fork(cache, sequences.length - 1)))[1]
+        start = kept_start(cache, tokens.first) if self.layout.prefix_reuse else None
+        start = empty_cache(self.model) if start is None else start
+        if not (self.layout.prefix_reuse and takes_features(self.model)):
+            masked = sequences.hiding(hidden)
+            return self.look(tokens, lambda: masked.run(start, image=image))[1]
+        # a token that nobody may look at may as well be absent: the same numbers from a shorter sequence
+        shorter, kept = sequences.without(hidden)
+        is_image = sequences.input_ids == self.layout.image_token_id
+        is_image[:, self.prompt_length :] = False
+        stays = is_image.new_zeros(is_image.shape).scatter(1, kept, True)
+        features = kept_features(image, stays[is_image].nonzero()[:, 0])
+        return self.look(tokens.moved(kept), lambda: shorter.run(start, image=features))[1]
+
+
+def _chosen_layers(settings: AttentionHeatmap, count: int, telling: Sequence[int] | None) -> list[int]:
+    """The 0-based layers that count, of `count`; `telling` are those that tell where the model looks, None if all do."""
+    if isinstance(settings.layers, float):
+        allowed = range(count) if telling is None else telling
+        return [min(allowed, key=lambda layer: abs(layer - int(settings.layers * count)))]  # type: ignore[operator]
+    if not isinstance(settings.layers, str):
+        return list(settings.layers)
+    deep = heat_layers(count, settings.start_layer, telling)
+    return deep if settings.layers == "deep" else deep[:1]

@@ -30,9 +30,7 @@ FACTS: dict[str, dict[str, Any]] = {
 }
 
 
-def image_token_layout(
-    model: Any, processor: Any, /, *, options: Mapping[str, Any] | None = None
-) -> ImageTokenLayout:
+def image_token_layout(model: Any, processor: Any, /, *, options: Mapping[str, Any] | None = None) -> ImageTokenLayout:
     """The layout of a model with its processor, from what they do.
 
     The first picture of a kind costs up to 51 runs of the vision tower (17 as a rule), which tell whether what was inferred is true;

@@ -78,9 +78,7 @@ GROUPS = tuple(
 )
 
 
-def readings(
-    views: Sequence[View], tokens: int, runs: Sequence[int], /
-) -> list[list[tuple[Reading, list[TokenGrid]]]]:
+def readings(views: Sequence[View], tokens: int, runs: Sequence[int], /) -> list[list[tuple[Reading, list[TokenGrid]]]]:
     """Every way in which the tokens may lie, with its grids, in the order and the groups of `GROUPS`; none twice."""
     seen: list[list[TokenGrid]] = []
     groups: list[list[tuple[Reading, list[TokenGrid]]]] = []

@@ -111,7 +111,9 @@ class InferredGrids:
                 best = max(best, *scores)
                 if max(scores) >= AGREEMENT:
                     return group[scores.index(max(scores))][0]
-        why = f"of {count} ways to read them the model agrees with none (correlation {best:.2f} at best, not {AGREEMENT})"
+        why = (
+            f"of {count} ways to read them the model agrees with none (correlation {best:.2f} at best, not {AGREEMENT})"
+        )
         raise self._refused(f"{_described(shown, tokens, runs)}; " + (why if count else "they make no grid"))
 
     def _refused(self, reason: str) -> ValueError:
@@ -160,7 +162,12 @@ def _uncentred(box: tuple[float, float, float, float], size_hw: SizeHW) -> tuple
     (height, width), side = size_hw, max(size_hw)
     left, top = (side - width) // 2, (side - height) // 2
     x0, y0, x1, y1 = box
-    return (x0 * side - left) / width, (y0 * side - top) / height, (x1 * side - left) / width, (y1 * side - top) / height
+    return (
+        (x0 * side - left) / width,
+        (y0 * side - top) / height,
+        (x1 * side - left) / width,
+        (y1 * side - top) / height,
+    )
 
 
 def _described(shown: list[View], tokens: int, runs: list[int]) -> str:

@@ -214,4 +214,6 @@ def text_inputs(model: Any, inputs: Mapping[str, Any], /) -> torch.Tensor:
         return found[0]
     finally:
         hook.remove()
-    raise ValueError(f"the text model of a {type(model).__name__} is given no embeddings, so that no probe can tell its tokens")
+    raise ValueError(
+        f"the text model of a {type(model).__name__} is given no embeddings, so that no probe can tell its tokens"
+    )
