@@ -12,7 +12,7 @@ from tiny import FAMILIES, processor_of
 
 from pmtools.adapters.image_tokens import ImageTokens
 from pmtools.adapters.layouts import image_token_layout
-from pmtools.testing.models import tiny_model, tiny_processor
+from pmtools.testing.models import tiny_model
 
 SIZES = [(480, 360), (350, 500), (400, 400), (800, 230), (228, 804)]  # (width, height)
 
@@ -114,39 +114,30 @@ def test_the_number_of_tokens_for_any_size(family):
         torch.testing.assert_close(heatmap / heatmap.mean(), torch.ones_like(heatmap), atol=1e-6, rtol=0)
 
 
-class TestClassTokens:
-    """LLaVA's "full" features have a class token in front where the vision tower has one."""
-
-    @pytest.mark.parametrize(("vision", "count", "start"), [("CLIP", 17, 1), ("Siglip", 16, 0)])
-    def test_full_features(self, vision, count, start):
-        import transformers
-
-        tower = getattr(transformers, f"{vision}VisionConfig")(image_size=56, patch_size=14)
-        model = copy.copy(tiny_model("llava"))
-        model.config = transformers.LlavaConfig(vision_config=tower, vision_feature_select_strategy="full")
-        layout = image_token_layout(model, processor_of("llava"))
-        found, (grid,) = layout.grids((56, 56), 1)
-        assert (found, grid.start) == (count, start)
-
-    def test_pixtral_has_no_fixed_grid(self):
-        import transformers
-
-        model = copy.copy(tiny_model("llava"))
-        model.config = transformers.LlavaConfig(vision_config=transformers.PixtralVisionConfig())
-        with pytest.raises(ValueError, match="Pixtral"):
-            image_token_layout(model, processor_of("llava"))
-
-
 class TestRefusals:
-    def test_an_unknown_family_says_what_to_write(self):
+    def test_tokens_that_no_grid_tells(self, monkeypatch):
+        """A tower that deals its tokens out anew, as a resampler does, has no places to tell."""
+        model = copy.deepcopy(tiny_model("llava"))
+        order = torch.from_numpy(np.random.default_rng(3).permutation(16))
+        model.model.multi_modal_projector.register_forward_hook(lambda module, given, out: out[..., order, :])
+        layout = image_token_layout(model, processor_of("llava"))
+        with pytest.raises(
+            ValueError, match=r"'llava': 1 views of 56 x 56 pixels and 16 tokens.*Supported models.*LAYOUTS"
+        ):
+            layout.grids((90, 120), 1)
+
+    def test_a_number_of_tokens_that_makes_no_grid(self):
+        model = copy.deepcopy(tiny_model("llava"))
+        processor = copy.deepcopy(processor_of("llava"))
+        processor.num_additional_image_tokens = 8
+        with pytest.raises(ValueError, match="23 tokens in runs of 23; they make no grid"):
+            image_token_layout(model, processor).grids((90, 120), 1)
+
+    def test_a_processor_that_writes_no_image_tokens(self):
         model = copy.copy(tiny_model("llava"))
         model.config = copy.copy(model.config)
-        model.config.model_type = "novel"
-        with pytest.raises(ValueError, match=r"write a function .*LAYOUTS\['novel'\]"):
-            image_token_layout(model, processor_of("llava"))
-
-    def test_pan_and_scan(self):
-        processor = tiny_processor(tiny_model("gemma3"))
-        processor.image_processor.do_pan_and_scan = True
-        with pytest.raises(ValueError, match="do_pan_and_scan"):
-            image_token_layout(tiny_model("gemma3"), processor)
+        model.config.model_type, model.config.image_token_id = "novel", 250
+        processor = copy.deepcopy(processor_of("llava"))
+        processor.image_token_id = 250
+        with pytest.raises(ValueError, match=r"'novel': no prompt with an image could be made.*LAYOUTS\['novel'\]"):
+            image_token_layout(model, processor)

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from pmtools.adapters.layouts import facts, tiles
+from pmtools.adapters.layouts._asking import question
 from pmtools.adapters.layouts._layout import WHOLE_IMAGE, ImageTokenLayout, TokenGrid
 from pmtools.adapters.layouts.facts import pads_to_square
 from pmtools.adapters.layouts.inferred import inferred
@@ -33,8 +34,8 @@ FACTS: dict[str, dict[str, Any]] = {
 def image_token_layout(model: Any, processor: Any, /, *, options: Mapping[str, Any] | None = None) -> ImageTokenLayout:
     """The layout of a model with its processor, from what they do.
 
-    The first picture of a kind costs up to 51 runs of the vision tower (17 as a rule), which tell whether what was inferred is true;
-    each new size costs one call of the processor. Both are remembered as long as the model and the processor live.
+    The first picture of a kind costs 17 runs of the vision tower (51 at most), which tell whether what was inferred is
+    true; each new size costs one call of the processor. Both are remembered as long as model and processor live.
 
     Parameters
     ----------
@@ -80,11 +81,28 @@ def image_token_layout(model: Any, processor: Any, /, *, options: Mapping[str, A
     return replace(layout, opening=opening, closing=closing)
 
 
+def image_mark(model: Any, processor: Any, /) -> str:
+    """The text that stands for an image in this processor's prompts, or a whole chat turn with one.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+    processor : transformers processor
+
+    Raises
+    ------
+    ValueError
+        If no text makes it write image tokens.
+    """
+    return question(model, getattr(processor, "inner", processor), {}).mark
+
+
 __all__ = [
     "LAYOUTS",
     "WHOLE_IMAGE",
     "ImageTokenLayout",
     "TokenGrid",
+    "image_mark",
     "image_token_layout",
     "pads_to_square",
     "probe_layout",

@@ -12,6 +12,8 @@ from typing import Any
 
 _MARKS = ("image_token", "boi_token", "start_image_token", "image_mark")
 _IDS = ("image_token_id", "image_token_index", "image_patch_id", "media_placeholder_token_id")
+#: Of single-coloured pictures: whole patches of 14 and 16 pixels, merged or not.
+BLANK_HW = (224, 224)
 #: Configurations that hold another one which says how images are read: Qwen-Omni's thinker.
 _INNER = ("thinker_config",)
 
@@ -94,7 +96,7 @@ def question(model: Any, processor: Any, options: Mapping[str, Any], /) -> Quest
     """
     from PIL import Image
 
-    blank, reasons = Image.new("RGB", (64, 64), (127, 127, 127)), []
+    blank, reasons = Image.new("RGB", BLANK_HW[::-1], (127, 127, 127)), []
     tokens = token_ids(model, processor)
     for bare, mark in _marks(processor):
         try:

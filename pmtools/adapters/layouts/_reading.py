@@ -56,8 +56,8 @@ class Reading:
     def _shapes(self, views: Sequence[View], tokens: int, runs: Sequence[int]) -> list[SizeHW] | None:
         """Rows and columns of each view."""
         if len(views) == 1 and len(runs) > 1 and len(set(runs)) == 1:  # text between the rows
-            shape = len(runs), runs[0] - self.row_gap
-            return [shape] if _alike(shape, views[0].shape_hw) else None
+            by_rows = len(runs), runs[0] - self.row_gap
+            return [by_rows] if _alike(by_rows, views[0].shape_hw) else None
         extra = self.before + self.after
         if len({view.shape_hw for view in views}) == 1:
             each, rest = divmod(tokens, len(views))

@@ -1,7 +1,7 @@
-"""What a processor shows a model of a picture, read off the pixels: one picture of colour ramps goes in, and wherever its colours come
-out, they say which part of the picture that is.
+"""What a processor shows a model of a picture, read off the pixels.
 
-Red rises from left to right, green from top to bottom, blue is full everywhere, so that padding is what has none. Resizing, padding,
+One picture of colour ramps goes in, and wherever its colours come out, they say which part of the picture that is. Red rises
+from left to right, green from top to bottom, blue is full everywhere, so that padding is what has none. Resizing, padding,
 cropping and cutting into tiles, in any order and of any number, need no rule of their own.
 
 Convention: boxes are fractions of the picture, `(x0, y0, x1, y1)`; beyond [0, 1] lies padding.
@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pmtools.adapters.layouts._asking import BLANK_HW
 from pmtools.typing import Ndarray, SizeHW
 
 if TYPE_CHECKING:
     import torch
 
 _LARGEST_PATCH = 32  # pixels; input images are larger
-_CALIBRATION_HW = (112, 112)
 _NEAR = 0.006  # of the picture: how far a box that was read off may be from where it is
 
 
@@ -68,7 +68,7 @@ class Colours:
         from PIL import Image
 
         black, *full = (
-            np.concatenate(_entries(processed(Image.new("RGB", _CALIBRATION_HW[::-1], colour))))
+            np.concatenate(_entries(processed(Image.new("RGB", BLANK_HW[::-1], colour))))
             for colour in ((0, 0, 0), (255, 0, 0), (0, 255, 0), (0, 0, 255))
         )  # each (entries, depth)
         shown = np.any([np.abs(item - black).max(1) > 0 for item in full], axis=0)  # not padding
@@ -138,7 +138,7 @@ def _shapes(inputs: Mapping[str, Any]) -> list[SizeHW | None]:
     """The shape of each view in pixels, None where it comes in patches."""
     pixels = _pixels(inputs)
     if _is_images(pixels):
-        return [tuple(pixels.shape[-2:])] * math.prod(pixels.shape[:-3])
+        return [(pixels.shape[-2], pixels.shape[-1])] * math.prod(pixels.shape[:-3])
     return [None] * (pixels.shape[0] if pixels.ndim == 3 else 1)
 
 

@@ -11,16 +11,20 @@ _BOTH_WAYS = ("use_bidirectional_attention", "use_bidirectional_image_attention"
 
 
 def heat_layers(model: Any, /) -> tuple[int, ...] | None:
-    """The layers that see the whole sequence, where others do not: windows forget the image, recurrent layers have no attention."""
+    """The layers that see the whole sequence, where others do not.
+
+    Windows forget the image, and recurrent layers have no attention.
+    """
     kinds = list(getattr(model.get_decoder().config, "layer_types", None) or ())
     telling = tuple(layer for layer, kind in enumerate(kinds) if kind == _FULL)
     return telling if telling and len(telling) < len(kinds) else None
 
 
 def keeps_prefix(model: Any, /) -> bool:
-    """Whether the text before the first image keeps its keys and values when the image changes; no where that is not certain.
+    """Whether the text before the first image keeps its keys and values when the image changes.
 
-    Not where the attention mask is made from the types of all tokens, or images are seen both ways, or a layer's cache cannot be cut.
+    No where that is not certain: where the attention mask is made from the types of all tokens, or images are seen both ways,
+    or a layer's cache cannot be cut.
     """
     if "token_type_ids" in inspect.signature(model.forward).parameters:
         return False
@@ -40,7 +44,7 @@ def pads_to_square(image_processor: Any, /) -> bool:
 
 
 def wrapping_tokens(model: Any, processor: Any, /) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The tokens that configuration or processor name as those right before and after an image, wherever a template writes them."""
+    """The tokens that configuration or processor name as those right before and after an image, for templates to write."""
     holders = (model.config, processor)
     named = [[getattr(holder, name, None) for holder in holders for name in names] for names in (_OPENING, _CLOSING)]
     opening, closing = (tuple(dict.fromkeys(token for token in some if isinstance(token, int))) for some in named)

@@ -1,8 +1,9 @@
 """The layout of any family, from what its processor does and how its model answers.
 
-1. The processor is given a picture of colour ramps: its pixels say what the vision tower is shown, its prompt how many tokens there are.
+1. The processor is given a picture of colour ramps: its pixels say what the vision tower is shown, its prompt how many tokens
+   there are.
 2. What is shown and their number leave a few grids.
-3. The probe says which of them is true, once for each kind of picture: those shown whole, and those shown in several views.
+3. The probe says which of them is true, once for each kind of picture: shown whole, or in several views.
 
 Knows no family.
 """
@@ -67,6 +68,7 @@ class InferredGrids:
         self.ask = Asker(processor, self.findings.question, options)
 
     def __call__(self, size_hw: SizeHW, images: int, /) -> tuple[int, list[TokenGrid]]:
+        """The tokens of an image, and its grids."""
         key = (size_hw[0], size_hw[1]), min(images, 2)  # a prompt has one image, or several
         if key not in self.findings.grids:
             self.findings.grids[key] = self._grids(*key)
@@ -119,9 +121,9 @@ class InferredGrids:
     def _refused(self, reason: str) -> ValueError:
         family = self.model.config.model_type
         return ValueError(
-            f"`model` must be of a family whose image tokens can be placed in the image, got {family!r}: {reason}. See {PAGE}, or "
-            "write a function (config, image_processor) -> ImageTokenLayout that says how many tokens an image of a given size has "
-            f"and which part of it each covers, and put it into pmtools.adapters.layouts.LAYOUTS[{family!r}]"
+            f"`model` must be of a family whose image tokens can be placed in the image, got {family!r}: {reason}. See {PAGE}, "
+            "or write a function (config, image_processor) -> ImageTokenLayout that says how many tokens an image of a given "
+            f"size has and which part of it each covers, and put it into pmtools.adapters.layouts.LAYOUTS[{family!r}]"
         )
 
 

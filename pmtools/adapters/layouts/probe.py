@@ -1,7 +1,7 @@
-"""Does a layout tell the truth? Strips of a noise picture are changed, and what the text model is given for each image token answers.
+"""Does a layout tell the truth? Strips of a noise picture are changed, and the image tokens answer.
 
-The forward pass is stopped where the text model would begin, so a round of the probe costs 17 runs of the vision tower and none of
-the text model.
+An answer is a change of what the text model is given for a token. The forward pass is stopped where the text model would
+begin, so a round of the probe costs 17 runs of the vision tower and none of the text model.
 
 References
 ----------
@@ -11,6 +11,7 @@ References
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,7 @@ def probe_layout(
 ) -> tuple[float, float]:
     """How well a layout agrees with the model, along x and y.
 
-    For each image token: where in the picture its cell is said to lie, against the centroid of the strips to which the token answers.
+    For each image token: where its cell is said to lie in the picture, against the centroid of the strips to which it answers.
 
     Parameters
     ----------
@@ -92,7 +93,10 @@ def probe_layout(
 def token_responses(
     model: Any, ask: Asker, size_hw: SizeHW, /, *, square: bool = False, images: int = 1, seed: int = 0
 ) -> Iterator[Ndarray]:
-    """How strongly each image token answers to each strip: (2, n, strips), x first, squared norms; a few rounds, each the sum so far."""
+    """How strongly each image token answers to each strip: (2, n, strips), x first, squared norms.
+
+    A few rounds, each the sum so far.
+    """
     rng = np.random.default_rng(seed)
     total: Ndarray | float = 0.0
     for _ in range(ROUNDS):
@@ -107,14 +111,15 @@ def _one_round(model: Any, ask: Asker, size_hw: SizeHW, square: bool, images: in
     for axis in (1, 0):
         bounds = np.linspace(0, size_hw[axis], STRIPS + 1).round().astype(int)
         strips = []
-        for low, high in zip(bounds, bounds[1:], strict=False):
+        for low, high in itertools.pairwise(bounds):
             some = (slice(None),) * axis + (slice(low, high),)
             changed = picture.copy()
             changed[some] = _noise(rng, size_hw)[some]
             strips.append(((_embedded(model, ask, changed, square, images) - plain) ** 2).sum(1))
         found.append(np.stack(strips, 1))
-    answers = np.stack(found)
-    return answers / answers.mean()  # rounds count alike
+    answers: Ndarray = np.stack(found)
+    answers /= answers.mean()  # rounds count alike
+    return answers
 
 
 def agreement(grids: Sequence[TokenGrid], responses: Ndarray, /) -> tuple[float, float]:
@@ -152,7 +157,8 @@ def _centroids(responses: Ndarray) -> Ndarray:
     shared = np.quantile(responses, 0.25, axis=0)  # what every token takes from a strip, through the tower's attention
     own = np.clip(responses - shared, 0, None)
     strips = responses.shape[1]
-    return own @ ((np.arange(strips) + 0.5) / strips) / np.maximum(own.sum(1), np.finfo(float).tiny)
+    found: Ndarray = own @ ((np.arange(strips) + 0.5) / strips) / np.maximum(own.sum(1), np.finfo(float).tiny)
+    return found
 
 
 def _correlation(expected: Ndarray, measured: Ndarray) -> float:
@@ -166,7 +172,8 @@ def _correlation(expected: Ndarray, measured: Ndarray) -> float:
 def _noise(rng: np.random.Generator, size_hw: SizeHW) -> Ndarray:
     block = max(1, round(max(size_hw) / _BLOCKS))
     small = rng.integers(0, 256, (-(-size_hw[0] // block), -(-size_hw[1] // block), 3), dtype=np.uint8)
-    return small.repeat(block, 0).repeat(block, 1)[: size_hw[0], : size_hw[1]]
+    found: Ndarray = small.repeat(block, 0).repeat(block, 1)[: size_hw[0], : size_hw[1]]
+    return found
 
 
 # ------------------------------------------------------------------------------------ what the text model is given
