@@ -48,6 +48,54 @@ def _paligemma_parts(parts: Parts) -> dict[str, Any]:
     return {"image_processor": images}
 
 
+def _gemma3n(text: dict[str, Any]) -> Any:
+    import transformers as hf
+
+    words = text["vocab_size"]
+    return hf.Gemma3nConfig(
+        vision_config=hf.Gemma3nVisionConfig(
+            hidden_size=2048,  # fixed in timm
+            vocab_size=8,
+            vocab_offset=words,
+            model_args={"channel_multiplier": 0.125, "msfa_output_resolution": 4},
+        ),
+        audio_config={
+            "hidden_size": 16,
+            "input_feat_size": 16,
+            "conf_num_attention_heads": 2,
+            "conf_num_hidden_layers": 1,
+            "vocab_size": 8,
+            "vocab_offset": words + 8,
+        },
+        text_config=hf.Gemma3nTextConfig(
+            **text,
+            head_dim=16,
+            sliding_window=64,
+            layer_types=SLIDING,
+            num_kv_shared_layers=0,
+            vocab_size_per_layer_input=words,
+            hidden_size_per_layer_input=16,
+            laurel_rank=8,
+            activation_sparsity_pattern=[0.0] * text["num_hidden_layers"],
+        ),
+        vision_soft_tokens_per_image=TILE_TOKENS,
+        image_token_id=IMAGE,
+        boi_token_id=START,
+        eoi_token_id=END,
+        audio_token_id=SPECIALS.index("<audio>"),
+    )
+
+
+def _gemma3n_parts(parts: Parts) -> dict[str, Any]:
+    import transformers as hf
+
+    return {
+        "feature_extractor": hf.Gemma3nAudioFeatureExtractor(feature_size=16),
+        "image_processor": parts.images("Siglip", size=SQUARE),
+        "image_seq_length": TILE_TOKENS,
+    }
+
+
 def _gemma4(text: dict[str, Any]) -> Any:
     import transformers as hf
 
@@ -95,6 +143,7 @@ FAMILIES = {
     "gemma3": Family(
         _gemma3, "Gemma3Processor", _gemma3_parts, names={"image_token": "<patch>", "boi_token": "<image>"}
     ),
+    "gemma3n": Family(_gemma3n, "Gemma3nProcessor", _gemma3n_parts, packages=("timm",)),
     "gemma4": Family(_gemma4, "Gemma4Processor", _gemma4_parts),
     "paligemma": Family(_paligemma, "PaliGemmaProcessor", _paligemma_parts),
 }

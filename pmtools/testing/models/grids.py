@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from pmtools.testing.models.family import COARSE, SQUARE, TILE, TILE_TOKENS, Family, Parts
@@ -12,49 +11,6 @@ IMAGE, VIDEO, START, END = (SPECIALS.index(token) for token in ("<image>", "<vid
 PATCH = TILE // 4
 PIXELS = {"shortest_edge": 4 * (2 * PATCH) ** 2, "longest_edge": 24 * (2 * PATCH) ** 2}  # 4 to 24 image tokens
 ROPE = {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 1e4}
-GLM_TOKENS = {
-    "image_token_id": IMAGE,
-    "video_token_id": VIDEO,
-    "image_start_token_id": START,
-    "image_end_token_id": END,
-    "video_start_token_id": SPECIALS.index("<|begin_of_video|>"),
-    "video_end_token_id": SPECIALS.index("<|end_of_video|>"),
-}
-
-
-def _glm_vision(text: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "depth": 2,
-        "num_heads": 2,
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "out_hidden_size": text["hidden_size"],
-        "patch_size": PATCH,
-        "image_size": 2 * TILE,
-        "spatial_merge_size": 2,
-    }
-
-
-def _glm(name: str) -> Callable[[dict[str, Any]], Any]:
-    def make(text: dict[str, Any]) -> Any:
-        import transformers as hf
-
-        text = {**text, "rope_parameters": {**ROPE, "partial_rotary_factor": 1.0}}
-        return getattr(hf, f"{name}Config")(text_config=text, vision_config=_glm_vision(text), **GLM_TOKENS)
-
-    return make
-
-
-def _glm_parts(name: str) -> Callable[[Parts], dict[str, Any]]:
-    def make(parts: Parts) -> dict[str, Any]:
-        return {
-            "image_processor": parts.images(
-                name, patch_size=PATCH, size={edge: 2 * size for edge, size in PIXELS.items()}
-            ),
-            "video_processor": parts.videos(name, patch_size=PATCH),
-        }
-
-    return make
 
 
 def _video_llama(text: dict[str, Any]) -> Any:
@@ -249,16 +205,7 @@ def _janus_parts(parts: Parts) -> dict[str, Any]:
 
 
 WRAPPED = "<start><image><end>"
-EXPERTS = {
-    "n_routed_experts": 4,
-    "n_shared_experts": 1,
-    "num_experts_per_tok": 2,
-    "moe_intermediate_size": 32,
-}
 FAMILIES = {
-    "glm4v": Family(_glm("Glm4v"), "Glm4vProcessor", _glm_parts("Glm4v"), mark=WRAPPED),
-    "glm4v_moe": Family(_glm("Glm4vMoe"), "Glm4vProcessor", _glm_parts("Glm4v"), text=EXPERTS, mark=WRAPPED),
-    "glm46v": Family(_glm("Glm46V"), "Glm46VProcessor", _glm_parts("Glm46V"), mark=WRAPPED),
     "video_llama_3": Family(_video_llama, "VideoLlama3Processor", _video_llama_parts),
     "paddleocr_vl": Family(_paddle, "PaddleOCRVLProcessor", _paddle_parts, mark=WRAPPED),
     "ernie4_5_vl_moe": Family(_ernie, "Ernie4_5_VLMoeProcessor", _ernie_parts, mark=WRAPPED),

@@ -88,6 +88,24 @@ def _mistral3(text: dict[str, Any]) -> Any:
     )
 
 
+def _lighton(text: dict[str, Any]) -> Any:
+    import transformers as hf
+
+    return hf.LightOnOcrConfig(
+        vision_config={**PIXTRAL, "patch_size": PATCH // 2, "model_type": "pixtral"},
+        text_config={**text, "head_dim": 16, "model_type": "qwen3"},
+        image_token_id=IMAGE,
+    )
+
+
+def _lighton_parts(parts: Parts) -> dict[str, Any]:
+    return {
+        "image_processor": parts.images("Pixtral", size={"longest_edge": 2 * TILE}, patch_size=PATCH),
+        "patch_size": PATCH // 2,
+        "spatial_merge_size": 2,
+    }
+
+
 def _vipllava(text: dict[str, Any]) -> Any:
     import transformers as hf
 
@@ -149,6 +167,7 @@ FAMILIES = {
     "llava_siglip": Family(_siglip, "LlavaProcessor", _siglip_parts),
     "llava_pixtral": Family(_pixtral, "PixtralProcessor", _pixtral_parts),
     "mistral3": Family(_mistral3, "PixtralProcessor", lambda parts: _pixtral_parts(parts, merge=2)),
+    "lighton_ocr": Family(_lighton, "LightOnOcrProcessor", _lighton_parts),
     "vipllava": Family(_vipllava, "LlavaProcessor", _llava_parts),
     "llava_next": Family(_llava_next, "LlavaNextProcessor", _llava_next_parts),
     "llava_onevision": Family(_onevision, "LlavaOnevisionProcessor", _onevision_parts),

@@ -66,7 +66,27 @@ def _qwen2_5_omni(text: dict[str, Any]) -> Any:
     )
 
 
-def _qwen2_5_omni_parts(parts: Parts) -> dict[str, Any]:
+def _qwen3_omni(text: dict[str, Any]) -> Any:
+    import transformers as hf
+
+    return hf.Qwen3OmniMoeThinkerConfig(
+        text_config=_qwen3_text(text),
+        vision_config=_deepstack(text),
+        audio_config={
+            "d_model": 32,
+            "encoder_layers": 1,
+            "encoder_attention_heads": 2,
+            "encoder_ffn_dim": 32,
+            "num_mel_bins": 16,
+            "output_dim": text["hidden_size"],
+            "downsample_hidden_size": 16,
+        },
+        audio_token_id=SPECIALS.index("<audio>"),
+        **TOKENS,
+    )
+
+
+def _omni_parts(parts: Parts) -> dict[str, Any]:
     import transformers as hf
 
     return {
@@ -133,12 +153,31 @@ def _parts(videos: str) -> Callable[[Parts], dict[str, Any]]:
     return make
 
 
+def _exaone(text: dict[str, Any]) -> Any:
+    import transformers as hf
+
+    vision = _vision(text, window_size=TILE, fullatt_block_indexes=[1], num_key_value_heads=1)
+    tokens = {name: TOKENS[name] for name in ("image_token_id", "video_token_id")}
+    return hf.Exaone4_5_Config(text_config={**text, "model_type": "exaone4"}, vision_config=vision, **tokens)
+
+
+def _hyperclova(text: dict[str, Any]) -> Any:
+    import transformers as hf
+
+    vision = _vision(text, window_size=TILE, fullatt_block_indexes=[1], model_type="qwen2_5_vl_vision")
+    tokens = {name: TOKENS[name] for name in ("image_token_id", "video_token_id")}
+    return hf.HyperCLOVAXVisionV2Config(
+        text_config={**text, "model_type": "hyperclovax"}, vision_config=vision, **tokens
+    )
+
+
 FAMILIES = {
     "qwen2_vl": Family(_qwen2_vl, "Qwen2VLProcessor", _parts("Qwen2VL"), mark=WRAPPED),
     "qwen2_5_vl": Family(_qwen2_5_vl, "Qwen2_5_VLProcessor", _parts("Qwen2VL"), mark=WRAPPED),
-    "qwen2_5_omni_thinker": Family(_qwen2_5_omni, "Qwen2_5OmniProcessor", _qwen2_5_omni_parts, mark=WRAPPED),
+    "qwen2_5_omni_thinker": Family(_qwen2_5_omni, "Qwen2_5OmniProcessor", _omni_parts, mark=WRAPPED),
     "qwen3_vl": Family(_qwen3_vl, "Qwen3VLProcessor", _parts("Qwen3VL"), mark=WRAPPED),
     "qwen3_vl_moe": Family(_qwen3_vl_moe, "Qwen3VLProcessor", _parts("Qwen3VL"), text=EXPERTS, mark=WRAPPED),
+    "qwen3_omni_moe_thinker": Family(_qwen3_omni, "Qwen3OmniMoeProcessor", _omni_parts, text=EXPERTS, mark=WRAPPED),
     "qwen3_5": Family(_qwen3_5, "Qwen3VLProcessor", _parts("Qwen3VL"), mark=WRAPPED),
     "qwen3_5_moe": Family(
         _qwen3_5_moe,
@@ -147,4 +186,6 @@ FAMILIES = {
         text={**EXPERTS, "shared_expert_intermediate_size": 32},
         mark=WRAPPED,
     ),
+    "exaone4_5": Family(_exaone, "Exaone4_5_Processor", _parts("Qwen2VL"), mark=WRAPPED),
+    "hyperclovax_vision_v2": Family(_hyperclova, "HyperCLOVAXVisionV2Processor", _parts("Qwen2VL"), mark=WRAPPED),
 }

@@ -35,6 +35,45 @@ def _internvl_parts(parts: Parts) -> dict[str, Any]:
     }
 
 
+def _qianfan(text: dict[str, Any]) -> Any:
+    import transformers as hf
+
+    return hf.QianfanOCRConfig(
+        vision_config={**FINE, "image_size": (TILE, TILE), "patch_size": (TILE // 8, TILE // 8)},
+        text_config={**text, "head_dim": 16, "model_type": "qwen3"},
+        image_token_id=SPECIALS.index("<patch>"),
+        image_seq_length=TILE_TOKENS,
+    )
+
+
+def _qianfan_parts(parts: Parts) -> dict[str, Any]:
+    return {
+        "image_processor": parts.images("GotOcr2", size=SQUARE, crop_to_patches=True, max_patches=4),
+        "image_seq_length": TILE_TOKENS,
+    }
+
+
+def _minicpm(text: dict[str, Any]) -> Any:
+    import transformers as hf
+
+    return hf.MiniCPMV4_6Config(
+        vision_config={**FINE, "image_size": 2 * TILE, "insert_layer_id": 0},
+        text_config={**text, "head_dim": 16, "model_type": "qwen3"},
+        insert_layer_id=0,
+        image_size=2 * TILE,
+        image_token_id=IMAGE,
+        video_token_id=VIDEO,
+    )
+
+
+def _minicpm_parts(parts: Parts) -> dict[str, Any]:
+    sizes = {"patch_size": TILE // 8, "scale_resolution": 2 * TILE, "max_slice_nums": 4}
+    return {
+        "image_processor": parts.images("MiniCPMV4_6", **sizes),
+        "video_processor": parts.videos("MiniCPMV4_6", **sizes),
+    }
+
+
 def _idefics3(name: str) -> Callable[[dict[str, Any]], Any]:
     def make(text: dict[str, Any]) -> Any:
         import transformers as hf
@@ -225,6 +264,8 @@ FAMILIES = {
         _internvl_parts,
         text={"head_dim": 16, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32},
     ),
+    "qianfan_ocr": Family(_qianfan, "QianfanOCRProcessor", _qianfan_parts, names={"context_image_token": "<patch>"}),
+    "minicpmv4_6": Family(_minicpm, "MiniCPMV4_6Processor", _minicpm_parts),
     "idefics3": Family(_idefics3("Idefics3"), "Idefics3Processor", _idefics3_parts),
     "smolvlm": Family(_idefics3("SmolVLM"), "SmolVLMProcessor", _smolvlm_parts, packages=("num2words",)),
     "aya_vision": Family(_aya, "AyaVisionProcessor", _aya_parts),

@@ -27,6 +27,11 @@ NAMED = {
     "eoa_token": "<end>",
     "context_image_token": "<image>",
     "img_line_break_token": "<break>",
+    "image_break_token": "<break>",
+    "slice_start_token": "<slice>",
+    "slice_end_token": "</slice>",
+    "image_id_start_token": "<image_id>",
+    "image_id_end_token": "</image_id>",
 }
 SPECIALS = [
     *("<unk>", "<s>", "</s>", "<pad>", "<image>", "<video>", "<audio>", "<start>", "<end>", "<break>", "<patch>"),
@@ -35,6 +40,7 @@ SPECIALS = [
     *("<|image|>", "<|image_start|>", "<|image_end|>", "<|patch|>", "<|tile_x_separator|>", "<|tile_y_separator|>"),
     *("<IMG_START>", "<IMG_END>", "<IMG_ATOM>", "<IMG_GRID>", "<IMG_ROW>", "<IMG_COL>"),  # Ovis 2
     *("<|begin_of_video|>", "<|end_of_video|>", "<|video|>", "<|img_thumbnail|>", "<|python_tag|>"),
+    *("<slice>", "</slice>", "<image_id>", "</image_id>"),  # MiniCPM-V
 ]
 VOCABULARY = len(SPECIALS) + 256
 
