@@ -87,7 +87,7 @@ def internvl(config: Any, image_processor: Any) -> ImageTokenLayout:
         )
         return _tiles_and_whole(rows, columns, side)
 
-    return ImageTokenLayout(config.image_token_id, grids, encode_options={"crop_to_patches": True})
+    return ImageTokenLayout(config.image_token_id, grids)
 
 
 def idefics3(config: Any, image_processor: Any) -> ImageTokenLayout:
