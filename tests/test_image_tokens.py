@@ -3,11 +3,10 @@
 import pytest
 import torch
 from PIL import Image
-from tiny import model_of, processor_of
+from tiny import FAMILIES, model_of, processor_of
 
 from pmtools.adapters.image_tokens import ImageTokens
 from pmtools.adapters.layouts import WHOLE_IMAGE, ImageTokenLayout, TokenGrid, image_token_layout
-from pmtools.testing.models import FAMILIES
 
 
 @pytest.mark.parametrize("family", FAMILIES)

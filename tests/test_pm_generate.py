@@ -160,7 +160,7 @@ class TestGenerate:
             def on_finalized_text(self, text, stream_end=False):
                 said.append(text)
 
-        streamer = Collect(pm.processor.tokenizer, skip_prompt=True)
+        streamer = Collect(pm.processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
         stop = next(char for char in whole if char.isascii())
         text = pm.generate(
             model_of("llava"),
