@@ -22,8 +22,8 @@ from pmtools.warp import Warp
 if TYPE_CHECKING:
     import torch
 
-#: What processors make of the text, and models take.
-_OF_THE_TEXT = {"input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids", "labels"}
+#: What processors make of the text, and models take; token types have names of their own besides.
+_OF_THE_TEXT = {"input_ids", "attention_mask", "cross_attention_mask", "labels"}
 
 
 def canvas_frame(size_hw: SizeHW, /, *, square: bool) -> Warp:
@@ -124,7 +124,7 @@ def encode(
     taken = {*inspect.signature(model.forward).parameters, *(inspect.signature(encoder).parameters if encoder else ())}
     pixels = {}
     for name, value in out.items():
-        if name in taken - _OF_THE_TEXT:
+        if name in taken - _OF_THE_TEXT and not name.endswith("token_type_ids"):
             value = torch.as_tensor(value)
             pixels[name] = value.to(model.device, model.dtype if value.is_floating_point() else None)
     return pixels

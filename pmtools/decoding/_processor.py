@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,8 @@ import numpy as np
 from pmtools.adapters.layouts import pads_to_square
 from pmtools.adapters.pixels import canvas_fill, canvas_frame, encode
 from pmtools.adapters.source_images import SourceImages, is_unit_float, nested_images, pil_rows
+
+_TOKENIZING = threading.Lock()
 
 
 class SourceProcessor:
@@ -56,7 +59,7 @@ class SourceProcessor:
     def __reduce__(self) -> Any:
         return SourceProcessor, (self.inner, self.options)
 
-    def __call__(self, images: Any = None, text: Any = None, *arguments: Any, **options: Any) -> Any:
+    def __call__(self, images: Any = None, text: Any = None, **options: Any) -> Any:
         """Inputs of one prompt or a list of them, padded on the left whatever the tokenizer says.
 
         Parameters
@@ -66,7 +69,7 @@ class SourceProcessor:
             images is dealt out as the prompts name them. A prompt may have none.
         text : str or list of str
             With the image token for each image.
-        *arguments, **options
+        **options
             Of the model's own processor. Those of the image processor hold for the magnified images too.
 
         Returns
@@ -85,9 +88,11 @@ class SourceProcessor:
         given = nested_images(images, len(texts), counts)
         options = self._call_options(options, [image for row in given for image in row])
         rows = pil_rows(given, data_format=_take(options, "input_data_format"))
-        processor, seen = _observed(self.inner)
         canvases = self.made_with(_image_options(options)).canvases(rows) if any(rows) else None
-        inputs = processor(canvases, text, *arguments, **options)
+        seen: dict[str, Any] = {}
+        processor = _in_turn(self.inner)
+        processor.image_processor = _Observer(processor.image_processor, seen)
+        inputs = processor(images=canvases, text=text, **options)
         _pad_left(inputs)
         inputs["pm_images"] = SourceImages(rows, seen)
         return inputs
@@ -137,7 +142,7 @@ class SourceProcessor:
         model : transformers.PreTrainedModel
         images : sequence of sequences of PIL images
         """
-        return encode(model, self.inner, self.canvases(images), self.options)
+        return encode(model, _in_turn(self.inner), self.canvases(images), self.options)
 
     def canvases(self, images: Sequence[Sequence[Any]]) -> list[list[Any]]:
         """The images as the model's processor gets them: padded to a square where it would crop, else as they are."""
@@ -239,24 +244,35 @@ def check_family(model: Any, processor: Any, /) -> None:
     Raises
     ------
     ValueError
-        If none of the processor's image tokens is the model's.
+        If none of the processor's image tokens is the model's, and it does not write that one for an image either.
     """
     wanted = getattr(model.config, "image_token_id", None)
-    tokens = _image_tokens(processor)
-    if wanted is not None and tokens and wanted not in tokens:
-        raise ValueError(
-            f"`processor` must mark images by token {wanted}, as the model's configuration says, got "
-            f"{' or '.join(map(str, sorted(tokens)))}; load both from the same place"
-        )
+    if wanted is None or not (tokens := _image_tokens(processor)) or wanted in tokens or _writes(processor, wanted):
+        return
+    raise ValueError(
+        f"`processor` must mark images by token {wanted}, as the model's configuration says, got "
+        f"{' or '.join(map(str, sorted(tokens)))}; load both from the same place"
+    )
 
 
 def _image_tokens(processor: Any) -> set[int]:
-    """The tokens that may stand for an image: what Gemma 3 calls so is the one before it, its tokenizer has the true one."""
-    tokenizer = processor.tokenizer
+    """The tokens that are called so; for some families that is what stands in a prompt, not what becomes of it."""
+    tokenizer, name = processor.tokenizer, getattr(processor, "image_token", None)
     named = [getattr(holder, "image_token_id", None) for holder in (processor, tokenizer)]
-    found = {token for token in [*named, *(getattr(processor, "image_token_ids", None) or ())] if token is not None}
-    name = getattr(processor, "image_token", None)
-    return found or ({tokenizer.convert_tokens_to_ids(name)} if name else set())
+    named += [
+        *(getattr(processor, "image_token_ids", None) or ()),
+        tokenizer.convert_tokens_to_ids(name) if name else None,
+    ]
+    return {token for token in named if token is not None}
+
+
+def _writes(processor: Any, token: int) -> bool:
+    """Whether the processor puts a token where an image is."""
+    from PIL import Image
+
+    text = getattr(processor, "image_token", "<image>")
+    written = processor(images=Image.new("RGB", (224, 224)), text=text, return_tensors="pt")
+    return bool((written["input_ids"] == token).any())
 
 
 class _Observer:
@@ -275,12 +291,25 @@ class _Observer:
         return self._image_processor(*arguments, **options)
 
 
-def _observed(processor: Any) -> tuple[Any, dict[str, Any]]:
-    """A copy of a processor, and the options that it gives its image processor, once it was called."""
-    seen: dict[str, Any] = {}
-    observed = copy.copy(processor)
-    observed.image_processor = _Observer(processor.image_processor, seen)
-    return observed, seen
+class _InTurn:
+    """A tokenizer that serves one thread at a time: it keeps the padding and truncation of a call where all threads see them."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tokenizer, name)
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        with _TOKENIZING:
+            return self._tokenizer(*arguments, **options)
+
+
+def _in_turn(processor: Any) -> Any:
+    """A copy of a processor for one call beside those of other threads."""
+    own = copy.copy(processor)
+    own.tokenizer = _InTurn(processor.tokenizer)
+    return own
 
 
 def _pad_left(inputs: Any) -> None:

@@ -69,6 +69,8 @@ def image_token_layout(model: Any, image_processor: Any, /) -> ImageTokenLayout:
     try:
         return LAYOUTS[family](model.config, image_processor)
     except AttributeError as missing:
+        if missing.obj is not image_processor:
+            raise
         raise ValueError(
             f"`processor` must be one that was made for {family} models, got one whose {missing}; load both from the same place"
         ) from missing
