@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from pmtools.adapters.layouts import facts, tiles
-from pmtools.adapters.layouts._asking import question
+from pmtools.adapters.layouts._asking import own_processor, question
 from pmtools.adapters.layouts._layout import WHOLE_IMAGE, ImageTokenLayout, TokenGrid
 from pmtools.adapters.layouts.facts import pads_to_square
 from pmtools.adapters.layouts.inferred import inferred
@@ -27,7 +27,6 @@ LAYOUTS: dict[str, Callable[[Any, Any], ImageTokenLayout]] = {
 #: What only the modelling code of a family tells.
 FACTS: dict[str, dict[str, Any]] = {
     "paligemma": {"suffix_token_type": 1},  # its prompt is seen both ways, its answer is not
-    "internvl": {"encode_options": {"crop_to_patches": True}},
 }
 
 
@@ -42,7 +41,7 @@ def image_token_layout(model: Any, processor: Any, /, *, options: Mapping[str, A
     model : transformers.PreTrainedModel
         A vision-language model.
     processor : transformers processor
-        The whole one that makes its inputs.
+        The whole one that makes its inputs, or that of a decoding method.
     options : mapping, optional
         Of the processor's call, where they change sizes or tiles.
 
@@ -64,7 +63,7 @@ def image_token_layout(model: Any, processor: Any, /, *, options: Mapping[str, A
     >>> layout.grids((480, 960), 1)  # padded above and below
     (16, [TokenGrid(start=0, shape_hw=(4, 4), box_xyxy=(0.0, -0.5, 1.0, 1.5), row_gap=0)])
     """
-    processor = getattr(processor, "inner", processor)
+    processor, options = own_processor(processor, options)
     family = model.config.model_type
     if family in LAYOUTS:
         return LAYOUTS[family](model.config, processor.image_processor)
@@ -74,7 +73,7 @@ def image_token_layout(model: Any, processor: Any, /, *, options: Mapping[str, A
         "heat_layers": facts.heat_layers(model),
         **FACTS.get(family, {}),
     }
-    layout = inferred(model, processor, options or {}, **found)
+    layout = inferred(model, processor, options, **found)
     if layout.opening or layout.closing:
         return layout
     opening, closing = facts.wrapping_tokens(model, processor)  # a chat template writes them
@@ -94,7 +93,7 @@ def image_mark(model: Any, processor: Any, /) -> str:
     ValueError
         If no text makes it write image tokens.
     """
-    return question(model, getattr(processor, "inner", processor), {}).mark
+    return question(model, *own_processor(processor, None)).mark
 
 
 __all__ = [

@@ -111,6 +111,14 @@ def question(model: Any, processor: Any, options: Mapping[str, Any], /) -> Quest
     raise ValueError("no prompt with an image could be made (" + "; ".join(reasons)[:500] + ")")
 
 
+def own_processor(processor: Any, options: Mapping[str, Any] | None, /) -> tuple[Any, Mapping[str, Any]]:
+    """The model's own processor and the options of its calls: a decoding method's has one inside, and may set some."""
+    if not hasattr(processor, "inner"):
+        return processor, options or {}
+    always = {"images_kwargs": dict(processor.options)} if processor.options else {}
+    return processor.inner, {**always, **(options or {})}
+
+
 def _marks(processor: Any) -> Iterator[tuple[bool, str]]:
     """Texts that may stand for an image, and whether it is nothing but that."""
     marks = [getattr(processor, name, None) for name in _MARKS]

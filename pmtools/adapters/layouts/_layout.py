@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from pmtools.typing import SizeHW
 
@@ -59,8 +58,6 @@ class ImageTokenLayout:
         Gemma 3.
     suffix_token_type : int, optional
         Token type of generated tokens when a sequence is encoded again; PaliGemma would see them both ways otherwise.
-    encode_options : dict
-        Options of the image processor that the family's processor always passes.
     opening, closing : tuple of int
         Special tokens right before and after an image that go with it, where they are there.
     """
@@ -71,6 +68,5 @@ class ImageTokenLayout:
     prefix_reuse: bool = True
     heat_layers: tuple[int, ...] | None = None
     suffix_token_type: int | None = None
-    encode_options: dict[str, Any] | None = None
     opening: tuple[int, ...] = ()
     closing: tuple[int, ...] = ()

@@ -36,7 +36,7 @@ class _Findings:
     grids: dict[tuple[SizeHW, int], tuple[int, list[TokenGrid]]] = field(default_factory=dict)
 
 
-#: By text model, then by processor, then by settings: an entry goes when either of the first two does.
+#: By text model, then by tokenizer, which copies of a processor share, then by settings; it goes with either of the first two.
 _found: WeakKeyDictionary[Any, WeakKeyDictionary[Any, dict[str, _Findings]]] = WeakKeyDictionary()
 
 
@@ -55,7 +55,7 @@ class InferredGrids:
 
     def __init__(self, model: Any, processor: Any, options: Mapping[str, Any], *, square: bool) -> None:
         self.model, self.processor, self.options, self.square = model, processor, options, square
-        known = _found.setdefault(model.get_decoder(), WeakKeyDictionary()).setdefault(processor, {})
+        known = _found.setdefault(model.get_decoder(), WeakKeyDictionary()).setdefault(processor.tokenizer, {})
         key = repr((token_ids(model, processor), sorted(options.items()), _settings(processor)))
         if key not in known:
             try:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pmtools import frames
-from pmtools.adapters.layouts._asking import Asker, question
+from pmtools.adapters.layouts._asking import Asker, own_processor, question
 from pmtools.adapters.layouts._layout import ImageTokenLayout, TokenGrid
 from pmtools.typing import Ndarray, SizeHW
 
@@ -78,7 +78,7 @@ def probe_layout(
     >>> min(probe_layout(model, processor, layout, (90, 120))) > 0.9
     True
     """
-    processor, options = getattr(processor, "inner", processor), options or {}
+    processor, options = own_processor(processor, options)
     ask = Asker(processor, question(model, processor, options), options)
     count, grids = layout.grids(size_hw, 1)
     best = (-1.0, -1.0)
