@@ -14,7 +14,7 @@ import numpy as np
 from pmtools import _array, _checks, frames
 from pmtools._eight_bits import eight_bits, is_deep, value_range
 from pmtools.adapters.image_inputs import image_encoder
-from pmtools.adapters.layouts import ImageTokenLayout
+from pmtools.adapters.layouts import ImageTokenLayout, image_mark
 from pmtools.io import from_array, to_array
 from pmtools.typing import Ndarray, SizeHW
 from pmtools.warp import Warp
@@ -117,7 +117,8 @@ def encode(
     import torch
 
     nested = [list(row) for row in canvases]
-    texts = [getattr(processor, "image_token", "<image>") * len(row) for row in nested]  # as many tokens as images
+    mark = image_mark(model, processor)
+    texts = [mark * len(row) for row in nested]
     given = {"images_kwargs": dict(options)} if options else {}
     out = processor(images=nested, text=texts, padding=True, return_tensors="pt", **given)
     encoder = image_encoder(model)
