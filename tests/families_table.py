@@ -23,12 +23,15 @@ VARIANTS = {
     "llava_pixtral": "`llava` with Pixtral",
     "internvl_qwen3_moe": "`internvl` with Qwen3-MoE",
 }
+WINDOW = '`refine="cached"` needs a prompt that fits into the sliding window'
 #: What a user should know of a family, beside its modes.
 LIMITS = {
     "llama4": "transformers 5.24 itself cannot run it: its forward pass raises AttributeError (`image_outputs`)",
     "smolvlm": "its processor needs `num2words`",
     "perception_lm": "its vision tower needs `timm`",
-    "gemma3n": "its vision tower needs `timm`",
+    "gemma3": WINDOW,
+    "gemma3n": f"its vision tower needs `timm`; {WINDOW}",
+    "gemma4": WINDOW,
 }
 #: Rows of the table that are refused, and why.
 REFUSED = {
