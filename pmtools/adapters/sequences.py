@@ -31,6 +31,8 @@ class TokenSequences:
         Further keyword arguments of `prepare_inputs_for_generation`: positions, token types, logits to keep.
     ended : bool tensor of shape (B,), optional
         Sequences whose answer is complete, so that nobody reads what comes next. None: not known of any.
+    shortened : bool
+        Tokens were left out, so that positions are not those that counting gives.
     """
 
     model: Any
@@ -38,6 +40,7 @@ class TokenSequences:
     attention_mask: torch.Tensor | None
     options: dict[str, Any]
     ended: torch.Tensor | None = None
+    shortened: bool = False
 
     @property
     def length(self) -> int:
@@ -67,6 +70,9 @@ class TokenSequences:
             **{cache_name(): cache, **self.options, "use_cache": True},
             **(image or {}),
         )
+        positions = self.options.get("position_ids")
+        if self.shortened and positions is not None and inputs.get("position_ids") is None:
+            inputs["position_ids"] = positions[..., cached_tokens(cache) :]  # HyperCLOVA X would count anew
         return self.model(**inputs, return_dict=True)
 
     def hiding(self, hidden: torch.Tensor, /) -> TokenSequences:
@@ -102,7 +108,8 @@ class TokenSequences:
             if (value := options.get(name)) is not None:
                 options[name] = value.gather(-1, kept.expand(*value.shape[:-1], -1))
         mask = (self._mask() * ~hidden).gather(1, kept)
-        return replace(self, input_ids=self.input_ids.gather(1, kept), attention_mask=mask, options=options), kept
+        ids = self.input_ids.gather(1, kept)
+        return replace(self, input_ids=ids, attention_mask=mask, options=options, shortened=True), kept
 
     def rows(self, rows: Sequence[int] | torch.Tensor, /) -> TokenSequences:
         """Some of the sequences, in the order of `rows`; a row may come twice."""
