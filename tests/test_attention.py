@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny import PROMPTS, processor_of
+from tiny import FAMILIES, PROMPTS, processor_of
 
 from pmtools.adapters.attention import capture_attention, heat_layers
-from pmtools.testing.models import FAMILIES, tiny_model
+from pmtools.testing.models import tiny_model
 
 SIZES = [(120, 90), (70, 100)]  # (width, height)
 

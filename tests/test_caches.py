@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny import model_of, processor_of
+from tiny import FAMILIES, model_of, processor_of
 
 from pmtools.adapters.caches import cache_name, cache_rows, check_cache, empty_cache, find_cache, fork
 from pmtools.adapters.image_inputs import encoded_images, kept_features, takes_features
 from pmtools.adapters.twin_cache import replace_rows, twin_cache
 from pmtools.decoding._loop import run_loop
-from pmtools.testing.models import FAMILIES
 
 #: Families in which a token sees only those before it, so that hidden ones may be dropped.
 CAUSAL = [family for family in FAMILIES if family not in ("gemma3", "paligemma")]

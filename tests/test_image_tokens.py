@@ -3,11 +3,10 @@
 import pytest
 import torch
 from PIL import Image
-from tiny import model_of, processor_of
+from tiny import FAMILIES, model_of, processor_of
 
 from pmtools.adapters.image_tokens import ImageTokens
 from pmtools.adapters.layouts import WHOLE_IMAGE, ImageTokenLayout, TokenGrid, image_token_layout
-from pmtools.testing.models import FAMILIES
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -81,7 +80,18 @@ class TestRefusals:
         with pytest.raises(ValueError, match="image tokens, but its"):
             ImageTokens(layout, torch.full((1, 16), layout.image_token_id), sizes)
 
-    def test_a_prompt_without_image(self):
+    def test_prompts_without_any_image(self):
         layout = image_token_layout(model_of("llava"), processor_of("llava").image_processor)
-        with pytest.raises(ValueError, match="holds 0 image tokens"):
+        with pytest.raises(ValueError, match="`sizes` must hold an image at least"):
             ImageTokens(layout, torch.full((1, 16), 9), [[]])
+
+
+def test_a_row_without_images_has_no_columns():
+    layout = image_token_layout(model_of("llava"), processor_of("llava").image_processor)
+    ids = torch.full((2, 20), 9)
+    ids[1, 3:19] = layout.image_token_id
+    tokens = ImageTokens(layout, ids, [[], [(60, 60)]])
+    assert tokens.columns.tolist() == [[-1] * 16, list(range(3, 19))]
+    assert tokens.coverage.tolist() == [[0.0] * 16, [1.0] * 16]
+    assert tokens.first == 3
+    assert [len(row) for row in tokens.heatmaps(tokens.coverage)] == [0, 1]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from tiny import PICTURES, PROMPTS, close, model_of, picture, processor_of, prompts_of
+from tiny import FAMILIES, PICTURES, PROMPTS, close, model_of, picture, processor_of, prompts_of
 
 import pmtools
 from pmtools.adapters.heatmaps import (
@@ -19,7 +19,6 @@ from pmtools.adapters.heatmaps.attention import ModelAttention
 from pmtools.adapters.heatmaps.relative import GENERAL_QUESTION
 from pmtools.adapters.prompts import Prompts
 from pmtools.decoding import Greedy, PerceptionMagnifier
-from pmtools.testing.models import FAMILIES
 from pmtools.zoo import demo_model
 
 SQUARES = [[picture(80, 80, 1)], [picture(60, 60, 2)]]

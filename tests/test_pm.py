@@ -2,13 +2,12 @@
 
 import pytest
 import torch
-from tiny import PICTURES, PROMPTS, model_of, picture, processor_of
+from tiny import FAMILIES, PICTURES, PROMPTS, model_of, picture, processor_of
 from tiny_magnifier import GREY_LEVELS, UNIFORM, close, magnifier, plain, run, same
 
 import pmtools
 from pmtools.adapters.caches import cache_name, find_cache
 from pmtools.highlight import highlight_mask
-from pmtools.testing.models import FAMILIES
 
 # ------------------------------------------------------------------------------------- against the plain model
 

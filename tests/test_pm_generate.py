@@ -125,7 +125,7 @@ class TestStreamers:
 
     def test_images_that_are_none_end_them(self):
         reader = Reader()
-        with pytest.raises(TypeError):
+        with pytest.raises(ValueError, match="cannot be opened"):
             magnifier().generate(model_of("llava"), "cat.png", PROMPTS[0], streamer=reader)
         assert reader.ends == 1
 
@@ -160,7 +160,7 @@ class TestGenerate:
             def on_finalized_text(self, text, stream_end=False):
                 said.append(text)
 
-        streamer = Collect(pm.processor.tokenizer, skip_prompt=True)
+        streamer = Collect(pm.processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
         stop = next(char for char in whole if char.isascii())
         text = pm.generate(
             model_of("llava"),
@@ -218,7 +218,7 @@ class TestGenerate:
         answers = pm.generate(model, images, PROMPTS, max_new_tokens=4, do_sample=False)
         assert answers == magnifier(family).generate(model, images, PROMPTS, max_new_tokens=4, do_sample=False)
         assert pm.processor.tokenizer.padding_side == "right"
-        with pytest.raises(TypeError):
+        with pytest.raises(ValueError, match="cannot be opened"):
             pm.generate(model, ["no image"], PROMPTS[0])
         assert pm.processor.tokenizer.padding_side == "right"
 

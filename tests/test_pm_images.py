@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny import PICTURES, PROMPTS, model_of, picture, processor_of, prompts_of
+from tiny import FAMILIES, PICTURES, PROMPTS, model_of, picture, processor_of, prompts_of
 from tiny_magnifier import GREEDY, UNIFORM, close, magnifier, plain, run, same
 
 import pmtools
@@ -14,7 +14,6 @@ from pmtools.adapters.heatmaps import GivenHeatmap
 from pmtools.adapters.pixels import as_pil
 from pmtools.decoding import METHODS
 from pmtools.io import from_array
-from pmtools.testing.models import FAMILIES
 
 
 class TestCanvas:

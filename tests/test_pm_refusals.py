@@ -105,11 +105,10 @@ class TestRefusals:
         inputs = processor_of("llava").tokenizer("Hello", return_tensors="pt")
         self.refused("image tokens", inputs=inputs, images=[picture(60, 60)])
 
-    @pytest.mark.parametrize(("images", "prompts"), [([], PROMPTS[0]), ([[]], "What?"), ([[], []], ["What?", "Why?"])])
     @pytest.mark.parametrize("method", ["pm", "greedy", "blur"])
-    def test_no_image_at_all(self, method, images, prompts):
-        with pytest.raises(ValueError, match="`images` must hold an image at least, got none"):
-            METHODS[method](processor_of("llava")).generate(model_of("llava"), images, prompts)
+    def test_an_image_token_and_no_image(self, method):
+        with pytest.raises(ValueError, match="once per image, 0 times, got 1"):
+            METHODS[method](processor_of("llava")).generate(model_of("llava"), [], PROMPTS[0])
 
     def test_images_twice(self):
         self.refused("`images` must be given once.*both", images=[picture(60, 60)])
@@ -125,8 +124,8 @@ class TestRefusals:
             pm.processor(images=[picture()] * 3, text=PROMPTS, return_tensors="pt")
 
     def test_not_an_image(self):
-        with pytest.raises(TypeError, match="PIL images or uint8 arrays"):
-            magnifier().processor(images=torch.zeros(3, 8, 8), text=PROMPTS[0], return_tensors="pt")
+        with pytest.raises(TypeError, match="`images` must hold PIL images, arrays"):
+            magnifier().processor(images={"bytes": b""}, text=PROMPTS[0], return_tensors="pt")
 
     def test_a_processor_of_another_family(self):
         from transformers import LlavaProcessor
@@ -134,7 +133,7 @@ class TestRefusals:
         pm = magnifier("llava")
         assert isinstance(pm.processor.inner, LlavaProcessor)
         inputs = magnifier("qwen2_vl").processor(images=picture(), text=PROMPTS[0], return_tensors="pt")
-        self.refused("must be a Qwen2VLProcessor", family="qwen2_vl", pm=pm, inputs=inputs)
+        self.refused("must be one that was made for qwen2_vl models", family="qwen2_vl", pm=pm, inputs=inputs)
 
     def test_a_processor_with_another_image_token(self):
         processor = copy.copy(processor_of("llava"))

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from tiny import PICTURES, PROMPTS, model_of, picture, processor_of
+from tiny import FAMILIES, PICTURES, PROMPTS, model_of, picture, processor_of, prompts_for
 from transformers import AttentionInterface, LogitsProcessorList
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
 
@@ -27,7 +27,7 @@ from pmtools.decoding.strategies import BBox, Blur, Crop, Mask
 from pmtools.decoding.vcd import VCD, noisy
 from pmtools.decoding.vdd import VDD
 from pmtools.decoding.vicrop import RATIOS, ViCrop, best_window
-from pmtools.testing.models import FAMILIES, tiny_model
+from pmtools.testing.models import image_mark, tiny_model
 
 NEW = 3
 LOOPS = {
@@ -197,12 +197,12 @@ class TestEveryFamily:
         method = Greedy(processor_of(family))
         prompts = Prompts.from_inputs(model_of(family), method.processor, inputs_of(method))
         texts = [text.replace("<image>", "") for text in PROMPTS]
+        if family == "paligemma":  # its processor puts a token behind the image, and ends the line
+            texts = [text.replace("<image>", "<s>") + "\n" for text in PROMPTS]
         want = method.processor.tokenizer(texts, return_tensors="pt", padding=True)
         got = prompts.without_images()
         if family in ("idefics3", "smolvlm"):  # the marks around the tiles stay
             assert not (got.input_ids == model_of(family).config.image_token_id).any()
-        elif family == "internvl":  # the tiny processor does not know what wraps its images
-            assert got.input_ids.shape[1] == want["input_ids"].shape[1] + 2
         else:
             assert got.input_ids.tolist() == want["input_ids"].tolist()
             assert got.attention_mask.tolist() == want["attention_mask"].tolist()
@@ -583,13 +583,13 @@ class TestImagePrompting:
 class TestViCrop:
     @pytest.mark.parametrize("family", [f for f in FAMILIES if f not in ("idefics3", "smolvlm")])
     def test_it_is_plain_decoding_with_a_second_image(self, family):
-        if family == "internvl":
-            pytest.skip("the tiny processor does not say what wraps its images")
         method = ViCrop(processor_of(family), heatmap=np.eye(6), window=30)
-        got = run(method, family, do_sample=False)
+        prompts = prompts_for(family)
+        got = run(method, family, text=prompts, do_sample=False)
         pairs = [list(row[0]) for row in method.last[0].shown]
         assert [len(pair) for pair in pairs] == [2, 2]
-        texts = [text.replace("<image>", "<image><image>") for text in PROMPTS]
+        mark = image_mark(family)
+        texts = [text.replace(mark, mark * 2) for text in prompts]
         same(got, plain(inputs_of(method, pairs, texts), family, do_sample=False), atol=1e-3)
 
     def test_the_crop_comes_from_the_original(self):

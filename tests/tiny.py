@@ -9,9 +9,19 @@ from PIL import Image
 
 from pmtools.adapters.prompts import Prompts
 from pmtools.decoding import Greedy
-from pmtools.testing.models import tiny_model, tiny_processor
+from pmtools.testing.models import image_mark, tiny_model, tiny_processor
 
+#: Families that stand for all kinds of layout, caches and masks; test_families.py has every one.
+FAMILIES = (
+    *("llava", "llava_next", "llava_onevision", "qwen2_vl", "qwen2_5_vl", "qwen3_vl"),
+    *("internvl", "idefics3", "smolvlm", "gemma3", "paligemma"),
+)
 PROMPTS = ["Is <image> there?", "What is <image> then, and why?"]
+
+
+def prompts_for(family):
+    """`PROMPTS` as the chat template of a family would write them."""
+    return [text.replace("<image>", image_mark(family)) for text in PROMPTS]
 
 
 @cache

@@ -41,7 +41,7 @@ class ImageTokens:
     Raises
     ------
     ValueError
-        If a row has no image tokens, or their number is not what the sizes of its images say.
+        If the number of a row's image tokens is not what the sizes of its images say, or no row has any.
     """
 
     columns: torch.Tensor
@@ -56,14 +56,15 @@ class ImageTokens:
             hits = (input_ids[row] == layout.image_token_id).nonzero()[:, 0]
             images, places = _place_images(layout, row_sizes, len(hits), row)
             self._images.append(images)
-            columns.append(hits[torch.tensor(places, device=hits.device)])
-            coverage.append(
-                torch.cat([part.coverage() for image in images for part in image.parts]).float().to(hits.device)
-            )
+            columns.append(hits[torch.tensor(places, dtype=torch.long, device=hits.device)])
+            cells = [torch.zeros(0), *(part.coverage().float() for image in images for part in image.parts)]
+            coverage.append(torch.cat(cells).to(hits.device))
+        if not any(sizes):
+            raise ValueError("`sizes` must hold an image at least, got none; ask by the model's own `generate`")
         pad = torch.nn.utils.rnn.pad_sequence
         self.columns = pad(columns, batch_first=True, padding_value=-1)
         self.coverage = pad(coverage, batch_first=True, padding_value=0.0)
-        self.first = int(min(row.min() for row in columns))
+        self.first = min(int(row.min()) for row in columns if len(row))
 
     def select(self, rows: Sequence[int], /) -> ImageTokens:
         """The tokens of some rows, in the order of `rows`; a row may come twice."""
@@ -198,7 +199,7 @@ def _place_images(
             places += [before + place for place in grid.places()]
         images.append(_PlacedImage(parts))
         before += count
-    if before != found or not found:
+    if before != found:
         shapes = ", ".join(f"{width} x {height}" for height, width in sizes)
         raise ValueError(
             f"prompt {row} holds {found} image tokens, but its {len(sizes)} image(s) ({shapes}) make {before}: give the "

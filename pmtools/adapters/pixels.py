@@ -6,12 +6,12 @@ Convention: frames are `pmtools.Warp` objects in continuous pixel-edge coordinat
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pmtools import _checks, frames
+from pmtools import _array, _checks, frames
 from pmtools._eight_bits import eight_bits, is_deep, value_range
 from pmtools.adapters.image_inputs import image_encoder
 from pmtools.adapters.layouts import ImageTokenLayout
@@ -22,6 +22,9 @@ from pmtools.warp import Warp
 if TYPE_CHECKING:
     import torch
 
+#: What processors make of the text, and models take; token types have names of their own besides.
+_OF_THE_TEXT = {"input_ids", "attention_mask", "cross_attention_mask", "labels"}
+
 
 def canvas_frame(size_hw: SizeHW, /, *, square: bool) -> Warp:
     """From the source image to the canvas that the token grid covers: a centred square, or the image itself."""
@@ -30,22 +33,25 @@ def canvas_frame(size_hw: SizeHW, /, *, square: bool) -> Warp:
 
 def canvas_fill(image_processor: Any, /) -> tuple[int, ...]:
     """The colour of padding: the processor's mean, which normalises to about zero, as LLaVA pads."""
-    return tuple(int(value * 255) for value in image_processor.image_mean)
+    return tuple(int(value * 255) for value in np.broadcast_to(image_processor.image_mean, 3).tolist())
 
 
-def as_pil(image: Any, /, *, upright: bool = True, name: str = "images") -> Any:
+def as_pil(image: Any, /, *, upright: bool = True, name: str = "images", channel_axis: int | None = None) -> Any:
     """An 8-bit RGB PIL image, as a model sees it; upright as its EXIF tag says, if asked.
 
-    16 bits are scaled to 8, not clipped, in modes I;16 and arrays. Modes I and F must lie within 0 and 255, or F within 0
-    and 1: what else stood for white is unknown. Alpha is left out.
+    What is deeper is scaled to 8 bits, not clipped: uint16 in modes I;16 and arrays. Modes I and F, arrays and tensors of
+    other dtypes must lie within 0 and 255, or floats within 0 and 1: what else stood for white is unknown. Alpha is left out.
 
     Parameters
     ----------
-    image : PIL image, or uint8 or uint16 array of shape (H, W) or (H, W, C)
-        C = 1, 2, 3 or 4: grey, grey with alpha, RGB, RGBA. Such arrays come from `pmtools.io.read_image`.
+    image : PIL image, array of shape (H, W) or (H, W, C), or tensor of shape (H, W) or (C, H, W)
+        C = 1, 2, 3 or 4: grey, grey with alpha, RGB, RGBA. `pmtools.io.read_image` gives such arrays. Where C does not fit
+        there and fits at the other end, the channels are taken from there.
     upright : bool, optional
     name : str, optional
         What to call it in errors.
+    channel_axis : {0, -1}, optional
+        Where the channels of an array or tensor are.
 
     Raises
     ------
@@ -54,16 +60,29 @@ def as_pil(image: Any, /, *, upright: bool = True, name: str = "images") -> Any:
     """
     from PIL import Image, ImageOps
 
-    if isinstance(image, np.ndarray) and image.dtype in (np.uint8, np.uint16):
-        return from_array(_eight_bits(image, name)).convert("RGB")
+    if isinstance(image, np.ndarray) or _array.is_torch(image):
+        return from_array(_eight_bits(_channels_last(image, channel_axis), name)).convert("RGB")
     if not isinstance(image, Image.Image):
         raise TypeError(
-            f"`{name}` must hold PIL images or uint8 arrays (H, W, 3), or uint16 ones, got {_checks.describe(image)}"
+            f"`{name}` must hold PIL images, arrays (H, W, 3) or tensors (3, H, W), got {_checks.describe(image)}; open or "
+            "convert it first"
         )
     turned = ImageOps.exif_transpose(image) if upright else image
     if is_deep(turned):
         turned = from_array(_eight_bits(to_array(turned), name))
     return turned.convert("RGB")
+
+
+def _channels_last(image: Any, channel_axis: int | None) -> Ndarray:
+    """The values of an image with the channels behind."""
+    values = _array.to_numpy(image)
+    if values.ndim != 3:
+        return values
+    if channel_axis is None:
+        usual, other = (0, -1) if _array.is_torch(image) else (-1, 0)
+        fits = {axis: values.shape[axis] in (1, 2, 3, 4) for axis in (usual, other)}
+        channel_axis = other if fits[other] and not fits[usual] else usual
+    return np.moveaxis(values, channel_axis, -1)
 
 
 def _eight_bits(values: Ndarray, name: str) -> Ndarray:
@@ -77,17 +96,18 @@ def _eight_bits(values: Ndarray, name: str) -> Ndarray:
 
 
 def encode(
-    model: Any, image_processor: Any, layout: ImageTokenLayout, canvases: Sequence[Sequence[Any]], /
+    model: Any, processor: Any, canvases: Sequence[Sequence[Any]], /, options: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Pixel inputs of a batch of canvases, made by the model's own image processor.
+    """Pixel inputs of a batch of canvases, made by the model's whole processor: it may set more than its image processor.
 
     Parameters
     ----------
     model : transformers.PreTrainedModel
-    image_processor : transformers image processor
-    layout : ImageTokenLayout
+    processor : transformers processor
     canvases : sequence of sequences of PIL images
         For each prompt its canvases.
+    options : mapping, optional
+        Of the image processor, instead of those that the processor sets.
 
     Returns
     -------
@@ -97,12 +117,14 @@ def encode(
     import torch
 
     nested = [list(row) for row in canvases]
-    out = image_processor(images=nested, return_tensors="pt", **(layout.encode_options or {}))
+    texts = [getattr(processor, "image_token", "<image>") * len(row) for row in nested]  # as many tokens as images
+    given = {"images_kwargs": dict(options)} if options else {}
+    out = processor(images=nested, text=texts, padding=True, return_tensors="pt", **given)
     encoder = image_encoder(model)
     taken = {*inspect.signature(model.forward).parameters, *(inspect.signature(encoder).parameters if encoder else ())}
     pixels = {}
     for name, value in out.items():
-        if name in taken:
+        if name in taken - _OF_THE_TEXT and not name.endswith("token_type_ids"):
             value = torch.as_tensor(value)
             pixels[name] = value.to(model.device, model.dtype if value.is_floating_point() else None)
     return pixels
@@ -162,6 +184,27 @@ def encode_fused(
     return {"pixel_values": patches, "image_grid_thw": thw}
 
 
+def check_fusible(options: Mapping[str, Any], /) -> None:
+    """Refuse options of a call that one resampling of our own cannot keep.
+
+    Parameters
+    ----------
+    options : mapping
+        Of the image processor, in the call that made the inputs.
+
+    Raises
+    ------
+    ValueError
+        If the call chose how pixels are resampled or padded.
+    """
+    chosen = [name for name in ("resample", "do_pad", "pad_size") if options.get(name) is not None]
+    if chosen:
+        raise ValueError(
+            f"preprocess='fused' resamples once in its own way, but the inputs were made with {', '.join(chosen)}; make them "
+            "without, or use preprocess='processor'"
+        )
+
+
 def input_frame(image_processor: Any, canvas_hw: SizeHW, /) -> Warp:
     """From the canvas to the model's input: what the image processor does to coordinates.
 
@@ -188,12 +231,14 @@ def input_frame(image_processor: Any, canvas_hw: SizeHW, /) -> Warp:
             "tiles; use preprocess='processor'"
         )
     size = image_processor.size
-    if hasattr(image_processor, "merge_size"):
+    if not getattr(image_processor, "do_resize", True):
+        frame = frames.identity(canvas_hw)
+    elif hasattr(image_processor, "merge_size"):
         from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 
         factor = image_processor.patch_size * image_processor.merge_size
         return frames.resize(canvas_hw, smart_resize(*canvas_hw, factor, size["shortest_edge"], size["longest_edge"]))
-    if size.get("shortest_edge"):
+    elif size.get("shortest_edge"):
         frame = frames.resize_shortest_edge(canvas_hw, size["shortest_edge"])
     else:
         frame = frames.resize(canvas_hw, (size["height"], size["width"]))
@@ -208,8 +253,9 @@ def _normalized(image: torch.Tensor, image_processor: Any) -> torch.Tensor:
     if image_processor.do_rescale:
         image = image * image_processor.rescale_factor
     if image_processor.do_normalize:
-        mean, std = (
-            image.new_tensor(value)[:, None, None] for value in (image_processor.image_mean, image_processor.image_std)
+        mean, std = (  # one number for all channels, or one for each
+            image.new_tensor(value).reshape(-1, 1, 1)
+            for value in (image_processor.image_mean, image_processor.image_std)
         )
         image = (image - mean) / std
     return image

@@ -16,8 +16,8 @@ from pmtools.adapters.caches import cache_name
 from pmtools.adapters.image_inputs import image_inputs
 from pmtools.adapters.image_tokens import ImageTokens
 from pmtools.adapters.layouts import ImageTokenLayout, image_token_layout
-from pmtools.adapters.pixels import encode
 from pmtools.adapters.sequences import TokenSequences, check_padding
+from pmtools.adapters.source_images import SourceImages
 
 if TYPE_CHECKING:
     import torch
@@ -85,12 +85,13 @@ class Prompts:
         ids = inputs["input_ids"].to(model.device)
         mask = inputs.get("attention_mask")
         check_padding(mask)
-        rows = processor.sources(images, inputs.get("pm_images"), len(ids))
+        sources = processor.sources(images, inputs.get("pm_images"), len(ids))
+        processor = processor.made_with(sources.options)
         types = {name: inputs[name].to(model.device) for name in _TYPES if inputs.get(name) is not None}
-        return cls(model, processor, ids, torch.ones_like(ids) if mask is None else mask.to(ids), rows, types)
+        return cls(model, processor, ids, torch.ones_like(ids) if mask is None else mask.to(ids), sources.rows, types)
 
     @classmethod
-    def from_sequences(cls, processor: Any, sequences: TokenSequences, images: Sequence[list[Any]], /) -> Prompts:
+    def from_sequences(cls, processor: Any, sequences: TokenSequences, images: SourceImages, /) -> Prompts:
         """The prompts of a loop's first step: one for each run of rows that share their list of images, the beams of a prompt.
 
         Parameters
@@ -98,11 +99,12 @@ class Prompts:
         processor : SourceProcessor
         sequences : TokenSequences
             Before any token was generated.
-        images : sequence of lists of PIL images
+        images : SourceImages
             Of each row; the rows of one prompt have the same list.
         """
         import torch
 
+        processor = processor.made_with(images.options)
         first = [row for row in range(len(images)) if not row or images[row] is not images[row - 1]]
         some = sequences.rows(first)
         mask = torch.ones_like(some.input_ids) if some.attention_mask is None else some.attention_mask
@@ -126,11 +128,8 @@ class Prompts:
         return ImageTokens(self.layout, self.input_ids, sizes)
 
     def pixels(self) -> dict[str, Any]:
-        """The model's pixel inputs, made from the images by its own image processor; none if there are no images."""
-        if not any(self.images):
-            return {}
-        canvases = self.processor.canvases(self.images)
-        return encode(self.model, self.processor.image_processor, self.layout, canvases)
+        """The model's pixel inputs, made from the images as those of the inputs were; none if there are no images."""
+        return self.processor.encode(self.model, self.images) if any(self.images) else {}
 
     def prepared(self, pixels: dict[str, Any] | None = None, /) -> tuple[TokenSequences, dict[str, Any]]:
         """The prompts as `generate` would run them.
@@ -244,8 +243,9 @@ class Prompts:
 
     def _image_run(self, count: int) -> list[int]:
         """The tokens of one more image, wrapped as the images of the prompts are."""
-        ids = self.input_ids[0].tolist()
-        start, stop = self._spans(ids, self._counts(self.images[0]))[0]
+        row = next(row for row, images in enumerate(self.images) if images)
+        ids = self.input_ids[row].tolist()
+        start, stop = self._spans(ids, self._counts(self.images[row]))[0]
         outer = self._widened(ids, start, stop)
         return ids[outer[0] : start] + [self.layout.image_token_id] * count + ids[stop : outer[1]]
 
@@ -274,17 +274,17 @@ class Prompts:
             here = self.attention_mask[row].bool()
             old = self.input_ids[row][here].tolist()
             counts = self._counts(self.images[row])
-            spans = self._spans(old, counts)
-            if images[row] and any(stop - start != count for (start, stop), count in zip(spans, counts, strict=True)):
+            inner = self._spans(old, counts)
+            if images[row] and any(stop - start != count for (start, stop), count in zip(inner, counts, strict=True)):
                 raise ValueError(
                     f"{self.model.config.model_type} models write text between the tokens of an image, so an image cannot "
                     "change its size within a prompt; use an edit that keeps the image's size"
                 )
-            spans = spans if wrapped else [self._widened(old, *span) for span in spans]
+            spans = inner if wrapped else [self._widened(old, *span) for span in inner]
             ids.append(_replaced(old, spans, instead))
             for name, values in self.types.items():
                 kinds = values[row][here].tolist()
-                image_kind = kinds[old.index(self.layout.image_token_id)]
+                image_kind = next((kinds[start] for start, _ in inner), 0)  # a row without images has none
                 new = [[image_kind * (token == self.layout.image_token_id) for token in run] for run in instead]
                 types[name].append(_replaced(kinds, spans, new))
         pad = self.processor.tokenizer.pad_token_id or 0

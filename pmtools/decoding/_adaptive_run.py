@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pmtools.adapters.caches import cache_rows, find_cache, put_cache
 from pmtools.adapters.sequences import TokenSequences
+from pmtools.adapters.source_images import SourceImages
 from pmtools.adapters.twin_cache import replace_rows, twin_cache
 from pmtools.decoding._magnifying_run import MagnifyingRun
 from pmtools.warp import Warp
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 class AdaptiveRun(MagnifyingRun):
     """One call of `generate` with `refresh="adaptive"`."""
 
-    def __init__(self, pm: PerceptionMagnifier, model: Any, images: list[list[Any]]) -> None:
+    def __init__(self, pm: PerceptionMagnifier, model: Any, images: SourceImages) -> None:
         super().__init__(pm, model, images)
         self.all_rows = list(range(len(images)))
         self.probes: list[list[Warp]] = [[] for _ in images]  # warps of the unrefined heatmaps of the last refresh

@@ -14,6 +14,7 @@ from pmtools.adapters.caches import cache_name, find_cache, put_cache
 from pmtools.adapters.heatmaps import HeatmapSource, heatmap_source
 from pmtools.adapters.prompts import Prompts
 from pmtools.adapters.sequences import TokenSequences
+from pmtools.adapters.source_images import SourceImages
 from pmtools.alternatives import ALTERNATIVES, Edited
 from pmtools.decoding._method import DecodingMethod
 from pmtools.decoding._second_stream import SecondStream
@@ -109,7 +110,7 @@ class ImagePrompting(DecodingMethod):
         self.gain = _checks.real_number(gain, "gain", minimum=0.0)
         self.kernel_size = _checks.odd_number(kernel_size, "kernel_size")
 
-    def _new_run(self, model: Any, images: list[list[Any]]) -> ImagePromptingRun:
+    def _new_run(self, model: Any, images: SourceImages) -> ImagePromptingRun:
         return ImagePromptingRun(self, images)
 
     def _shown(self, image: Any, heatmap: Heatmap) -> tuple[list[Any], Warp]:
@@ -124,7 +125,7 @@ class ImagePrompting(DecodingMethod):
 class ImagePromptingRun:
     """One call of `generate` by an `ImagePrompting`."""
 
-    def __init__(self, method: ImagePrompting, images: list[list[Any]]) -> None:
+    def __init__(self, method: ImagePrompting, images: SourceImages) -> None:
         self.method, self.images = method, images
         self.steps: list[ImagePromptingStep] = []
         self._stream: SecondStream | None = None

@@ -25,9 +25,10 @@ from pmtools.adapters.heatmaps.given import given_map
 from pmtools.adapters.image_inputs import encoded_images
 from pmtools.adapters.image_tokens import ImageTokens
 from pmtools.adapters.layouts import image_token_layout
-from pmtools.adapters.pixels import encode, encode_fused
+from pmtools.adapters.pixels import check_fusible, encode_fused
 from pmtools.adapters.prompts import Prompts
 from pmtools.adapters.sequences import TokenSequences
+from pmtools.adapters.source_images import SourceImages
 from pmtools.decoding._steps import MagnifierStep, magnified_images, through_warp
 from pmtools.warp import Warp
 
@@ -44,9 +45,12 @@ class MagnifyingRun:
     one runs again from the first image on.
     """
 
-    def __init__(self, pm: PerceptionMagnifier, model: Any, images: list[list[Any]]) -> None:
-        self.pm, self.model, self.images = pm, model, images
-        self.image_processor = pm.processor.image_processor
+    def __init__(self, pm: PerceptionMagnifier, model: Any, images: SourceImages) -> None:
+        if pm.preprocess == "fused":
+            check_fusible(images.options)
+        self.pm, self.model, self.sources, self.images = pm, model, images, images.rows
+        self.processor = pm.processor.made_with(images.options)
+        self.image_processor = self.processor.image_processor
         self.layout = image_token_layout(model, self.image_processor)
         self.steps: list[MagnifierStep] = []
         self.heatmaps: list[list[torch.Tensor]] = [[] for _ in images]
@@ -118,7 +122,7 @@ class MagnifyingRun:
         self.original = encoded_images(self.model, image)
         given = self.pm.heatmap
         self.attention = self._model_attention(given) if isinstance(given, AttentionHeatmap) else None
-        self.prompts = Prompts.from_sequences(self.pm.processor, sequences, self.images)
+        self.prompts = Prompts.from_sequences(self.pm.processor, sequences, self.sources)
 
     def _model_attention(self, settings: AttentionHeatmap) -> ModelAttention:
         return ModelAttention(settings, self.model, self.layout, self.prompt_length)
@@ -133,10 +137,9 @@ class MagnifyingRun:
         return self._counted(stream, output), mass
 
     def _rows_to_refresh(self, sequences: TokenSequences, mass: torch.Tensor | None) -> list[int]:
-        """Every row but those whose answer has ended."""
-        if sequences.ended is None:
-            return list(range(len(self.images)))
-        return (~sequences.ended).nonzero()[:, 0].tolist()
+        """Every row but those whose answer has ended; after the first step, those without images neither."""
+        rows = range(len(self.images)) if sequences.ended is None else (~sequences.ended).nonzero()[:, 0].tolist()
+        return [row for row in rows if self.images[row] or not self.steps]
 
     def _rows_of(self, cache: Any, rows: list[int]) -> Any:
         """The original stream's cache for some rows; itself for all of them."""
@@ -220,7 +223,7 @@ class MagnifyingRun:
         )
 
     def _encoded(self, images: list[list[Any]]) -> dict[str, Any]:
-        return encode(self.model, self.image_processor, self.layout, self.pm.processor.canvases(images))
+        return self.processor.encode(self.model, images)
 
     def _pixels(self, image: Any) -> torch.Tensor:
         """An image as (3, H, W) floats in 0 to 255 on the device, moved there once."""

@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pmtools import _checks
+from pmtools.adapters.image_inputs import image_inputs
 from pmtools.adapters.sequences import TokenSequences
+from pmtools.adapters.source_images import SourceImages
 from pmtools.decoding._loop import run_loop
+from pmtools.decoding._plain import PlainRun
 from pmtools.decoding._processor import SourceProcessor, check_family
 from pmtools.decoding._stopping import StopsAtStrings
 
@@ -68,7 +71,7 @@ class DecodingMethod:
         self.streamer = streamer
         self.last: list[Any] = []
 
-    def _new_run(self, model: Any, images: list[list[Any]]) -> Run:
+    def _new_run(self, model: Any, images: SourceImages) -> Run:
         raise NotImplementedError
 
     def _logits_processors(self, processors: Any) -> Any:
@@ -88,14 +91,17 @@ class DecodingMethod:
     ) -> Any:
         """What `generate(custom_generate=...)` calls; `images` and `pm_images` are its own arguments of `generate`.
 
-        `images` is one PIL image, one per prompt, or a list of lists with the images of each prompt; `pm_images` comes
-        with the inputs that `processor` makes.
+        `images` is one image, one per prompt, or a list of lists with the images of each prompt; `pm_images` comes
+        with the inputs that `processor` makes. Prompts without any image are answered by plain decoding.
         """
         with _ended_on_error(self.streamer):
             check_family(model, self.processor)
             copies = max(generation_config.num_beams, generation_config.num_return_sequences)
-            sources = self.processor.sources(images, pm_images, input_ids.shape[0] // copies)
-            run = self._new_run(model, [row for row in sources for _ in range(copies)])
+            prompts = input_ids.shape[0] // copies
+            if images is None and pm_images is None and not image_inputs(model, model_kwargs):
+                pm_images = SourceImages([[] for _ in range(prompts)])  # made by the model's own processor, from text
+            sources = self.processor.sources(images, pm_images, prompts)
+            run = self._new_run(model, sources.repeated(copies)) if any(sources) else PlainRun(model)
             self.last = run.steps
             output = run_loop(
                 model,
@@ -120,8 +126,8 @@ class DecodingMethod:
         Parameters
         ----------
         model : transformers.PreTrainedModel
-        images : PIL image, or uint8 or uint16 array (H, W) or (H, W, C), or list of them or of lists
-            Of each prompt.
+        images : image, path, URL or base64, or list of them or of lists; None or [] for none
+            Of each prompt, as `processor` takes them. A prompt without images is answered plainly.
         prompt : str or list of str
             With the processor's image token for each image; a prompt without one becomes a chat turn by the
             processor's template.

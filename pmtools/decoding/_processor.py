@@ -2,64 +2,147 @@
 
 from __future__ import annotations
 
-import contextlib
-import types
-from collections.abc import Iterator, Sequence
+import copy
+import threading
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from pmtools.adapters.layouts import pads_to_square
-from pmtools.adapters.pixels import as_pil, canvas_fill, canvas_frame
+from pmtools.adapters.pixels import canvas_fill, canvas_frame, encode
+from pmtools.adapters.source_images import SourceImages, is_unit_float, nested_images, pil_rows
+
+_TOKENIZING = threading.Lock()
 
 
 class SourceProcessor:
     """A processor whose inputs, for `generate(**inputs, custom_generate=pm)`, bring the source images with them.
 
-    Everything but the call is the model's own processor's.
+    Everything but the call is the model's own processor's, attributes that are set included; to `isinstance` it is one.
 
     Parameters
     ----------
     processor : transformers processor
         The model's own.
+    options : mapping, optional
+        Of the image processor, in every call.
+
+    Attributes
+    ----------
+    inner : transformers processor
+        The model's own; with `options`, a copy whose image processor has them.
     """
 
-    def __init__(self, processor: Any) -> None:
-        self.inner = processor
+    inner: Any
+    options: dict[str, Any]
+
+    def __init__(self, processor: Any, options: Mapping[str, Any] | None = None) -> None:
+        object.__setattr__(self, "inner", processor)
+        object.__setattr__(self, "options", dict(options or {}))
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "inner":  # copying and pickling ask before anything is there
+        if name.startswith("__") or name in ("inner", "options"):  # copying asks before anything is there
             raise AttributeError(name)
         return getattr(self.inner, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self.inner, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        delattr(self.inner, name)
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        return type(self.inner)  # what pipelines and trainers ask `isinstance` about
+
+    def __reduce__(self) -> Any:
+        return SourceProcessor, (self.inner, self.options)
 
     def __call__(self, images: Any = None, text: Any = None, **options: Any) -> Any:
         """Inputs of one prompt or a list of them, padded on the left whatever the tokenizer says.
 
         Parameters
         ----------
-        images : PIL image, or uint8 or uint16 array (H, W) or (H, W, C), or list of them or of lists
-            Of each prompt, in prompt order.
+        images : image, or list of them or of lists
+            Of each prompt, in prompt order: PIL images, arrays (H, W, C), tensors (C, H, W), paths, URLs or base64. A list of
+            images is dealt out as the prompts name them. A prompt may have none.
         text : str or list of str
             With the image token for each image.
         **options
-            Of the model's own processor.
+            Of the model's own processor. Those of the image processor hold for the magnified images too.
 
         Returns
         -------
         transformers.BatchFeature
             With `pm_images`, the source images of each prompt.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If something is no image, or it is not clear which prompt each belongs to.
         """
-        with _left_padding(self.inner.tokenizer):
-            if images is None:
-                return self.inner(text=text, **options)
-            nested = self.nested(images, 1 if text is None or isinstance(text, str) else len(text))
-            inputs = self.inner(images=self.canvases(nested), text=text, **options)
-        inputs["pm_images"] = nested
+        texts = [text] if text is None or isinstance(text, str) else list(text)
+        token = getattr(self.inner, "image_token", None)
+        counts = [str(item).count(token) for item in texts] if token and text is not None else None
+        given = nested_images(images, len(texts), counts)
+        options = self._call_options(options, [image for row in given for image in row])
+        rows = pil_rows(given, data_format=_take(options, "input_data_format"))
+        canvases = self.made_with(_image_options(options)).canvases(rows) if any(rows) else None
+        seen: dict[str, Any] = {}
+        processor = _in_turn(self.inner)
+        processor.image_processor = _Observer(processor.image_processor, seen)
+        inputs = processor(images=canvases, text=text, **options)
+        _pad_left(inputs)
+        inputs["pm_images"] = SourceImages(rows, seen)
         return inputs
+
+    def _call_options(self, options: dict[str, Any], images: Sequence[Any]) -> dict[str, Any]:
+        """The options of a call, with those that are always set, for images of 8 bits."""
+        mine = {name: value for name, value in self.options.items() if name not in options}
+        theirs = options.get("images_kwargs") or {}
+        if mine or theirs:
+            options = {**options, "images_kwargs": {**mine, **theirs}}
+        scaled = getattr(self.inner.image_processor, "do_rescale", True)
+        if _image_options(options).get("do_rescale", scaled) is False and any(map(is_unit_float, images)):
+            _take(options, "do_rescale")  # floats in 0 to 1 were not to be rescaled; their 8 bits are
+            options["images_kwargs"] = {**(options.get("images_kwargs") or {}), "do_rescale": True}
+        return options
 
     def apply_chat_template(self, *arguments: Any, **options: Any) -> Any:
         """The model's own template; inputs made on the way come from this processor."""
-        method = self.inner.apply_chat_template
-        function = getattr(method, "__func__", None)
-        return types.MethodType(function, self)(*arguments, **options) if function else method(*arguments, **options)
+
+        def call(_: Any, *arguments: Any, **options: Any) -> Any:
+            return self(*arguments, **options)
+
+        own = type(self.inner)
+        view = copy.copy(self.inner)
+        view.__class__ = type(own.__name__, (own,), {"__call__": call})  # its methods find `__call__` by the class
+        return view.apply_chat_template(*arguments, **options)
+
+    def made_with(self, options: Mapping[str, Any], /) -> SourceProcessor:
+        """This processor with options of its image processor set, as a call that made some inputs had them.
+
+        Parameters
+        ----------
+        options : mapping
+            Those of `pm_images`, or of a call.
+        """
+        if not options:
+            return self
+        processor = copy.copy(self.inner)
+        processor.image_processor = _configured(self.inner.image_processor, options)
+        return SourceProcessor(processor, {**self.options, **options})
+
+    def encode(self, model: Any, images: Sequence[Sequence[Any]], /) -> dict[str, Any]:
+        """The model's pixel inputs for images of each prompt, made as the inputs of a call are.
+
+        Parameters
+        ----------
+        model : transformers.PreTrainedModel
+        images : sequence of sequences of PIL images
+        """
+        return encode(model, _in_turn(self.inner), self.canvases(images), self.options)
 
     def canvases(self, images: Sequence[Sequence[Any]]) -> list[list[Any]]:
         """The images as the model's processor gets them: padded to a square where it would crop, else as they are."""
@@ -79,24 +162,9 @@ class SourceProcessor:
         TypeError, ValueError
             If they are no images, or it is not clear which prompt each belongs to.
         """
-        rows = list(images) if isinstance(images, list | tuple) else [images]
-        if not any(isinstance(row, list | tuple) for row in rows):
-            if prompts != 1 and len(rows) != prompts:
-                raise ValueError(
-                    f"`images` must say which of the {prompts} prompts each image belongs to: give a list of lists, or "
-                    f"one image per prompt, got {len(rows)}"
-                )
-            rows = [rows] if prompts == 1 else [[row] for row in rows]
-        if len(rows) != prompts:
-            raise ValueError(f"`images` must hold one list per prompt, {prompts} of them, got {len(rows)}")
-        lists = [row if isinstance(row, list | tuple) else [row] for row in rows]
-        if not any(lists):
-            raise ValueError(
-                "`images` must hold an image at least, got none; without one, ask by the model's own `generate`"
-            )
-        return [[as_pil(image, upright=upright) for image in row] for row in lists]
+        return pil_rows(nested_images(images, prompts), upright=upright)
 
-    def sources(self, images: Any, carried: Any, prompts: int) -> list[list[Any]]:
+    def sources(self, images: Any, carried: Any, prompts: int) -> SourceImages:
         """The source images of each prompt, from `generate(images=...)` or from inputs of this processor.
 
         Raises
@@ -109,19 +177,29 @@ class SourceProcessor:
                 "`images` must be given once: `generate(..., images=[image], custom_generate=pm)`, or inputs made by "
                 f"`pm.processor`, which carry theirs; got {'neither' if images is None else 'both'}"
             )
+        if isinstance(carried, list) and carried and isinstance(carried[0], SourceImages):
+            carried = SourceImages.joined(carried)  # of a pipeline, which puts batches together
         # as they are: the model's own processor, which made the inputs, does not turn images
-        nested = self.nested(images if carried is None else carried, prompts, upright=False)
+        nested = self.nested(list(carried) if images is None else images, prompts, upright=False)
         image_processor = self.inner.image_processor
         pads_itself = getattr(image_processor, "do_pad", False)
         if carried is None and pads_to_square(image_processor) and not pads_itself:
             for image in (image for row in nested for image in row):
                 if image.width != image.height:
                     raise ValueError(
-                        f"`images` holds one of {image.width} x {image.height}, but {type(image_processor).__name__} "
+                        f"`images` holds one of {image.width} x {image.height}, but {_name(image_processor)} "
                         "crops its centre, so that the inputs lack what the magnifier would show; make the inputs with "
                         "`pm.processor`, which pads to a square"
                     )
-        return nested
+        return SourceImages(nested, self._usual_options() if carried is None else getattr(carried, "options", None))
+
+    def _usual_options(self) -> dict[str, Any]:
+        """What the processor says to its image processor in a call without options."""
+        from PIL import Image
+
+        text = getattr(self.inner, "image_token", "<image>")
+        made = self(images=Image.new("RGB", (224, 224)), text=text, return_tensors="pt")
+        return dict(made["pm_images"].options)
 
     def as_prompt(self, text: str, images: int) -> str:
         """The text with an image token for each image: as it is, or as a chat turn.
@@ -131,46 +209,139 @@ class SourceProcessor:
         ValueError
             If the number of image tokens is wrong, or there is no chat template to put them in.
         """
-        token = getattr(self.inner, "image_token", "<image>")
-        if (found := text.count(token)) == images:
+        token, template = getattr(self.inner, "image_token", "<image>"), getattr(self.inner, "chat_template", None)
+        if (found := text.count(token)) == images and (images or not template):
             return text
-        if found or not getattr(self.inner, "chat_template", None):
+        if found or not template:
             raise ValueError(f"`prompt` must hold {token!r} once per image, {images} times, got {found} times")
         content = [{"type": "image"}] * images + [{"type": "text", "text": text}]
         prompt = self.inner.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
         return str(prompt)
 
 
-@contextlib.contextmanager
-def _left_padding(tokenizer: Any) -> Iterator[None]:
-    # not an argument of the call: most processors of transformers 5.23 do not hand `padding_side` on
-    side, tokenizer.padding_side = tokenizer.padding_side, "left"
-    try:
-        yield
-    finally:
-        tokenizer.padding_side = side
+def _name(image_processor: Any) -> str:
+    return type(image_processor).__name__
+
+
+def _take(options: dict[str, Any], name: str) -> Any:
+    """An option of a call, taken out of it wherever it stands."""
+    images_kwargs = options.get("images_kwargs") or {}
+    if name in images_kwargs:
+        options["images_kwargs"] = {key: value for key, value in images_kwargs.items() if key != name}
+    return options.pop(name, images_kwargs.get(name))
+
+
+def _image_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What a call may say to the image processor, by its names or in a dictionary for it."""
+    flat = {name: value for name, value in options.items() if not name.endswith("_kwargs") and name != "return_tensors"}
+    return {**(options.get("common_kwargs") or {}), **flat, **(options.get("images_kwargs") or {})}
+
+
+def _configured(image_processor: Any, options: Mapping[str, Any]) -> Any:
+    """An image processor with other settings, standardised as its configuration is."""
+    valid = getattr(getattr(image_processor, "valid_kwargs", None), "__annotations__", ())
+    known = {name: value for name, value in options.items() if name in valid or hasattr(image_processor, name)}
+    if not known:
+        return image_processor
+    return type(image_processor).from_dict(image_processor.to_dict(), **known)
 
 
 def check_family(model: Any, processor: Any, /) -> None:
-    """Refuse a processor that was made for another model.
+    """Refuse a processor that marks images by another token than the model looks for.
 
     Raises
     ------
     ValueError
-        If their image tokens differ, or the processor is another family's.
+        If none of the processor's image tokens is the model's, and it does not write that one for an image either.
     """
-    from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
-
-    family, name = model.config.model_type, type(processor.inner).__name__
-    expected = PROCESSOR_MAPPING_NAMES.get(family)
-    if expected is not None and name in PROCESSOR_MAPPING_NAMES.values() and name != expected:
-        raise ValueError(
-            f"`processor` must be a {expected}, for a {family} model, got a {name}; load both from the same place"
-        )
-    token = getattr(processor.inner, "image_token_id", None)
     wanted = getattr(model.config, "image_token_id", None)
-    if token is not None and wanted is not None and token != wanted:
-        raise ValueError(
-            f"`processor` must mark images by token {wanted}, as the model's configuration says, got {token}; load both "
-            "from the same place"
+    if wanted is None or not (tokens := _image_tokens(processor)) or wanted in tokens or _writes(processor, wanted):
+        return
+    raise ValueError(
+        f"`processor` must mark images by token {wanted}, as the model's configuration says, got "
+        f"{' or '.join(map(str, sorted(tokens)))}; load both from the same place"
+    )
+
+
+def _image_tokens(processor: Any) -> set[int]:
+    """The tokens that are called so; for some families that is what stands in a prompt, not what becomes of it."""
+    tokenizer, name = processor.tokenizer, getattr(processor, "image_token", None)
+    named = [getattr(holder, "image_token_id", None) for holder in (processor, tokenizer)]
+    named += [
+        *(getattr(processor, "image_token_ids", None) or ()),
+        tokenizer.convert_tokens_to_ids(name) if name else None,
+    ]
+    return {token for token in named if token is not None}
+
+
+def _writes(processor: Any, token: int) -> bool:
+    """Whether the processor puts a token where an image is."""
+    from PIL import Image
+
+    text = getattr(processor, "image_token", "<image>")
+    written = processor(images=Image.new("RGB", (224, 224)), text=text, return_tensors="pt")
+    return bool((written["input_ids"] == token).any())
+
+
+class _Observer:
+    """An image processor that notes the options of its first call."""
+
+    def __init__(self, image_processor: Any, seen: dict[str, Any]) -> None:
+        self._image_processor, self._seen = image_processor, seen
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._image_processor, name)
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        for name, value in options.items():
+            if name not in ("images", "return_tensors"):
+                self._seen.setdefault(name, value)
+        return self._image_processor(*arguments, **options)
+
+
+class _InTurn:
+    """A tokenizer that serves one thread at a time: it keeps the padding and truncation of a call where all threads see them."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tokenizer, name)
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        with _TOKENIZING:
+            return self._tokenizer(*arguments, **options)
+
+
+def _in_turn(processor: Any) -> Any:
+    """A copy of a processor for one call beside those of other threads."""
+    own = copy.copy(processor)
+    own.tokenizer = _InTurn(processor.tokenizer)
+    return own
+
+
+def _pad_left(inputs: Any) -> None:
+    """Move padding from the right of each prompt to its left: the tokenizer is as it was, and other threads may use it."""
+    mask = inputs.get("attention_mask")
+    if mask is None:
+        return
+    behind = [next((place for place, kept in enumerate(reversed(list(row))) if kept), 0) for row in mask]
+    if not any(behind):
+        return
+    for name, value in inputs.items():
+        of_the_text = name.endswith(("_ids", "_mask", "_masks")) or name in ("labels", "offset_mapping")
+        if of_the_text and len(value) == len(behind) and len(value[0]) == len(mask[0]):
+            inputs[name] = _rolled(value, behind)
+
+
+def _rolled(value: Any, by: Sequence[int]) -> Any:
+    """The items of each row moved on, those that leave at the end come in at the start."""
+    if isinstance(value, list):
+        return [[*row[len(row) - count :], *row[: len(row) - count]] for row, count in zip(value, by, strict=True)]
+    moved = copy.copy(value) if isinstance(value, np.ndarray) else value.clone()
+    for row, count in enumerate(by):
+        moved[row, :count], moved[row, count:] = (
+            value[row, len(value[row]) - count :],
+            value[row, : len(value[row]) - count],
         )
+    return moved

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pmtools.adapters.caches import cache_rows, empty_cache, find_cache
 from pmtools.adapters.prompts import Prompts, continued
 from pmtools.adapters.sequences import TokenSequences
+from pmtools.adapters.source_images import SourceImages
 from pmtools.decoding._method import DecodingMethod
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ class ContrastiveMethod(DecodingMethod):
         prompts = Prompts.from_inputs(model, self.processor, inputs, images=images)
         return ContrastProcessor(self, prompts)
 
-    def _new_run(self, model: Any, images: list[list[Any]]) -> ContrastiveRun:
+    def _new_run(self, model: Any, images: SourceImages) -> ContrastiveRun:
         return ContrastiveRun(self, images)
 
 
@@ -204,7 +205,7 @@ class ContrastProcessor:
 class ContrastiveRun:
     """One call of `generate` by a contrastive method."""
 
-    def __init__(self, method: ContrastiveMethod, images: list[list[Any]]) -> None:
+    def __init__(self, method: ContrastiveMethod, images: SourceImages) -> None:
         self.method, self.images = method, images
         self.steps: list[Any] = []
         self._processor: ContrastProcessor | None = None

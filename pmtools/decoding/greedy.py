@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pmtools.adapters.sequences import TokenSequences
+from pmtools.adapters.source_images import SourceImages
 from pmtools.decoding._method import DecodingMethod
+from pmtools.decoding._plain import PlainRun
 
 
 class Greedy(DecodingMethod):
@@ -29,17 +30,5 @@ class Greedy(DecodingMethod):
     >>> answer = greedy.generate(model, Image.new("RGB", (64, 48)), "How many birds?", max_new_tokens=2, do_sample=False)
     """
 
-    def _new_run(self, model: Any, images: list[list[Any]]) -> _PlainRun:
-        return _PlainRun(model)
-
-
-class _PlainRun:
-    def __init__(self, model: Any) -> None:
-        self.model = model
-        self.steps: list[Any] = []
-
-    def step(self, sequences: TokenSequences, inputs: dict[str, Any], image: dict[str, Any], /) -> Any:
-        return self.model(**inputs)
-
-    def finish(self, output: Any, /) -> Any:
-        return output
+    def _new_run(self, model: Any, images: SourceImages) -> PlainRun:
+        return PlainRun(model)

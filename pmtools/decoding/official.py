@@ -23,6 +23,7 @@ from pmtools.adapters.heatmaps.attention import AttentionHeatmap, ModelAttention
 from pmtools.adapters.image_tokens import ImageTokens
 from pmtools.adapters.interception import text_decoder
 from pmtools.adapters.sequences import TokenSequences
+from pmtools.adapters.source_images import SourceImages
 from pmtools.decoding._magnifying_run import MagnifyingRun
 from pmtools.decoding.pm import PerceptionMagnifier
 
@@ -64,18 +65,19 @@ class OfficialMagnifier(PerceptionMagnifier):
         # the official sampling has no top-k; transformers' default is 50
         return LogitsProcessorList(item for item in processors if not isinstance(item, TopKLogitsWarper))
 
-    def _new_run(self, model: Any, images: list[list[Any]]) -> OfficialRun:
+    def _new_run(self, model: Any, images: SourceImages) -> OfficialRun:
         if model.config.model_type != "llava":
             raise ValueError(
                 f"`model` must be LLaVA-1.5 for the official preset, got a {model.config.model_type} model"
             )
-        return OfficialRun(self, model, self.processor.canvases(images))  # padding first: it is image from here on
+        canvases = self.processor.made_with(images.options).canvases(images.rows)
+        return OfficialRun(self, model, SourceImages(canvases, images.options))  # padding is image from here on
 
 
 class OfficialRun(MagnifyingRun):
     """One call of `generate` by `OfficialMagnifier`."""
 
-    def __init__(self, pm: PerceptionMagnifier, model: Any, images: list[list[Any]]) -> None:
+    def __init__(self, pm: PerceptionMagnifier, model: Any, images: SourceImages) -> None:
         super().__init__(pm, model, images)
         self.view = compat.official_magnify
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from pmtools import _checks, marginals
 from pmtools.adapters.heatmaps import AttentionHeatmap, HeatmapSource, heatmap_source
+from pmtools.adapters.source_images import SourceImages
 from pmtools.decoding._adaptive_run import AdaptiveRun
 from pmtools.decoding._magnifying_run import MagnifyingRun
 from pmtools.decoding._method import DecodingMethod
@@ -129,6 +130,6 @@ class PerceptionMagnifier(DecodingMethod):
         own = isinstance(heatmap, str) and heatmap == "attention"
         self.heatmap: HeatmapSource = attention if own else heatmap_source(heatmap)
 
-    def _new_run(self, model: Any, images: list[list[Any]]) -> MagnifyingRun:
+    def _new_run(self, model: Any, images: SourceImages) -> MagnifyingRun:
         kind = AdaptiveRun if self.refresh == "adaptive" else MagnifyingRun
         return kind(self, model, images)

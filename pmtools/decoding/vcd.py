@@ -133,4 +133,6 @@ def noisy(pixels: dict[str, Any], /, *, noise_step: int, seed: int) -> dict[str,
     parts = [1] * len(values) if grids is None else grids.prod(-1).tolist()
     noise = [np.random.default_rng(seed).standard_normal((part, *values.shape[1:]), np.float32) for part in parts]
     added = torch.from_numpy(np.concatenate(noise)).to(values)
+    if values.ndim == 5:  # a black image fills up a row that has fewer; the model tells by its zeros
+        added = added * values.flatten(2).any(-1)[..., None, None, None]
     return {**pixels, "pixel_values": math.sqrt(left) * values + math.sqrt(1 - left) * added}

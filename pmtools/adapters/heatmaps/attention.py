@@ -180,7 +180,8 @@ class ModelAttention:
             threshold=self.settings.threshold,
             max_iterations=self.settings.max_iterations,
         )
-        iterations = sum(mask.any(-1)[:, 0].long() for mask in found.masks) - 1  # (rows,); the first hides nothing
+        # (rows,); the first pass hides nothing, and a row without images has nothing to hide
+        iterations = (sum(mask.any(-1)[:, 0].long() for mask in found.masks) - 1).clamp(min=0)
         return RefinedMass(found.aggregate[:, 0], iterations.tolist(), len(found.maps) - 1)
 
     def look_without(

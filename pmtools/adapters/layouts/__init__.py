@@ -48,7 +48,7 @@ def image_token_layout(model: Any, image_processor: Any, /) -> ImageTokenLayout:
     Raises
     ------
     ValueError
-        If the family is not in `LAYOUTS`.
+        If the family is not in `LAYOUTS`, or the image processor is of another one.
 
     Examples
     --------
@@ -66,7 +66,14 @@ def image_token_layout(model: Any, image_processor: Any, /) -> ImageTokenLayout:
             "an image of a given size has and which part of it each covers, and put it into "
             f"pmtools.adapters.layouts.LAYOUTS[{family!r}]"
         )
-    return LAYOUTS[family](model.config, image_processor)
+    try:
+        return LAYOUTS[family](model.config, image_processor)
+    except AttributeError as missing:
+        if missing.obj is not image_processor:
+            raise
+        raise ValueError(
+            f"`processor` must be one that was made for {family} models, got one whose {missing}; load both from the same place"
+        ) from missing
 
 
 __all__ = ["LAYOUTS", "WHOLE_IMAGE", "ImageTokenLayout", "TokenGrid", "image_token_layout", "pads_to_square"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from pmtools.typing import SizeHW
 
@@ -59,8 +58,6 @@ class ImageTokenLayout:
         Gemma 3.
     suffix_token_type : int, optional
         Token type of generated tokens when a sequence is encoded again; PaliGemma would see them both ways otherwise.
-    encode_options : dict
-        Options of the image processor that the family's processor always passes.
     """
 
     image_token_id: int
@@ -69,4 +66,3 @@ class ImageTokenLayout:
     prefix_reuse: bool = True
     heat_layers: tuple[int, ...] | None = None
     suffix_token_type: int | None = None
-    encode_options: dict[str, Any] | None = None

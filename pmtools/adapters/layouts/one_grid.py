@@ -35,7 +35,9 @@ def pads_to_square(image_processor: Any, /) -> bool:
     """Whether images are padded to a square first: the processor would crop their centre, or pads itself."""
     if getattr(image_processor, "image_grid_pinpoints", None) or not hasattr(image_processor, "do_center_crop"):
         return False
-    return bool(image_processor.do_center_crop or getattr(image_processor, "do_pad", False))
+    # tiles that a batch fills up with black set `do_pad` too; only some processors can pad to a square
+    squares = getattr(image_processor, "do_pad", False) and hasattr(image_processor, "pad_to_square")
+    return bool(image_processor.do_center_crop or squares)
 
 
 def llava(config: Any, image_processor: Any) -> ImageTokenLayout:

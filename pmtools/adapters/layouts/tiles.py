@@ -82,12 +82,14 @@ def internvl(config: Any, image_processor: Any) -> ImageTokenLayout:
     side = math.isqrt(config.image_seq_length)
 
     def grids(size_hw: SizeHW, images: int) -> tuple[int, list[TokenGrid]]:
+        if not image_processor.crop_to_patches:
+            return _tiles_and_whole(1, 1, side)
         columns, rows = get_optimal_tiled_canvas(
             size_hw, tile, image_processor.min_patches, image_processor.max_patches
         )
         return _tiles_and_whole(rows, columns, side)
 
-    return ImageTokenLayout(config.image_token_id, grids, encode_options={"crop_to_patches": True})
+    return ImageTokenLayout(config.image_token_id, grids)
 
 
 def idefics3(config: Any, image_processor: Any) -> ImageTokenLayout:

@@ -6,8 +6,10 @@ caches, masks, positions and image-token orders are those of the real families.
 
 from __future__ import annotations
 
-from pmtools.testing.models.model import FAMILIES, TILE, tiny_model
-from pmtools.testing.models.processor import TinyProcessor, tiny_processor
+from pmtools.testing.models.family import TILE
+from pmtools.testing.models.model import tiny_model
+from pmtools.testing.models.processor import image_mark, tiny_processor
+from pmtools.testing.models.table import FAMILIES
 from pmtools.testing.models.tokenizer import tiny_tokenizer
 
-__all__ = ["FAMILIES", "TILE", "TinyProcessor", "tiny_model", "tiny_processor", "tiny_tokenizer"]
+__all__ = ["FAMILIES", "TILE", "image_mark", "tiny_model", "tiny_processor", "tiny_tokenizer"]

@@ -1,0 +1,28 @@
+"""Plain decoding as the run of a method: the baseline, and what answers prompts that have no image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pmtools.adapters.sequences import TokenSequences
+
+
+class PlainRun:
+    """One call of `generate` as transformers would run it.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.steps: list[Any] = []
+
+    def step(self, sequences: TokenSequences, inputs: dict[str, Any], image: dict[str, Any], /) -> Any:
+        """The model's own forward pass."""
+        return self.model(**inputs)
+
+    def finish(self, output: Any, /) -> Any:
+        """What `generate` returns, as it is."""
+        return output

@@ -1,0 +1,114 @@
+"""What a family is to the tests: a configuration, a processor around shared parts, and what they cannot do without."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pmtools.testing.models.tokenizer import tiny_tokenizer
+
+TILE = 56  # pixels a side of one vision input
+#: Of a vision tower: 4 x 4 patches of a tile, and 8 x 8 for those that merge four into one.
+COARSE = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": TILE,
+    "patch_size": TILE // 4,
+}
+FINE = {**COARSE, "patch_size": TILE // 8}
+TILE_TOKENS = 16  # image tokens of one vision input
+SQUARE = {"height": TILE, "width": TILE}
+
+_CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ message['role'] | upper }}: {% if message['content'] is string %}"
+    "{{ message['content'] }}{% else %}{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}MARK\n{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %} {% endfor %}"
+    "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
+)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What processors are made of, in one of transformers' two image back ends."""
+
+    backend: str  # "pil" or "torchvision"
+    tokenizer: Any
+    chat_template: str
+
+    def images(self, name: str, **options: Any) -> Any:
+        """An image processor of transformers by its name without "ImageProcessor"."""
+        import transformers
+
+        kind = f"{name}ImageProcessor{'Pil' if self.backend == 'pil' else ''}"
+        return getattr(transformers, kind)(**options)
+
+    def videos(self, name: str, **options: Any) -> Any:
+        """A video processor of transformers; None where torchvision is missing, which all of them need."""
+        import transformers
+
+        return getattr(transformers, f"{name}VideoProcessor")(**options) if _has_torchvision() else None
+
+    def processor(self, name: str, **parts: Any) -> Any:
+        """A processor of transformers by its name, with the tokenizer and chat template of all.
+
+        Without torchvision, transformers refuses what may take videos: here it goes without its video processor.
+        """
+        import transformers
+
+        kind = getattr(transformers, name)
+        if not _has_torchvision() and "video_processor" in parts:
+            kind = type(name, (_WithoutVideos, kind), {})
+        return kind(tokenizer=self.tokenizer, chat_template=self.chat_template, **parts)
+
+
+class _WithoutVideos:
+    """For a processor of transformers: no video processor is no error."""
+
+    def check_argument_for_proper_class(self, name: str, argument: Any) -> Any:
+        if name == "video_processor":
+            return type(None)
+        return super().check_argument_for_proper_class(name, argument)  # type: ignore[misc]
+
+
+def _has_torchvision() -> bool:
+    from transformers.utils import is_torchvision_available
+
+    return bool(is_torchvision_available())
+
+
+@dataclass(frozen=True)
+class Family:
+    """One row of the table of families.
+
+    Attributes
+    ----------
+    configuration : callable
+        From the shape of the text model, as keywords, to the model's configuration.
+    processor : callable
+        From `Parts` to a processor of transformers' own class.
+    text : mapping
+        What the text model needs beside the common shape.
+    backends : tuple of str
+        Image back ends that transformers has for the family.
+    names : mapping
+        Tokens that bear other names here, see `tiny_tokenizer`.
+    packages : tuple of str
+        What transformers asks for beside itself.
+    mark : str
+        What stands for an image in a prompt of this family: `<image>`, and what its chat templates put around it.
+    """
+
+    configuration: Callable[[dict[str, Any]], Any]
+    processor: Callable[[Parts], Any]
+    text: Mapping[str, Any] = field(default_factory=dict)
+    backends: tuple[str, ...] = ("pil", "torchvision")
+    names: Mapping[str, str] = field(default_factory=dict)
+    packages: tuple[str, ...] = ()
+    mark: str = "<image>"
+
+    def parts(self, backend: str) -> Parts:
+        """New ones, for one processor."""
+        return Parts(backend, tiny_tokenizer(**self.names), _CHAT_TEMPLATE.replace("MARK", self.mark))
