@@ -10,7 +10,9 @@ from pmtools._versions import show_versions
 from pmtools.highlight import highlight_mask
 from pmtools.perception import perception_map
 from pmtools.refinement import Refinement, refine
+from pmtools.report import WarpReport
 from pmtools.warp import LocalMagnification, Warp
+from pmtools.zoom import zoom_warp
 
 __version__ = "0.1.0"
 
@@ -20,7 +22,9 @@ _ON_CALL = ("adapters", "decoding", "evaluation", "testing", "viz", "zoo")
 __all__ = [  # noqa: RUF022  in the order of the pipeline
     "magnify",
     "fit_warp",
+    "zoom_warp",
     "Warp",
+    "WarpReport",
     "LocalMagnification",
     "perception_map",
     "highlight_mask",

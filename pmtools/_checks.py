@@ -11,7 +11,7 @@ import operator
 from collections.abc import Collection
 
 from pmtools import _array
-from pmtools.typing import Array, SizeHW
+from pmtools.typing import Array, Ndarray, SizeHW
 
 #: Largest image side times side that a size argument may ask for; beyond it the request is a slip, not an image.
 MAX_PIXELS = 2**31 - 1
@@ -130,8 +130,26 @@ def weights(value: object, name: str) -> Array:
 def coordinates(value: object, name: str, *, last: int, columns: str) -> Array:
     """`value` as a real array of shape (..., last), as `columns` names it."""
     array = _array.asarray(value, name)
+    if tuple(array.shape) == (0,):  # what a detector that found nothing gives
+        array = _array.namespace(array).reshape(array, (0, last))
     if not array.shape or array.shape[-1] != last:
         raise ValueError(f"`{name}` must have shape (..., {last}), holding {columns}, got shape {tuple(array.shape)}")
     if not _array.is_real(array) or _array.is_bool(array):
         raise TypeError(f"`{name}` must hold real numbers, got dtype {array.dtype}")
     return array
+
+
+def boxes(value: object, name: str) -> Ndarray:
+    """`value` as float64 NumPy of shape (n, 4): finite and upright; a single box (4,) and an empty list are taken too."""
+    array = coordinates(value, name, last=4, columns="x0, y0, x1, y1")
+    found: Ndarray = _array.to_numpy(array).astype("float64")
+    found = found[None] if found.ndim == 1 else found
+    if found.ndim != 2:
+        raise ValueError(f"`{name}` must have shape (4,) or (n, 4), got shape {tuple(array.shape)}")
+    finite = (abs(found) < math.inf).all(axis=1)
+    upright = (found[:, 2:] >= found[:, :2]).all(axis=1)
+    for right, wish in ((finite, "be finite"), (upright, "hold x0, y0, x1, y1 with x0 <= x1 and y0 <= y1")):
+        if not right.all():
+            i = int(right.argmin())
+            raise ValueError(f"`{name}` must {wish}; got {found[i].tolist()} at {i}")
+    return found

@@ -15,6 +15,7 @@ import numpy as np
 from pmtools import _array, _checks, _images, _kernel, marginals
 from pmtools.axes import AxisMap, axis_map, from_jsonable, to_jsonable
 from pmtools.footprints import Footprints, footprints
+from pmtools.report import WarpReport, report
 from pmtools.resample import fill_outside, resample
 from pmtools.typing import Array, BoxesXYXY, Image, PointsXY, SizeHW
 
@@ -76,6 +77,7 @@ class Warp:
         marginal: str = "max",
         floor: float = marginals.DEFAULT_FLOOR,
         max_magnification: float | None = None,
+        equal_peaks: bool = False,
     ) -> Warp:
         r"""The warp in which every cell of a map gets space in proportion to its weight.
 
@@ -96,6 +98,9 @@ class Warp:
             Share of uniform mass, in (0, 1]: at equal sizes no part shrinks more than `1 / floor` times per axis.
         max_magnification : float, optional
             Greatest magnification per axis relative to a plain resize, >= 1. Default: no limit.
+        equal_peaks : bool, optional
+            Hold the greatest magnifications of x and y equal, relative to a plain resize, by a cap on the axis that has the
+            greater one: the peak keeps its shape.
 
         Returns
         -------
@@ -119,7 +124,17 @@ class Warp:
         """
         weights = _checks.weights(weights, "weights")
         mass_y, mass_x = (marginals.marginal(weights, axis=axis, reduce=marginal) for axis in (-2, -1))
-        return cls._from_masses(mass_y, mass_x, _array.epsilon(weights), source_hw, target_hw, floor, max_magnification)
+        rounding = _array.epsilon(weights)
+        return cls._from_masses(
+            mass_y,
+            mass_x,
+            rounding,
+            source_hw,
+            target_hw,
+            floor=floor,
+            max_magnification=max_magnification,
+            equal_peaks=equal_peaks,
+        )
 
     @classmethod
     def _from_masses(
@@ -129,17 +144,23 @@ class Warp:
         rounding: float,
         source_hw: SizeHW,
         target_hw: SizeHW | None,
+        *,
         floor: float,
         max_magnification: float | None,
+        equal_peaks: bool,
     ) -> Warp:
         """The warp of two marginals; `rounding` is the rounding unit of the numbers behind them."""
         source_hw = _checks.size_hw(source_hw, "source_hw")
         target_hw = source_hw if target_hw is None else _checks.size_hw(target_hw, "target_hw")
         if mass_x.ndim > 2:
             raise ValueError(f"a warp has at most one batch axis, got a map with {mass_x.ndim - 1}; flatten them first")
+        limits: dict[str, Any] = {"floor": floor, "max_magnification": max_magnification, "rounding": rounding}
+        if equal_peaks:
+            cdfs = marginals.equal_peak_cdfs((mass_y, mass_x), **limits)
+        else:
+            cdfs = marginals.cdf(mass_y, **limits), marginals.cdf(mass_x, **limits)
         axes = []
-        for mass, n, m in zip((mass_y, mass_x), source_hw, target_hw, strict=True):
-            edges = marginals.cdf(mass, floor=floor, max_magnification=max_magnification, rounding=rounding)
+        for edges, n, m in zip(cdfs, source_hw, target_hw, strict=True):
             xp = _array.namespace(edges)
             cells = edges.shape[-1] - 1
             before = xp.broadcast_to(_array.arange(cells + 1, edges) * n / cells, tuple(edges.shape))
@@ -203,6 +224,42 @@ class Warp:
             return edges[..., 1:] - edges[..., :-1]
 
         return LocalMagnification(x=spread(self.x), y=spread(self.y))
+
+    def report(self, boxes_xyxy: BoxesXYXY, /, *, input_hw: SizeHW | None = None, patch_size: int = 14) -> WarpReport:
+        """What this warp does to boxes: their scales, pixels and patches, what else grew, and whether another tool is right.
+
+        Parameters
+        ----------
+        boxes_xyxy : array of shape (4,) or (n, 4)
+            x0, y0, x1, y1 in pixels of the source, `x0 <= x1` and `y0 <= y1`.
+        input_hw : (int, int), optional
+            Height and width of the model's input that the magnified image is resized to. Default: `target_hw`.
+        patch_size : int, optional
+            Side of the model's patches in pixels of its input; 28 for a Qwen2-VL token.
+
+        Returns
+        -------
+        WarpReport
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not what is said above, or this is a batch of warps.
+
+        Examples
+        --------
+        >>> from pmtools import zoom_warp
+        >>> report = zoom_warp([8, 8, 16, 16], source_hw=(112, 112), zoom=3.5).report([8, 8, 16, 16])
+        >>> report.zoom.round(6), report.patches.round(6), report.tool
+        (array([3.5]), array([4.]), 'warp')
+        """
+        if self.batch_shape:
+            raise ValueError(f"a report is on one warp, this is a batch of {len(self)}; use warp[i].report(...)")
+        boxes = _checks.boxes(boxes_xyxy, "boxes_xyxy")
+        input_hw = self.target_hw if input_hw is None else _checks.size_hw(input_hw, "input_hw")
+        return report(
+            self.x, self.y, boxes, input_hw=input_hw, patch_size=_checks.whole_number(patch_size, "patch_size")
+        )
 
     # ------------------------------------------------------------------------------------------- coordinates
 
