@@ -6,12 +6,14 @@ from typing import Any
 
 from pmtools import alternatives, compat, frames, heatmaps, io
 from pmtools._magnify import fit_warp, magnify
+from pmtools._mosaic import fit_mosaic, mosaic
 from pmtools._versions import show_versions
 from pmtools.highlight import highlight_mask
 from pmtools.perception import perception_map
 from pmtools.refinement import Refinement, refine
 from pmtools.report import WarpReport
 from pmtools.warp import LocalMagnification, Warp
+from pmtools.windows import Mosaic, Placed
 from pmtools.zoom import zoom_warp
 
 __version__ = "0.1.0"
@@ -23,6 +25,10 @@ __all__ = [  # noqa: RUF022  in the order of the pipeline
     "magnify",
     "fit_warp",
     "zoom_warp",
+    "mosaic",
+    "fit_mosaic",
+    "Mosaic",
+    "Placed",
     "Warp",
     "WarpReport",
     "LocalMagnification",

@@ -153,3 +153,17 @@ def boxes(value: object, name: str) -> Ndarray:
             i = int(right.argmin())
             raise ValueError(f"`{name}` must {wish}; got {found[i].tolist()} at {i}")
     return found
+
+
+def boxes_on(value: object, name: str, source_hw: SizeHW) -> Ndarray:
+    """`boxes`, all of which touch an image of that size."""
+    found = boxes(value, name)
+    height, width = source_hw
+    beyond = ((found[:, 2:] < 0) | (found[:, :2] > (width, height))).any(axis=1)
+    if beyond.any():
+        i = int(beyond.argmax())
+        raise ValueError(
+            f"`{name}` must touch the image of {height} x {width} pixels; is it in pixels, x before y? "
+            f"got {found[i].tolist()} at {i}"
+        )
+    return found

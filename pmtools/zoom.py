@@ -118,7 +118,11 @@ def zoom_warp(
     like = _checks.coordinates(boxes_xyxy, "boxes_xyxy", last=4, columns="x0, y0, x1, y1")
     source_hw = _checks.size_hw(source_hw, "source_hw")
     target_hw = source_hw if target_hw is None else _checks.size_hw(target_hw, "target_hw")
-    boxes = _checked_boxes(like, source_hw)
+    if _array.requires_grad(like):
+        raise ValueError(
+            "`boxes_xyxy` must not require gradients, which a zoom does not pass on; use boxes_xyxy.detach()"
+        )
+    boxes = _checks.boxes_on(like, "boxes_xyxy", source_hw)
     zooms = _checked_zooms(zoom, len(boxes))
     margin = _checks.real_number(margin, "margin", minimum=0.0)
     floor = _checks.real_number(floor, "floor", minimum=1e-3, maximum=1.0)
@@ -155,24 +159,6 @@ def boxes_of_mask(mask: Any, source_hw: SizeHW, /) -> Ndarray:
     regions, _ = ndimage.label(array > 0, structure=np.ones((3, 3)))
     found = ndimage.find_objects(regions)
     return np.array([[x.start, y.start, x.stop, y.stop] for y, x in found], dtype=np.float64).reshape(-1, 4)
-
-
-def _checked_boxes(boxes_xyxy: Array, source_hw: SizeHW) -> Ndarray:
-    """Boxes as float64 of shape (n, 4) that touch the image."""
-    if _array.requires_grad(boxes_xyxy):
-        raise ValueError(
-            "`boxes_xyxy` must not require gradients, which a zoom does not pass on; use boxes_xyxy.detach()"
-        )
-    boxes = _checks.boxes(boxes_xyxy, "boxes_xyxy")
-    height, width = source_hw
-    beyond = ((boxes[:, 2:] < 0) | (boxes[:, :2] > (width, height))).any(axis=1)
-    if beyond.any():
-        i = int(beyond.argmax())
-        raise ValueError(
-            f"`boxes_xyxy` must touch the image of {height} x {width} pixels; is it in pixels, x before y? "
-            f"got {boxes[i].tolist()} at {i}"
-        )
-    return boxes
 
 
 def _checked_zooms(zoom: Any, n: int) -> Ndarray:
