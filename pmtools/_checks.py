@@ -31,7 +31,10 @@ def whole_number(value: object, name: str, *, minimum: int = 1, maximum: int | N
     span = f">= {minimum}" if maximum is None else f"from {minimum} to {maximum}"
     if isinstance(value, bool) or not hasattr(type(value), "__index__"):
         raise TypeError(f"`{name}` must be a whole number {span}, got {describe(value)}")
-    number = operator.index(value)  # type: ignore[arg-type]
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:  # arrays of several numbers, or of floats
+        raise TypeError(f"`{name}` must be a whole number {span}, got {describe(value)}") from None
     if number < minimum or (maximum is not None and number > maximum):
         raise ValueError(f"`{name}` must be a whole number {span}, got {number}")
     return number
@@ -132,6 +135,7 @@ def coordinates(value: object, name: str, *, last: int, columns: str) -> Array:
     array = _array.asarray(value, name)
     if tuple(array.shape) == (0,):  # what a detector that found nothing gives
         array = _array.namespace(array).reshape(array, (0, last))
+    _refuse_other_geometry(value, name)
     if not array.shape or array.shape[-1] != last:
         raise ValueError(f"`{name}` must have shape (..., {last}), holding {columns}, got shape {tuple(array.shape)}")
     if not _array.is_real(array) or _array.is_bool(array):
@@ -167,3 +171,13 @@ def boxes_on(value: object, name: str, source_hw: SizeHW) -> Ndarray:
             f"got {found[i].tolist()} at {i}"
         )
     return found
+
+
+def _refuse_other_geometry(value: object, name: str) -> None:
+    """Boxes that know their format, as torchvision's do, are not read as corners where they are none."""
+    form = getattr(getattr(value, "format", None), "value", None)
+    if isinstance(form, str) and form != "XYXY" and hasattr(value, "canvas_size"):
+        raise ValueError(
+            f"`{name}` must be corners x0, y0, x1, y1, got boxes of format {form}; convert them, with "
+            'torchvision.transforms.v2.functional.convert_bounding_box_format(..., new_format="XYXY") say'
+        )

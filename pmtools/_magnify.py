@@ -27,6 +27,7 @@ _HEATMAP_OPTIONS: dict[str, Any] = {
 _ZOOM_OPTIONS: dict[str, Any] = {"zoom": None, "margin": None, "falloff": ZOOM_FALLOFF}
 
 
+@_array.untraced
 def magnify(
     image: Image,
     heatmap: Heatmap | None = None,
@@ -58,7 +59,8 @@ def magnify(
     ----------
     image : PIL image, array, or list of them
         PIL of any mode; (H, W) or (..., H, W, C) for NumPy and alike; (..., C, H, W) for PyTorch; any real dtype. A list may
-        hold images of different sizes and gives a list.
+        hold images of different sizes and gives a list. Pixels count as they are stored: a PIL image that EXIF turns keeps its
+        tag, with a heatmap that covers what is stored, and is refused with boxes, points and masks.
     heatmap : array of shape (h, w), or (n, h, w) for n images, optional
         Non-negative, any scale, any kind, any size: it covers the image. For a list of images, one heatmap for all, or a list
         (or batch) with one for each.
@@ -134,6 +136,7 @@ def magnify(
     zoom_options = {"zoom": zoom, "margin": margin, "falloff": falloff}
     if kind == "heatmap":
         _refuse_changed(zoom_options, _ZOOM_OPTIONS, "boxes, points and masks")
+        _refuse_boxes(focus)
         options: dict[str, Any] = {**heatmap_options, "floor": marginals.DEFAULT_FLOOR if floor is None else floor}
     else:
         _refuse_changed(heatmap_options, _HEATMAP_OPTIONS, "heatmaps")
@@ -143,6 +146,7 @@ def magnify(
     def fit(one: Any, its_focus: Any) -> Warp:
         source_hw = _images.image_hw(one, channel_axis=channel_axis)
         if kind != "heatmap":
+            _images.refuse_turned(one)
             return _fit_zoom(kind, its_focus, source_hw, options)
         its_map = _checks.map_array(its_focus, "heatmap")
         its_map = _array.to_numpy(its_map) if _array.is_pil(one) else _array.asarray_like(its_map, one)
@@ -168,6 +172,22 @@ def _the_one_given(given: dict[str, Any]) -> tuple[str, Any]:
         wish = "`heatmap` must be given, or one of `boxes`, `points` and `mask` in its place"
         raise TypeError(f"{wish}, got {names}")
     return found[0]
+
+
+def _refuse_boxes(heatmap: Any) -> None:
+    """A list of boxes is no map of four columns."""
+    if isinstance(heatmap, (list, tuple)) and heatmap and all(_is_box(row) for row in heatmap):
+        raise ValueError(
+            f"`heatmap` must be a map, got what looks like a list of {len(heatmap)} boxes; give `boxes`, or a map of four "
+            "columns as an array"
+        )
+
+
+def _is_box(row: Any) -> bool:
+    """Whether `row` is a list of x0, y0, x1, y1."""
+    if not isinstance(row, (list, tuple)) or len(row) != 4 or not all(isinstance(v, (int, float)) for v in row):
+        return False
+    return bool(row[0] < row[2] and row[1] < row[3])
 
 
 def _refuse_changed(options: dict[str, Any], defaults: dict[str, Any], whose: str) -> None:
@@ -219,6 +239,7 @@ def _one_each(heatmap: Any, n: int) -> list[Any]:
     return maps
 
 
+@_array.untraced
 def fit_warp(
     heatmap: Heatmap,
     /,

@@ -24,7 +24,7 @@ def fit_mosaic(
     /,
     *,
     source_hw: SizeHW,
-    size_hw: SizeHW,
+    target_hw: SizeHW,
     margin: float = 0.0,
     max_scale: float = MAX_SCALE,
 ) -> Mosaic:
@@ -38,7 +38,7 @@ def fit_mosaic(
     ----------
     boxes_xyxy : array of shape (4,) or (n, 4)
         x0, y0, x1, y1 in pixels, `x0 <= x1` and `y0 <= y1`, touching the image. None at all give the overview alone.
-    source_hw, size_hw : (int, int)
+    source_hw, target_hw : (int, int)
         Height and width of the image and of the canvas.
     margin : float, optional
         Source pixels around every box that its window shows too, >= 0.
@@ -56,7 +56,7 @@ def fit_mosaic(
 
     Examples
     --------
-    >>> mosaic = fit_mosaic([[10, 10, 20, 20], [80, 70, 90, 75]], source_hw=(100, 100), size_hw=(64, 96))
+    >>> mosaic = fit_mosaic([[10, 10, 20, 20], [80, 70, 90, 75]], source_hw=(100, 100), target_hw=(64, 96))
     >>> mosaic.scale.round(2)
     array([3.2 , 3.2 , 0.32])
     >>> placed = mosaic.points([12, 15])
@@ -64,7 +64,7 @@ def fit_mosaic(
     (array(0), array([12., 15.]))
     """
     boxes = _checks.boxes_on(boxes_xyxy, "boxes_xyxy", _checks.size_hw(source_hw, "source_hw"))
-    source_hw, size_hw = _checks.size_hw(source_hw, "source_hw"), _checks.size_hw(size_hw, "size_hw")
+    source_hw, target_hw = _checks.size_hw(source_hw, "source_hw"), _checks.size_hw(target_hw, "target_hw")
     margin = _checks.real_number(margin, "margin", minimum=0.0)
     max_scale = _checks.real_number(max_scale, "max_scale", minimum=0.0, exclusive_minimum=True)
     sides = np.array(source_hw[::-1], dtype=np.float64)
@@ -72,16 +72,18 @@ def fit_mosaic(
     high = np.clip(boxes[:, 2:] + margin, 0.0, sides)
     low, high = np.vstack([low, [0.0, 0.0]]), np.vstack([high, sides])
     count = len(boxes) + 1
-    grids = [_grid(count, rows, size_hw) for rows in range(1, count + 1)]
+    grids = [_grid(count, rows, target_hw) for rows in range(1, count + 1)]
     fits = [(_scales(high - low, cells, max_scale), cells) for cells in grids if cells is not None]
     if not fits:
-        raise ValueError(f"`size_hw` must have a pixel at least for each of {count} windows, got {size_hw}; enlarge it")
+        raise ValueError(
+            f"`target_hw` must have a pixel at least for each of {count} windows, got {target_hw}; enlarge it"
+        )
     scale, cells = max(fits, key=lambda fit: (float(fit[0][:-1].min(initial=np.inf)), float(fit[0][-1])))
     extent = (cells[:, 2:] - cells[:, :2]) / scale[:, None]
     # inside the image where it fits in, otherwise with the image in its middle
     corner = np.clip((low + high - extent) / 2, 0.0, np.maximum(sides - extent, 0.0))
     corner = np.where(extent > sides, (sides - extent) / 2, corner)
-    return Mosaic(source_hw, size_hw, np.concatenate([corner, corner + extent], axis=1), cells, scale)
+    return Mosaic(source_hw, target_hw, np.concatenate([corner, corner + extent], axis=1), cells, scale)
 
 
 def mosaic(
@@ -123,8 +125,9 @@ def mosaic(
     >>> mosaic(np.zeros((100, 100, 3)), [[10, 10, 20, 20], [80, 70, 90, 75]], size_hw=(64, 96)).shape
     (64, 96, 3)
     """
+    _images.refuse_turned(image)
     source_hw = _images.image_hw(image, channel_axis=channel_axis)
-    fitted = fit_mosaic(boxes_xyxy, source_hw=source_hw, size_hw=size_hw, margin=margin, max_scale=max_scale)
+    fitted = fit_mosaic(boxes_xyxy, source_hw=source_hw, target_hw=size_hw, margin=margin, max_scale=max_scale)
     return fitted.image(image, antialias=antialias, channel_axis=channel_axis, fill=fill)
 
 

@@ -19,6 +19,9 @@ from pmtools.typing import Array
 #: Chosen by measurement, see docs/log.md.
 DEFAULT_FLOOR = 0.02
 
+#: Least density, in units of the mean, that is undone within about a millionth of a pixel; a floor below it promises too much.
+LEAST_DENSITY = 1e-6
+
 #: How a map is reduced along the other axis.
 MARGINALS = ("max", "sum")
 
@@ -165,7 +168,7 @@ def cdf(
     Raises
     ------
     ValueError
-        If an option is out of range, or `floor` is so small for this many cells that the CDF would not increase everywhere.
+        If an option is out of range, or `floor` is so small for this map that the warp could not be undone.
     """
     return _integral(_density(mass, floor, max_magnification, rounding), floor)
 
@@ -216,9 +219,10 @@ def _integral(relative: Array, floor: float) -> Array:
     n = relative.shape[-1]
     total = xp.cumulative_sum(relative, axis=-1)
     edges = xp.concat([xp.zeros_like(total[..., :1]), total / total[..., -1:]], axis=-1)
-    if not bool(xp.all(edges[..., 1:] > edges[..., :-1])):
+    if not bool(xp.all(relative >= LEAST_DENSITY * total[..., -1:] / n * (1 - 1e-9))):
         raise ValueError(
-            f"`floor` {floor:g} is too small for {n} cells: some would vanish in rounding; use at least {n * 1e-15:.0e}"
+            f"`floor` {floor:g} is too small for this map: cells compressed more than {1 / LEAST_DENSITY:.0e} times do not come "
+            f"back from rounding; use at least {LEAST_DENSITY:g}"
         )
     return edges
 

@@ -6,6 +6,7 @@ here is fitted or searched. Frames (padding, cropping, resizing) are warps too.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -67,6 +68,7 @@ class Warp:
     # ------------------------------------------------------------------------------------------------- making
 
     @classmethod
+    @_array.untraced
     def from_map(
         cls,
         weights: Array,
@@ -263,6 +265,7 @@ class Warp:
 
     # ------------------------------------------------------------------------------------------- coordinates
 
+    @_array.untraced
     def points(self, points_xy: PointsXY, /) -> PointsXY:
         """Where source points land on the magnified image.
 
@@ -274,17 +277,19 @@ class Warp:
         Returns
         -------
         array of the same shape
-            Namespace and device of `points_xy`, its dtype where that is floating-point, otherwise float64.
+            Namespace and device of `points_xy`, its dtype where that is a float of 32 bits or more; float32 for half
+            precision, which would be off by pixels, float64 for integers. With PyTorch, gradients reach points and warp.
 
         Raises
         ------
         TypeError, ValueError
             If `points_xy` is not a real array of that shape.
         """
-        return _map_columns(points_xy, "points_xy", "x, y", self.x.forward, self.y.forward, self)
+        return _map_columns(points_xy, "points_xy", "x, y", self)
 
+    @_array.untraced
     def inverse_points(self, points_xy: PointsXY, /) -> PointsXY:
-        """Where points of the magnified image come from; undoes `points`, in float64 to about 1e-10 px.
+        """Where points of the magnified image come from; undoes `points`, in float64 to about 1e-10 px at the default floor.
 
         Parameters
         ----------
@@ -295,8 +300,9 @@ class Warp:
         -------
         array of the same shape
         """
-        return _map_columns(points_xy, "points_xy", "x, y", self.x.backward, self.y.backward, self)
+        return _map_columns(points_xy, "points_xy", "x, y", self, back=True)
 
+    @_array.untraced
     def boxes(self, boxes_xyxy: BoxesXYXY, /) -> BoxesXYXY:
         """Where source boxes land on the magnified image: boxes again, exactly.
 
@@ -308,15 +314,16 @@ class Warp:
         Returns
         -------
         array of the same shape
-            Namespace and device of `boxes_xyxy`, its dtype where that is floating-point, otherwise float64.
+            Namespace and device of `boxes_xyxy`, its dtype as for points.
 
         Raises
         ------
         TypeError, ValueError
             If `boxes_xyxy` is not a real array of that shape.
         """
-        return _map_columns(boxes_xyxy, "boxes_xyxy", "x0, y0, x1, y1", self.x.forward, self.y.forward, self)
+        return _map_columns(boxes_xyxy, "boxes_xyxy", "x0, y0, x1, y1", self)
 
+    @_array.untraced
     def inverse_boxes(self, boxes_xyxy: BoxesXYXY, /) -> BoxesXYXY:
         """Where boxes found on the magnified image are on the source; undoes `boxes`.
 
@@ -329,10 +336,11 @@ class Warp:
         -------
         array of the same shape
         """
-        return _map_columns(boxes_xyxy, "boxes_xyxy", "x0, y0, x1, y1", self.x.backward, self.y.backward, self)
+        return _map_columns(boxes_xyxy, "boxes_xyxy", "x0, y0, x1, y1", self, back=True)
 
     # -------------------------------------------------------------------------------------------------- images
 
+    @_array.untraced
     def image(
         self, image: Image, /, *, antialias: bool = True, channel_axis: int | None = None, fill: Any = 0
     ) -> Image:
@@ -387,6 +395,7 @@ class Warp:
         """
         return self.inverse().image(image, antialias=False, channel_axis=channel_axis, fill=fill)
 
+    @_array.untraced
     def mask(self, mask: Image, /, *, channel_axis: int | None = None, fill: Any = 0) -> Image:
         """A mask or label map on the magnified image: every pixel takes the label under its centre.
 
@@ -451,6 +460,9 @@ class Warp:
                 "and with a third axis it counts as a batch, (n, h, w)"
             )
         fill_value = _images.fill_value(fill, pixels)
+        if not values.shape[0]:
+            empty = (0, *self.target_hw, values.shape[3])
+            return pixels.pack(_array.namespace(values).zeros(empty, dtype=values.dtype, device=_array.device(values)))
         through_numpy = _kernel.serves_tensor(values) and not self._requires_grad()
         if through_numpy:
             values, fill_value = _array.to_numpy(values), _array.to_numpy(fill_value)
@@ -469,7 +481,9 @@ class Warp:
         if all(result is part for result, part in zip(done, parts, strict=True)):
             return pixels.copy()
         result = done[0] if len(done) == 1 else _array.namespace(values).concat(done, axis=0)
-        return pixels.pack(_array.namespace(pixels.values).asarray(result) if through_numpy else result)
+        xp = _array.namespace(pixels.values)
+        result = xp.asarray(result) if through_numpy else result
+        return pixels.pack(xp.astype(result, pixels.values.dtype, copy=False))  # the byte order too
 
     # ----------------------------------------------------------------------------------------------- algebra
 
@@ -555,7 +569,8 @@ class Warp:
     def to_grid_sample(self, *, align_corners: bool = False) -> Array:
         """Sampling grid for `torch.nn.functional.grid_sample`, which then gives `Warp.image(..., antialias=False)`.
 
-        Use `padding_mode="border"`.
+        Use `padding_mode="zeros"`, which is `fill=0` where nothing of the source shows. Keep the grid in 32 bits or more: in half
+        precision it moves pixels, so sample half-precision images as `grid_sample(image.float(), grid.float())`.
 
         Parameters
         ----------
@@ -565,13 +580,15 @@ class Warp:
         Returns
         -------
         array of shape (n, *target_hw, 2)
-            x, y in [-1, 1], `n` = 1 for a single warp; namespace and device of the warp, in its float64 (cast it to the
-            dtype of the image).
+            x, y in [-1, 1], `n` = 1 for a single warp; -3, beyond the image, where nothing of the source shows. Namespace and
+            device of the warp, in its float64.
         """
 
         def normalized(axis: AxisMap) -> Array:
-            centre, n = _source_centres(axis), axis.source_size
-            return (2.0 * (centre - 0.5) / max(n - 1, 1) if align_corners else 2.0 * centre / n) - 1.0
+            seen, outside = _seen_centres(axis)
+            n = axis.source_size
+            grid = (2.0 * (seen - 0.5) / max(n - 1, 1) if align_corners else 2.0 * seen / n) - 1.0
+            return xp.where(outside, xp.full_like(grid, -3.0), grid)
 
         xp = _array.namespace(self.x.like)
         x, y = normalized(self.x), normalized(self.y)
@@ -579,12 +596,15 @@ class Warp:
         return xp.stack([xp.broadcast_to(x[:, None, :], shape), xp.broadcast_to(y[:, :, None], shape)], axis=-1)
 
     def to_cv2_maps(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        """Maps for `cv2.remap`, which with INTER_LINEAR and BORDER_REPLICATE then gives `Warp.image(..., antialias=False)`.
+        """Maps for `cv2.remap`, which with INTER_LINEAR and BORDER_CONSTANT then gives `Warp.image(..., antialias=False)`.
+
+        OpenCV's border value is `fill` where nothing of the source shows. It works in 1/32 of a pixel.
 
         Returns
         -------
         map_x, map_y : float32 NumPy arrays of shape `target_hw`
-            Source pixel indices: OpenCV puts the centre of pixel `i` at `i`.
+            Source pixel indices: OpenCV puts the centre of pixel `i` at `i`; -2, beyond the image, where nothing of the source
+            shows.
 
         Raises
         ------
@@ -593,7 +613,10 @@ class Warp:
         """
         if self.batch_shape:
             raise ValueError("cv2.remap takes one warp, this is a batch; use warp[i].to_cv2_maps()")
-        x, y = (_array.to_numpy(_source_centres(axis))[0] - 0.5 for axis in (self.x, self.y))
+        x, y = (
+            np.where(_array.to_numpy(outside)[0], -2.0, _array.to_numpy(seen)[0] - 0.5)
+            for seen, outside in (_seen_centres(axis) for axis in (self.x, self.y))
+        )
         map_x, map_y = np.meshgrid(x.astype(np.float32), y.astype(np.float32))
         return map_x, map_y
 
@@ -608,14 +631,16 @@ def _per_item(x: Array, axis: AxisMap) -> Array:
     return x if n is None else _array.namespace(x).broadcast_to(x, (n, *x.shape))
 
 
-def _source_centres(axis: AxisMap) -> Array:
-    """Source position of the centre of every output pixel, shape (n, m)."""
-    axis = axis.expanded(axis.batch_size or 1)
-    return axis.backward(_per_item(_array.arange(axis.target_size, axis.like, offset=0.5), axis))
+def _seen_centres(axis: AxisMap) -> tuple[Array, Array]:
+    """Where the centre of every output pixel looks, kept to the centres of visible pixels, and which see nothing; both (n, m)."""
+    found = footprints(axis)
+    xp = _array.namespace(axis.like)
+    seen = [xp.clip(one.centre, one.first + 0.5, one.last + 0.5) for one in found]
+    return xp.stack(seen), xp.stack([one.outside for one in found])
 
 
-def _map_columns(coordinates: Any, name: str, columns: str, map_x: Any, map_y: Any, warp: Warp) -> Array:
-    """Apply one map to the even columns (x) and the other to the odd ones (y)."""
+def _map_columns(coordinates: Any, name: str, columns: str, warp: Warp, *, back: bool = False) -> Array:
+    """Map the even columns along x and the odd ones along y; the warp comes to the coordinates, so that their gradients stay."""
     last = 2 if columns == "x, y" else 4
     array = _checks.coordinates(coordinates, name, last=last, columns=columns)
     shape = tuple(array.shape)
@@ -625,11 +650,12 @@ def _map_columns(coordinates: Any, name: str, columns: str, map_x: Any, map_y: A
             f"`{name}` must have shape ({batch[0]}, ..., {last}) for a batch of {batch[0]} warps, got {shape}; "
             "use warp[i] for one of them"
         )
-    like = warp.x.like
-    xp = _array.namespace(like)
-    moved = _array.widen(_array.asarray_like(array, like))
+    xp = _array.namespace(array)
+    wide = _array.widen(array)
+    warp = warp._moved_like(wide)
     mapped = []
     for i in range(last):
-        values = xp.reshape(moved[..., i], (*batch, -1))
-        mapped.append(xp.reshape((map_x, map_y)[i % 2](values), shape[:-1]))
-    return _array.cast_like(_array.asarray_like(xp.stack(mapped, axis=-1), array), array)
+        axis = (warp.x, warp.y)[i % 2]
+        values = xp.reshape(wide[..., i], (*batch, math.prod(shape[len(batch) : -1])))
+        mapped.append(xp.reshape((axis.backward if back else axis.forward)(values), shape[:-1]))
+    return _array.coordinate_like(xp.stack(mapped, axis=-1), array)

@@ -40,7 +40,7 @@ class Mosaic:
 
     Attributes
     ----------
-    source_hw, size_hw : (int, int)
+    source_hw, target_hw : (int, int)
         Height and width of the image and of the canvas.
     windows_xyxy : float64 array of shape (n + 1, 4)
         What each window shows, in source pixels; it may reach beyond the image.
@@ -51,7 +51,7 @@ class Mosaic:
     """
 
     source_hw: SizeHW
-    size_hw: SizeHW
+    target_hw: SizeHW
     windows_xyxy: Ndarray
     cells_xyxy: Ndarray
     scale: Ndarray
@@ -63,7 +63,7 @@ class Mosaic:
         return True  # without a window there is still the overview
 
     def __repr__(self) -> str:
-        (h, w), (th, tw) = self.source_hw, self.size_hw
+        (h, w), (th, tw) = self.source_hw, self.target_hw
         return f"Mosaic({h}x{w} -> {th}x{tw}, {len(self)} windows and an overview)"
 
     def warp(self, window: int, /) -> Warp:
@@ -94,6 +94,7 @@ class Mosaic:
 
     # ------------------------------------------------------------------------------------------------- coordinates
 
+    @_array.untraced
     def points(self, points_xy: PointsXY, /) -> Placed:
         """Where source points land on the canvas: in the window that shows them largest, otherwise in the overview.
 
@@ -109,6 +110,7 @@ class Mosaic:
         points = _checks.coordinates(points_xy, "points_xy", last=2, columns="x, y")
         return self._place(points, self._largest_window(points))
 
+    @_array.untraced
     def boxes(self, boxes_xyxy: BoxesXYXY, /) -> Placed:
         """Where source boxes land on the canvas: in the window that shows all of them largest, otherwise in the overview.
 
@@ -124,6 +126,7 @@ class Mosaic:
         boxes = _checks.coordinates(boxes_xyxy, "boxes_xyxy", last=4, columns="x0, y0, x1, y1")
         return self._place(boxes, self._largest_window(boxes))
 
+    @_array.untraced
     def inverse_points(self, points_xy: PointsXY, /, *, window: Any = None) -> Placed:
         """Where points of the canvas come from on the image, and through which window.
 
@@ -141,6 +144,7 @@ class Mosaic:
         points = _checks.coordinates(points_xy, "points_xy", last=2, columns="x, y")
         return self._place(points, self._cell_at(_array.to_numpy(points), window), back=True)
 
+    @_array.untraced
     def inverse_boxes(self, boxes_xyxy: BoxesXYXY, /, *, window: Any = None) -> Placed:
         """Where boxes found on the canvas are on the image, and through which window: that of their centre.
 
@@ -180,7 +184,7 @@ class Mosaic:
                     f"got {_checks.describe(window)}"
                 )
             return np.broadcast_to(chosen, points.shape[:-1])
-        inside = np.clip(points, 0.0, np.nextafter(np.array(self.size_hw[::-1], dtype=np.float64), 0.0))[..., None, :]
+        inside = np.clip(points, 0.0, np.nextafter(np.array(self.target_hw[::-1], dtype=np.float64), 0.0))[..., None, :]
         hit = (inside >= self.cells_xyxy[:, :2]).all(-1) & (inside < self.cells_xyxy[:, 2:]).all(-1)
         number = hit.argmax(axis=-1)
         return np.where(number == len(self), -1, number)
@@ -193,10 +197,11 @@ class Mosaic:
         wide = _array.widen(array)
         scale, shift = (_array.widen(_array.asarray_like(a, wide)) for a in (scale, shift))
         moved = (wide - shift) / scale if back else wide * scale + shift
-        return Placed(_array.cast_like(moved, array), window)
+        return Placed(_array.coordinate_like(moved, array), window)
 
     # ------------------------------------------------------------------------------------------------------ images
 
+    @_array.untraced
     def image(
         self, image: Image, /, *, antialias: bool = True, channel_axis: int | None = None, fill: Any = 0
     ) -> Image:
@@ -212,11 +217,12 @@ class Mosaic:
         Returns
         -------
         PIL image or array
-            Of size `size_hw`; kind, layout, dtype and device of `image`.
+            Of size `target_hw`; kind, layout, dtype and device of `image`.
         """
         pixels = _images.unpack(image, channel_axis=channel_axis)
         return self._canvas(pixels, image, fill, antialias=antialias, nearest=False)
 
+    @_array.untraced
     def mask(self, mask: Image, /, *, channel_axis: int | None = None, fill: Any = 0) -> Image:
         """A mask or label map on the canvas: every pixel takes the label under its centre.
 
@@ -228,18 +234,19 @@ class Mosaic:
 
         Returns
         -------
-        PIL image or array of shape (..., *size_hw)
+        PIL image or array of shape (..., *target_hw)
         """
         pixels = self.warp(-1)._unpack_mask(mask, channel_axis)
         return self._canvas(pixels, mask, fill, antialias=False, nearest=True)
 
+    @_array.untraced
     def inverse_image(self, image: Image, /, *, channel_axis: int | None = None) -> Image:
         """The source image, as far as the canvas holds it: every pixel from the window that shows it largest.
 
         Parameters
         ----------
         image : PIL image or array
-            A canvas, of size `size_hw`.
+            A canvas, of size `target_hw`.
         channel_axis : int, optional
 
         Returns
@@ -250,19 +257,20 @@ class Mosaic:
         pixels = _images.unpack(image, channel_axis=channel_axis)
         return self._source(pixels, image, nearest=False)
 
+    @_array.untraced
     def inverse_mask(self, mask: Image, /, *, channel_axis: int | None = None) -> Image:
         """A mask or label map of the canvas on the source: every pixel from the window that shows it largest.
 
         Parameters
         ----------
-        mask : PIL image or array of shape (..., *size_hw)
+        mask : PIL image or array of shape (..., *target_hw)
         channel_axis : int, optional
 
         Returns
         -------
         PIL image or array of shape (..., H, W)
         """
-        (h, w), (th, tw) = self.size_hw, self.source_hw
+        (h, w), (th, tw) = self.target_hw, self.source_hw
         like = Warp(x=_plain(w, tw), y=_plain(h, th))
         return self._source(like._unpack_mask(mask, channel_axis), mask, nearest=True)
 
@@ -276,13 +284,14 @@ class Mosaic:
         lines = [
             xp.concat([part for _, part in sorted(row, key=lambda p: p[0])], axis=2) for _, row in sorted(rows.items())
         ]
-        return pixels.pack(xp.concat(lines, axis=1))
+        # NumPy joins big-endian numbers to native ones
+        return pixels.pack(xp.astype(xp.concat(lines, axis=1), pixels.values.dtype, copy=False))
 
     def _source(self, pixels: _images.Pixels, image: Image, *, nearest: bool) -> Any:
         values = pixels.values
-        if tuple(values.shape[1:3]) != self.size_hw:
+        if tuple(values.shape[1:3]) != self.target_hw:
             raise ValueError(
-                f"the canvas must be {self.size_hw[0]}x{self.size_hw[1]} (height x width), got {_checks.describe(image)}"
+                f"the canvas must be {self.target_hw[0]}x{self.target_hw[1]} (height x width), got {_checks.describe(image)}"
             )
         xp = _array.namespace(values)
         result: Any = None

@@ -22,14 +22,14 @@ def mosaics(draw, max_count=30):
     boxes = draw(box_arrays(source_hw, max_count=max_count))
     size_hw = draw(st.tuples(st.integers(60, 400), st.integers(60, 400)))
     options = {"margin": draw(st.sampled_from([0.0, 5.0])), "max_scale": draw(st.sampled_from([8.0, 1e3, 0.5]))}
-    return fit_mosaic(boxes, source_hw=source_hw, size_hw=size_hw, **options), boxes
+    return fit_mosaic(boxes, source_hw=source_hw, target_hw=size_hw, **options), boxes
 
 
 @given(mosaics())
 def test_cells_are_the_canvas_and_windows_hold_their_boxes(case):
     made, boxes = case
     assert len(made) == len(boxes)
-    canvas = np.zeros(made.size_hw, int)
+    canvas = np.zeros(made.target_hw, int)
     for x0, y0, x1, y1 in made.cells_xyxy:
         canvas[y0:y1, x0:x1] += 1
     assert (canvas == 1).all()
@@ -65,7 +65,7 @@ def test_every_cell_is_its_warps_image(case, seed):
     made, _ = case
     image = np.random.default_rng(seed).integers(0, 255, (*made.source_hw, 3), dtype=np.uint8)
     canvas = made.image(image, fill=7)
-    assert canvas.shape == (*made.size_hw, 3)
+    assert canvas.shape == (*made.target_hw, 3)
     for i in {*range(min(len(made), 3)), -1}:
         x0, y0, x1, y1 = made.cells_xyxy[i]
         np.testing.assert_array_equal(canvas[y0:y1, x0:x1], made.warp(i).image(image, fill=7))
@@ -77,13 +77,13 @@ def test_scattered_boxes_all_grow(rng):
     corner = rng.random((20, 2)) * 970
     boxes = np.concatenate([corner, corner + 30], axis=1)
     warp = pmtools.zoom_warp(boxes, source_hw=(1000, 1000), target_hw=(672, 672))
-    made = fit_mosaic(boxes, source_hw=(1000, 1000), size_hw=(672, 672))
+    made = fit_mosaic(boxes, source_hw=(1000, 1000), target_hw=(672, 672))
     assert made.scale[:-1].min() > 4 * warp.report(boxes).scale_x.max()
 
 
 def test_masks_and_images_come_back(astronaut):
     boxes = [[180, 60, 260, 180], [330, 400, 360, 430]]
-    made = fit_mosaic(boxes, source_hw=(512, 512), size_hw=(400, 600))
+    made = fit_mosaic(boxes, source_hw=(512, 512), target_hw=(400, 600))
     labels = np.zeros((512, 512), np.uint8)
     labels[400:430, 330:360] = 9
     assert (made.inverse_mask(made.mask(labels))[400:430, 330:360] == 9).all()
@@ -107,7 +107,7 @@ def test_kinds_and_namespaces(xp, rng):
     assert isinstance(result, xp.kind)
     result = xp.numpy(result)
     np.testing.assert_allclose(np.moveaxis(result, 0, -1) if "torch" in xp.name else result, wanted, atol=1e-9)
-    made = fit_mosaic(boxes, source_hw=(40, 60), size_hw=(48, 64))
+    made = fit_mosaic(boxes, source_hw=(40, 60), target_hw=(48, 64))
     back = xp.numpy(made.inverse_image(xp.asarray(np.moveaxis(wanted, -1, 0) if "torch" in xp.name else wanted)))
     np.testing.assert_allclose(
         np.moveaxis(back, 0, -1) if "torch" in xp.name else back, made.inverse_image(wanted), atol=1e-9
@@ -118,7 +118,7 @@ def test_kinds_and_namespaces(xp, rng):
 
 
 def test_gradients_and_batches_and_pil(rng):
-    made = fit_mosaic([5, 5, 12, 9], source_hw=(40, 60), size_hw=(48, 64))
+    made = fit_mosaic([5, 5, 12, 9], source_hw=(40, 60), target_hw=(48, 64))
     image = torch.rand(2, 3, 40, 60, requires_grad=True)
     made.image(image).sum().backward()
     assert image.grad.abs().sum() > 0
@@ -132,7 +132,7 @@ def test_gradients_and_batches_and_pil(rng):
 
 
 def test_no_boxes_give_the_overview():
-    made = fit_mosaic([], source_hw=(40, 60), size_hw=(48, 64))
+    made = fit_mosaic([], source_hw=(40, 60), target_hw=(48, 64))
     assert len(made) == 0
     assert made
     assert repr(made) == "Mosaic(40x60 -> 48x64, 0 windows and an overview)"
@@ -142,15 +142,15 @@ def test_no_boxes_give_the_overview():
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: fit_mosaic([[1, 1, 2, 2]] * 9, source_hw=(9, 9), size_hw=(2, 2)), "`size_hw` must have a pixel"),
-        (lambda: fit_mosaic([20, 1, 22, 2], source_hw=(9, 9), size_hw=(9, 9)), "`boxes_xyxy` must touch the image"),
-        (lambda: fit_mosaic([1, 1, 2, 2], source_hw=(9, 9), size_hw=(9, 9), max_scale=0), "`max_scale`"),
+        (lambda: fit_mosaic([[1, 1, 2, 2]] * 9, source_hw=(9, 9), target_hw=(2, 2)), "`target_hw` must have a pixel"),
+        (lambda: fit_mosaic([20, 1, 22, 2], source_hw=(9, 9), target_hw=(9, 9)), "`boxes_xyxy` must touch the image"),
+        (lambda: fit_mosaic([1, 1, 2, 2], source_hw=(9, 9), target_hw=(9, 9), max_scale=0), "`max_scale`"),
         (
-            lambda: fit_mosaic([1, 1, 2, 2], source_hw=(9, 9), size_hw=(9, 9)).inverse_points([[1, 1]], window=[1]),
+            lambda: fit_mosaic([1, 1, 2, 2], source_hw=(9, 9), target_hw=(9, 9)).inverse_points([[1, 1]], window=[1]),
             "`window` must hold numbers from -1 to 0",
         ),
         (
-            lambda: fit_mosaic([1, 1, 2, 2], source_hw=(9, 9), size_hw=(9, 9)).inverse_image(np.zeros((9, 8))),
+            lambda: fit_mosaic([1, 1, 2, 2], source_hw=(9, 9), target_hw=(9, 9)).inverse_image(np.zeros((9, 8))),
             "the canvas must be 9x9",
         ),
     ],
