@@ -36,6 +36,8 @@ def image_inputs(model: Any, keywords: dict[str, Any], /) -> dict[str, Any]:
     encode = image_encoder(model)
     names = {*(inspect.signature(encode).parameters if encode else ()), "mm_encoder_outputs", "batch_num_images"}
     found = {name: value for name, value in keywords.items() if name in names or name.startswith("pixel_")}
+    if not found.get("mm_encoder_outputs"):  # a dictionary, empty where there are no images
+        found.pop("mm_encoder_outputs", None)
     return {name: value for name, value in found.items() if value is not None}
 
 
