@@ -11,6 +11,7 @@ from PIL import Image
 from tiny import FAMILIES, PROMPTS, processor_of
 
 from pmtools.adapters.attention import capture_attention, heat_layers
+from pmtools.adapters.editing import boosted_image, edited_attention
 from pmtools.testing.models import tiny_model
 
 SIZES = [(120, 90), (70, 100)]  # (width, height)
@@ -202,17 +203,6 @@ def test_threads_record_their_own():
             torch.testing.assert_close(maps, tap.maps)
 
 
-def test_a_window_that_may_have_dropped_keys_is_refused():
-    model, _ = pair("gemma3")
-    ids = torch.full((1, 70), 40)  # the window is 64
-    columns = torch.tensor([[3, 4]])
-    with pytest.raises(ValueError, match="without the sliding-window layers"), capture_attention(model, columns):
-        model.generate(input_ids=ids, max_new_tokens=2)
-    with capture_attention(model, columns, layers=[1, 3]) as tap:  # the full-attention layers
-        model.generate(input_ids=ids, max_new_tokens=2)
-    assert tap.maps.shape == (1, 2, 2)
-
-
 class TestRefusals:
     def test_columns(self):
         with pytest.raises(TypeError, match=r"`columns` must be an integer tensor of shape \(B, n\)"):
@@ -222,9 +212,21 @@ class TestRefusals:
         with pytest.raises(ValueError, match="below 4"):
             capture_attention(pair("llava")[0], torch.zeros(1, 3, dtype=torch.long), layers=[4]).__enter__()
 
-    def test_a_model_without_the_registry(self):
-        with pytest.raises(ValueError, match="registry"):
+    def test_no_language_model(self):
+        with pytest.raises(ValueError, match="get_decoder"):
             capture_attention(torch.nn.Linear(2, 2), torch.zeros(1, 3, dtype=torch.long)).__enter__()
+
+    @pytest.mark.parametrize("block", ["capture", "edit"])
+    def test_a_model_with_attention_code_of_its_own(self, block):
+        from transformers import BloomConfig, BloomForCausalLM
+
+        model = BloomForCausalLM(BloomConfig(vocab_size=50, hidden_size=32, n_layer=2, n_head=4)).eval()
+        opened = {
+            "capture": capture_attention(model, torch.tensor([[0, 1]])),
+            "edit": edited_attention(model, boosted_image(torch.ones(1, 5, dtype=torch.bool), strength=1.0)),
+        }[block]
+        with torch.no_grad(), pytest.raises(ValueError, match="registry, but no layer of BloomModel did"), opened:
+            model(torch.arange(5)[None])
 
     def test_heads_not_kept(self):
         with (
@@ -236,8 +238,6 @@ class TestRefusals:
 
 def test_a_capture_in_one_thread_and_an_edit_in_another(monkeypatch):
     """Both name the same function in the configuration; neither sees the other's, and it is restored."""
-    from pmtools.adapters.editing import boosted_image, edited_attention
-
     model = tiny_model()
     ids = torch.arange(20, 30)[None]
     is_image = torch.zeros(1, 10, dtype=torch.bool)

@@ -171,11 +171,6 @@ class TestRefusals:
         cache.crop(-5)
         return cache
 
-    def test_a_model_without_the_registry(self, monkeypatch):
-        kind = type(model_of("llava").get_decoder())
-        monkeypatch.setattr(kind, "_supports_attention_backend", False)
-        self.refused("registry")
-
     def test_fused_tiles(self):
         self.refused("cuts it into tiles", family="llava_next", pm=magnifier("llava_next", preprocess="fused"))
 

@@ -1,7 +1,7 @@
 """torchvision beside a torch that its compiled operators were not built for: their names, so that it can be imported.
 
-For `make test-families` only: transformers' image and video processors resize and normalise with torchvision's Python
-code. The operators named here are those of detection, which none of them calls.
+A plugin of pytest, for `make test-families` only: transformers' image and video processors resize and normalise with
+torchvision's Python code. The operators named here are those of detection, which none of them calls.
 """
 
 import torch
@@ -22,3 +22,7 @@ def load():
     import torchvision
 
     return torchvision, library
+
+
+def pytest_configure(config):
+    config.torchvision = load()

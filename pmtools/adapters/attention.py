@@ -14,7 +14,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from pmtools import _checks
-from pmtools.adapters.interception import intercepted_attention, last_query_scores, text_decoder
+from pmtools.adapters.interception import (
+    attention_layers,
+    cross_layers,
+    intercepted_attention,
+    last_query_scores,
+    text_decoder,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -36,10 +42,12 @@ class AttentionTap:
         0-based indices of the captured layers, ascending.
     """
 
-    def __init__(self, columns: torch.Tensor, layers: tuple[int, ...], heads: bool) -> None:
+    def __init__(self, columns: torch.Tensor, layers: tuple[int, ...], heads: bool, cross: bool) -> None:
         self.layers = layers
-        self._columns, self._heads = columns, heads
+        self._columns, self._heads, self._cross = columns, heads, cross
+        self._beyond = int(columns.max()) + 1 if columns.numel() else 0  # once: asking waits for a GPU
         self._rows: dict[int, torch.Tensor] = {}
+        self._length: int | None = None  # tokens so far, in the latest pass
 
     @property
     def maps(self) -> torch.Tensor:  # noqa: D102 - described in the class
@@ -55,12 +63,22 @@ class AttentionTap:
         import torch
 
         missing = [layer for layer in self.layers if layer not in self._rows]
-        if missing:
+        if missing and self._length is None:
             raise RuntimeError(
                 f"no attention was captured in layers {missing}: run the model inside the `with` block first"
             )
+        if missing:
+            raise ValueError(
+                f"`layers` must have attention in the latest forward pass, but {missing} had none: they are recurrent, say, or "
+                "attend to images and the pass had none; leave them out of `layers`"
+            )
         first = self._rows[self.layers[0]]
         return torch.stack([self._rows[layer].to(first.device) for layer in self.layers], dim=1)
+
+    def _start(self, length: int) -> None:
+        """What is called before every forward pass."""
+        self._rows.clear()
+        self._length = length
 
     def _record(
         self,
@@ -76,10 +94,23 @@ class AttentionTap:
         """What is called around every layer's attention."""
         layer = getattr(module, "layer_idx", None)
         if layer in self.layers:
-            if layer == self.layers[0]:  # a new forward pass
-                self._rows.clear()
-            self._rows[layer] = _row(module, query, key, attention_mask, self._columns, self._heads, options)
+            places = self._places(query.shape[0], key)
+            self._rows[layer] = _row(module, query, key, attention_mask, places, self._heads, options)
         return attend(module, query, key, value, attention_mask, *args, **options)  # type: ignore[no-any-return]
+
+    def _places(self, batch: int, key: torch.Tensor) -> torch.Tensor:
+        """Where the columns are among a layer's keys: -1 for those that it has dropped."""
+        keys = key.shape[2]
+        length = keys if self._cross or self._length is None else self._length
+        if self._columns.shape[0] != batch:
+            raise ValueError(
+                f"`columns` must have one row per sequence, {batch} in this forward pass, got {self._columns.shape[0]}"
+            )
+        if self._beyond > length:
+            raise ValueError(f"`columns` must be below {length}, the keys of this forward pass, got {self._beyond - 1}")
+        columns = self._columns.to(key.device)
+        dropped = max(length - keys, 0)  # a static cache has more keys than tokens: room behind them
+        return (columns - dropped).clamp(min=-1).where(columns >= 0, -1)
 
 
 @contextmanager
@@ -90,16 +121,19 @@ def capture_attention(
 
     Per layer, $\max_h \mathrm{softmax}_k(q_h \cdot k_h)$ with the model's own scaling, mask, soft cap and key-value
     groups, in float32. The model may run prefill or decoding steps, with any cache and any registered attention
-    implementation but "flex_attention".
+    implementation but "flex_attention". Where a layer with a sliding window or in chunks has dropped the first keys,
+    which the last query cannot see, columns move with the others, and those that are gone get 0.
 
     Parameters
     ----------
     model : transformers.PreTrainedModel
         A text or vision-language model whose attention goes through transformers' registry.
     columns : integer tensor of shape (B, n)
-        Key positions, counted from the start of the sequence, padding included; -1 pads rows that have fewer.
+        Key positions, counted from the start of the sequence, padding included; -1 pads rows that have fewer. In
+        cross-attention layers, positions among the keys that they attend to: those of the images.
     layers : sequence of int, optional
-        0-based layer indices. Default: all.
+        0-based layer indices: some that attend to the sequence, or cross-attention layers. Default: all that attend to
+        the sequence.
     heads : bool, optional
         Keep every head's map too: `tap.head_maps`.
 
@@ -111,9 +145,9 @@ def capture_attention(
     Raises
     ------
     TypeError, ValueError
-        If `columns` is not an integer tensor of shape (B, n), `layers` names a layer that the model has not, or the
-        model does not take its attention from the registry. A forward pass raises `ValueError` if its batch is not
-        that of `columns`, or if a sliding-window layer may have dropped keys, which would shift the columns.
+        If `columns` is not an integer tensor of shape (B, n), or `layers` names a layer that the model has not, or both
+        cross-attention layers and others. A forward pass raises `ValueError` if its batch is not that of `columns`, if a
+        column lies beyond its keys, or if the model does not take its attention from the registry.
 
     Notes
     -----
@@ -136,12 +170,18 @@ def capture_attention(
         raise TypeError(f"`columns` must be an integer tensor of shape (B, n), got {_checks.describe(columns)}")
     decoder = text_decoder(model)
     count = decoder.config.num_hidden_layers
-    wanted = tuple(sorted(set(range(count) if layers is None else layers)))
+    wanted = tuple(sorted(set(attention_layers(decoder) if layers is None else layers)))
     if not wanted or wanted[0] < 0 or wanted[-1] >= count:
         raise ValueError(f"`layers` must be 0-based indices below {count}, the model's layers, got {layers}")
+    cross = set(cross_layers(decoder)) & set(wanted)
+    if cross and len(cross) < len(wanted):
+        raise ValueError(
+            f"`layers` must be cross-attention layers or others, since columns mean other keys there, got both: {sorted(cross)} "
+            f"are the cross-attention ones of {list(wanted)}"
+        )
 
-    tap = AttentionTap(columns, wanted, heads)
-    with intercepted_attention(decoder, tap._record):
+    tap = AttentionTap(columns, wanted, heads, bool(cross))
+    with intercepted_attention(decoder, tap._record, start=tap._start):
         yield tap
 
 
@@ -182,33 +222,17 @@ def _row(
     query: torch.Tensor,
     key: torch.Tensor,
     attention_mask: torch.Tensor | None,
-    columns: torch.Tensor,
+    places: torch.Tensor,
     heads: bool,
     options: dict[str, Any],
 ) -> torch.Tensor:
-    """Softmax of the last query's scores at `columns`: (B, n), or (B, heads, n)."""
+    """Softmax of the last query's scores at `places`, 0 where they are -1: (B, n), or (B, heads, n)."""
     import torch
-
-    batch, n_heads, queries, _ = query.shape
-    columns = columns.to(key.device)
-    _check_columns(columns, batch, queries, key.shape[2], options.get("sliding_window"))
 
     scores = last_query_scores(module, query, key, attention_mask, options)
     if (sinks := options.get("s_aux")) is not None:  # a learned score that takes part in the softmax only
-        scores = torch.cat([scores, sinks.float().reshape(1, -1, 1).expand(batch, -1, 1)], dim=-1)
+        scores = torch.cat([scores, sinks.float().reshape(1, -1, 1).expand(len(scores), -1, 1)], dim=-1)
 
-    share: torch.Tensor = scores.softmax(-1).gather(-1, columns.clamp(min=0)[:, None].expand(-1, n_heads, -1))
-    share = share * (columns >= 0)[:, None]  # (B, heads, n)
+    share: torch.Tensor = scores.softmax(-1).gather(-1, places.clamp(min=0)[:, None].expand(-1, scores.shape[1], -1))
+    share = share * (places >= 0)[:, None]  # (B, heads, n)
     return share if heads else share.amax(1)
-
-
-def _check_columns(columns: torch.Tensor, batch: int, queries: int, keys: int, window: int | None) -> None:
-    if columns.shape[0] != batch:
-        raise ValueError(
-            f"`columns` must have one row per sequence, {batch} in this forward pass, got {columns.shape[0]}"
-        )
-    if window is not None and queries < keys >= window:
-        raise ValueError(
-            f"a layer with a sliding window of {window} may have dropped keys, so columns no longer say where they "
-            "are; pass `layers=` without the sliding-window layers"
-        )

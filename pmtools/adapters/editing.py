@@ -89,7 +89,9 @@ def boosted_image(is_image: torch.Tensor, /, *, strength: float, layers: Collect
         if layers is not None and module.layer_idx not in layers:
             return output, weights
         scores = last_query_scores(module, query, key, attention_mask, options)  # (B, heads, keys)
-        on = _fitting(is_image, scores.shape[-1])[:, None] & scores.isfinite()  # what is hidden stays hidden
+        on = (
+            _fitting(is_image, query.shape[2], key.shape[2])[:, None] & scores.isfinite()
+        )  # what is hidden stays hidden
         share = torch.where(on, scores + strength * scores.abs(), scores).softmax(-1).to(value.dtype)
         batch, heads, keys = share.shape
         groups = value.shape[1]
@@ -123,7 +125,7 @@ def biased_image(is_image: torch.Tensor, /, *, bias: float) -> Wrapper:
         attend: Any, module: Any, query: Any, key: Any, value: Any, attention_mask: Any, *args: Any, **options: Any
     ) -> tuple[Any, Any]:
         mask = _additive_mask(query, key, attention_mask)
-        on = _fitting(is_image, key.shape[2])[:, None, None]
+        on = _fitting(is_image, query.shape[2], key.shape[2])[:, None, None]
         mask = mask + on.to(mask) * (bias * scaling(module, query, options))
         return attend(module, query, key, value, mask, *args, **options)  # type: ignore[no-any-return]
 
@@ -147,10 +149,9 @@ def _additive_mask(query: torch.Tensor, key: torch.Tensor, attention_mask: torch
     return zeros.masked_fill(~attention_mask, torch.finfo(query.dtype).min)[..., -keys:]
 
 
-def _fitting(is_image: torch.Tensor, keys: int) -> torch.Tensor:
-    if is_image.shape[1] != keys:
-        raise ValueError(
-            f"`is_image` must have one entry per key, {keys} in this layer, got {is_image.shape[1]}: a sliding-window layer "
-            "drops keys, so its image tokens cannot be told; this model cannot be edited"
-        )
-    return is_image
+def _fitting(is_image: torch.Tensor, queries: int, keys: int) -> torch.Tensor:
+    """The flags of a layer's keys: a sliding-window layer has dropped the first ones in steps after the prompt."""
+    tokens = is_image.shape[1]
+    if tokens < keys or (tokens > keys and queries == keys):
+        raise ValueError(f"`is_image` must have one entry per key, {keys} in this layer, got {tokens}")
+    return is_image[:, -keys:]

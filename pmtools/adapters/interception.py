@@ -3,6 +3,8 @@
 transformers lets anyone register an attention function by name. For the time of the block the text model's configuration names
 one that calls the function it stands for, through the wrappers that are open. Nothing of the model is patched.
 
+Whether a model takes its attention from there is seen by a pass: one in which no layer asked is an error.
+
 Knows nothing of what the wrappers do: `attention.py` records, `editing.py` changes.
 
 References
@@ -12,6 +14,7 @@ References
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
 import threading
@@ -19,12 +22,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from pmtools.adapters.caches import cached_tokens, find_cache
+
 if TYPE_CHECKING:
     import torch
 
 _PREFIX = "pmtools_"
+#: Layers of these types, as configurations name them, attend to nothing.
+_NO_ATTENTION = ("linear_attention", "conv", "mamba", "moe")
 _wrappers = threading.local()  # .open: the wrappers of this thread, innermost call first
 _redirections: dict[int, tuple[Any, str, int]] = {}  # id(config) -> config, its own implementation, users
+_eager: list[Any] = []  # while a block is open: what lets compiled models run as they are written
 _lock = threading.Lock()
 
 #: `wrapper(attend, module, query, key, value, attention_mask, *args, **options)` returns what `attend(module, query, ...)` would:
@@ -38,15 +46,27 @@ def text_decoder(model: Any) -> Any:
     Raises
     ------
     ValueError
-        If it does not take its attention from transformers' registry, so that nothing can be captured.
+        If it has none.
     """
     decoder = model.get_decoder() if hasattr(model, "get_decoder") else None
-    if decoder is None or not getattr(decoder, "_supports_attention_backend", False):
+    if decoder is None:
         raise ValueError(
-            f"`model` must take its attention from transformers' registry (`_supports_attention_backend`), got "
-            f"{type(model).__name__}; models with their own attention code cannot be captured"
+            f"`model` must be a text or vision-language model of transformers, with `get_decoder`, got {type(model).__name__}"
         )
     return decoder
+
+
+def cross_layers(decoder: Any) -> tuple[int, ...]:
+    """The 0-based layers of a text model that attend to something else than its tokens, images in Mllama."""
+    return tuple(getattr(decoder.config, "cross_attention_layers", None) or ())
+
+
+def attention_layers(decoder: Any) -> tuple[int, ...]:
+    """The 0-based layers of a text model that attend to its tokens: without recurrent, convolution and cross layers."""
+    config = decoder.config
+    types = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
+    others = cross_layers(decoder)
+    return tuple(layer for layer, kind in enumerate(types) if kind not in _NO_ATTENTION and layer not in others)
 
 
 def implementation(decoder: Any) -> str:
@@ -55,7 +75,9 @@ def implementation(decoder: Any) -> str:
 
 
 @contextmanager
-def intercepted_attention(decoder: Any, wrapper: Wrapper, /) -> Iterator[None]:
+def intercepted_attention(
+    decoder: Any, wrapper: Wrapper, /, *, start: Callable[[int], None] | None = None
+) -> Iterator[None]:
     """Let `wrapper` be called around the attention of every layer, in this thread; the last one opened is called first.
 
     Parameters
@@ -63,25 +85,59 @@ def intercepted_attention(decoder: Any, wrapper: Wrapper, /) -> Iterator[None]:
     decoder : transformers.PreTrainedModel
         A text model, from `text_decoder`.
     wrapper : callable
+    start : callable, optional
+        `start(length)` is called before each forward pass with the number of tokens so far, its own included.
 
     Raises
     ------
     ValueError
-        If the model's attention implementation has no masks of tensors.
+        If the model's attention implementation has no masks of tensors; in a forward pass, if the model does not take its
+        attention from transformers' registry.
 
     Notes
     -----
     The configuration's attention implementation is restored on every exit, also after an exception. The configuration is
     shared, so other threads may run the same model meanwhile: their calls pass through, and their own blocks count.
+    A compiled model runs as it is written inside the block, since its graph would go past the wrapper.
     """
-    entry = functools.partial(_only_in, frozenset(decoder.modules()), wrapper)
+    thread, called = threading.get_ident(), False
+
+    def around(attend: Any, module: Any, *args: Any, **options: Any) -> Any:
+        nonlocal called
+        called = True
+        return wrapper(attend, module, *args, **options)
+
+    def before(_: Any, args: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        nonlocal called
+        if threading.get_ident() == thread:
+            called = False
+            if start is not None:
+                start(_tokens_so_far(args, keywords))
+
+    def after(*_: Any) -> None:
+        if threading.get_ident() == thread and not called:
+            raise ValueError(
+                f"`model` must take its attention from transformers' registry, but no layer of {type(decoder).__name__} "
+                "did in this pass; models with their own attention code cannot be captured"
+            )
+
+    entry = functools.partial(_only_in, frozenset(decoder.modules()), around)
     stack = _wrappers.__dict__.setdefault("open", [])
-    with _redirected(decoder):
+    with contextlib.ExitStack() as block:
+        block.enter_context(_redirected(decoder))
         stack.append(entry)
-        try:
-            yield
-        finally:
-            stack.remove(entry)
+        block.callback(stack.remove, entry)
+        block.callback(decoder.register_forward_pre_hook(before, with_kwargs=True).remove)
+        block.callback(decoder.register_forward_hook(after).remove)
+        yield
+
+
+def _tokens_so_far(args: tuple[Any, ...], keywords: dict[str, Any]) -> int:
+    """Tokens of a sequence after a decoder's pass with these arguments, padding included."""
+    given = (*args[:1], keywords.get("input_ids"), keywords.get("inputs_embeds"))
+    cache = find_cache({**keywords, **dict(enumerate(args))})
+    new: int = next(item.shape[1] for item in given if item is not None)
+    return new + (0 if cache is None else cached_tokens(cache))
 
 
 def _only_in(modules: frozenset[Any], wrapper: Wrapper, attend: Any, module: Any, *args: Any, **options: Any) -> Any:
@@ -98,6 +154,8 @@ def _redirected(decoder: Any) -> Iterator[None]:
     taken = []
     try:
         with _lock:
+            if not _redirections and "torch._dynamo" in sys.modules:
+                _eager.append(sys.modules["torch"].compiler.set_stance("force_eager"))
             for key, config in configs.items():
                 _, own, users = _redirections.get(key, (config, config._attn_implementation, 0))
                 if not users:
@@ -113,6 +171,8 @@ def _redirected(decoder: Any) -> Iterator[None]:
                     _redirections[key] = config, own, users - 1
                 else:
                     config._attn_implementation = own
+            if not _redirections and _eager:
+                _eager.pop().__exit__(None, None, None)
 
 
 def _register(base: str) -> str:
@@ -190,7 +250,9 @@ def last_query_scores(
     scores = (last @ key.transpose(-1, -2)).reshape(batch, heads, keys).float() * scaling(module, query, options)
     if (cap := options.get("softcap")) is not None:
         scores = torch.tanh(scores / cap) * cap
-    if attention_mask is None:  # the last query sees everything
+    if attention_mask is None:  # the last query sees everything, but the room a static cache has behind the prompt
+        if _is_causal(module, query, options):
+            scores[..., query.shape[2] :] = -torch.inf
         return scores
     if attention_mask.ndim == 2:  # (B, keys), flash attention's
         return scores.masked_fill(~attention_mask[:, None, -keys:].bool(), -torch.inf)
@@ -198,3 +260,10 @@ def last_query_scores(
     if allowed.dtype == torch.bool:
         return scores.masked_fill(~allowed, -torch.inf)
     return (scores + allowed).masked_fill(allowed < torch.finfo(allowed.dtype).min / 2, -torch.inf)
+
+
+def _is_causal(module: Any, query: torch.Tensor, options: dict[str, Any]) -> bool:
+    """Whether the layer leaves its mask to the kernel of "sdpa", whose query i sees the keys up to i."""
+    asked = options.get("is_causal")
+    causal = getattr(module, "is_causal", True) if asked is None else asked
+    return query.shape[2] > 1 and causal and implementation(module) == "sdpa"

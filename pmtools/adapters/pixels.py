@@ -14,7 +14,7 @@ import numpy as np
 from pmtools import _array, _checks, frames
 from pmtools._eight_bits import eight_bits, is_deep, value_range
 from pmtools.adapters.image_inputs import image_encoder
-from pmtools.adapters.layouts import ImageTokenLayout
+from pmtools.adapters.layouts import ImageTokenLayout, image_mark
 from pmtools.io import from_array, to_array
 from pmtools.typing import Ndarray, SizeHW
 from pmtools.warp import Warp
@@ -117,7 +117,8 @@ def encode(
     import torch
 
     nested = [list(row) for row in canvases]
-    texts = [getattr(processor, "image_token", "<image>") * len(row) for row in nested]  # as many tokens as images
+    mark = image_mark(model, processor)
+    texts = [mark * len(row) for row in nested]
     given = {"images_kwargs": dict(options)} if options else {}
     out = processor(images=nested, text=texts, padding=True, return_tensors="pt", **given)
     encoder = image_encoder(model)
@@ -184,24 +185,46 @@ def encode_fused(
     return {"pixel_values": patches, "image_grid_thw": thw}
 
 
-def check_fusible(options: Mapping[str, Any], /) -> None:
-    """Refuse options of a call that one resampling of our own cannot keep.
+def check_fusible(model: Any, processor: Any, layout: ImageTokenLayout, options: Mapping[str, Any], /) -> None:
+    """Refuse what one resampling of our own cannot do: pixels of another kind, and options of a call that it cannot keep.
+
+    A small smooth picture goes both ways, and must come out the same but for rounding.
 
     Parameters
     ----------
+    model : transformers.PreTrainedModel
+    processor : SourceProcessor
+    layout : ImageTokenLayout
     options : mapping
         Of the image processor, in the call that made the inputs.
 
     Raises
     ------
     ValueError
-        If the call chose how pixels are resampled or padded.
+        If the call chose how pixels are resampled or padded, or the processor makes its pixels in a way of its own.
     """
+    import torch
+
     chosen = [name for name in ("resample", "do_pad", "pad_size") if options.get(name) is not None]
     if chosen:
         raise ValueError(
             f"preprocess='fused' resamples once in its own way, but the inputs were made with {', '.join(chosen)}; make them "
             "without, or use preprocess='processor'"
+        )
+    height, width = 180, 240
+    y, x = np.mgrid[:height, :width]
+    picture = from_array(np.stack([200 * x / width, 200 * y / height, 100 + 50 * x / width], -1).astype(np.uint8))
+    wanted = processor.encode(model, [[picture]])
+    pixels = torch.from_numpy(np.array(picture)).to(model.device).permute(2, 0, 1).float()
+    try:
+        found = encode_fused(model, processor.image_processor, layout, [pixels], [frames.identity((height, width))])
+    except (AttributeError, KeyError, TypeError):  # another kind of image processor
+        found = {}
+    alike = found.keys() == wanted.keys() and all(found[name].shape == wanted[name].shape for name in found)
+    if not alike or any((found[name] - wanted[name]).abs().float().mean() > 0.05 for name in found):
+        raise ValueError(
+            f"preprocess='fused' does not make the pixels that {type(processor.image_processor).__name__} makes; use "
+            "preprocess='processor'"
         )
 
 

@@ -46,12 +46,12 @@ class MagnifyingRun:
     """
 
     def __init__(self, pm: PerceptionMagnifier, model: Any, images: SourceImages) -> None:
-        if pm.preprocess == "fused":
-            check_fusible(images.options)
         self.pm, self.model, self.sources, self.images = pm, model, images, images.rows
         self.processor = pm.processor.made_with(images.options)
         self.image_processor = self.processor.image_processor
         self.layout = image_token_layout(model, self.processor)
+        if pm.preprocess == "fused":
+            check_fusible(model, self.processor, self.layout, images.options)
         self.steps: list[MagnifierStep] = []
         self.heatmaps: list[list[torch.Tensor]] = [[] for _ in images]
         self.warps: list[list[Warp]] = [[] for _ in images]

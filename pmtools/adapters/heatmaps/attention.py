@@ -17,7 +17,7 @@ from pmtools.adapters.attention import AttentionTap, capture_attention, heat_lay
 from pmtools.adapters.caches import empty_cache, find_cache, fork, kept_start
 from pmtools.adapters.image_inputs import encoded_images, kept_features, takes_features
 from pmtools.adapters.image_tokens import ImageTokens
-from pmtools.adapters.interception import text_decoder
+from pmtools.adapters.interception import attention_layers, text_decoder
 from pmtools.adapters.layouts import ImageTokenLayout
 from pmtools.adapters.prompts import Prompts
 from pmtools.adapters.sequences import TokenSequences
@@ -38,7 +38,7 @@ class AttentionHeatmap:
     ----------
     layers : "deep", "single", float or sequence of int, optional
         "deep": from `start_layer` on, as in the paper. "single": that layer alone. A share of the depth, in [0, 1): the
-        one layer there. Or 0-based layers. Families with sliding-window layers have the others only.
+        one layer there. Or 0-based layers. Families with sliding-window or recurrent layers have the others only.
     heads : {"max", "mean"}, optional
         How the heads of a layer become one map.
     start_layer : int or "auto", optional
@@ -126,7 +126,9 @@ class ModelAttention:
 
     def __init__(self, settings: AttentionHeatmap, model: Any, layout: ImageTokenLayout, prompt_length: int, /) -> None:
         self.settings, self.model, self.layout, self.prompt_length = settings, model, layout, prompt_length
-        self.layers = _chosen_layers(settings, text_decoder(model).config.num_hidden_layers, layout.heat_layers)
+        decoder = text_decoder(model)
+        telling = layout.heat_layers or attention_layers(decoder)
+        self.layers = _chosen_layers(settings, decoder.config.num_hidden_layers, telling)
 
     def look(self, tokens: ImageTokens, forward: Callable[[], Any], /) -> tuple[Any, torch.Tensor]:
         """A forward pass and what its last query attends to on each image: (rows, n), layer mean, padding left out."""
@@ -215,11 +217,10 @@ class ModelAttention:
         return self.look(tokens.moved(kept), lambda: shorter.run(start, image=features))[1]
 
 
-def _chosen_layers(settings: AttentionHeatmap, count: int, telling: Sequence[int] | None) -> list[int]:
-    """The 0-based layers that count, of `count`; `telling` are those that tell where the model looks, None if all do."""
+def _chosen_layers(settings: AttentionHeatmap, count: int, telling: Sequence[int]) -> list[int]:
+    """The 0-based layers that count, of `count`; `telling` are those that tell where the model looks."""
     if isinstance(settings.layers, float):
-        allowed = range(count) if telling is None else telling
-        return [min(allowed, key=lambda layer: abs(layer - int(settings.layers * count)))]  # type: ignore[operator]
+        return [min(telling, key=lambda layer: abs(layer - int(settings.layers * count)))]  # type: ignore[operator]
     if not isinstance(settings.layers, str):
         return list(settings.layers)
     deep = heat_layers(count, settings.start_layer, telling)

@@ -57,7 +57,7 @@ def _gemma3n(text: dict[str, Any]) -> Any:
             hidden_size=2048,  # fixed in timm
             vocab_size=8,
             vocab_offset=words,
-            model_args={"channel_multiplier": 0.125, "msfa_output_resolution": 4},
+            model_args={"channel_multiplier": 0.0625, "msfa_output_resolution": 4},
         ),
         audio_config={
             "hidden_size": 16,
@@ -91,7 +91,7 @@ def _gemma3n_parts(parts: Parts) -> dict[str, Any]:
 
     return {
         "feature_extractor": hf.Gemma3nAudioFeatureExtractor(feature_size=16),
-        "image_processor": parts.images("Siglip", size=SQUARE),
+        "image_processor": parts.images("Siglip", size={"height": 128, "width": 128}),
         "image_seq_length": TILE_TOKENS,
     }
 
