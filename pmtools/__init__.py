@@ -6,11 +6,15 @@ from typing import Any
 
 from pmtools import alternatives, compat, frames, heatmaps, io
 from pmtools._magnify import fit_warp, magnify
+from pmtools._mosaic import fit_mosaic, mosaic
 from pmtools._versions import show_versions
 from pmtools.highlight import highlight_mask
 from pmtools.perception import perception_map
 from pmtools.refinement import Refinement, refine
+from pmtools.report import WarpReport
 from pmtools.warp import LocalMagnification, Warp
+from pmtools.windows import Mosaic, Placed
+from pmtools.zoom import zoom_warp
 
 __version__ = "0.1.0"
 
@@ -20,7 +24,13 @@ _ON_CALL = ("adapters", "decoding", "evaluation", "testing", "viz", "zoo")
 __all__ = [  # noqa: RUF022  in the order of the pipeline
     "magnify",
     "fit_warp",
+    "zoom_warp",
+    "mosaic",
+    "fit_mosaic",
+    "Mosaic",
+    "Placed",
     "Warp",
+    "WarpReport",
     "LocalMagnification",
     "perception_map",
     "highlight_mask",

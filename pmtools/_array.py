@@ -5,13 +5,18 @@ NumPy 2 follows the array API standard itself, so array-api-compat is imported o
 
 from __future__ import annotations
 
+import functools
 import sys
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
 from pmtools.typing import Array
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 
 def is_torch(value: object) -> bool:
@@ -59,9 +64,15 @@ def device(array: Array) -> Any:
 
 def asarray(value: object, name: str) -> Array:
     """`value` as an array of its own namespace; sequences, scalars and PIL images become NumPy arrays."""
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise ValueError(
+            f"`{name}` must not hide values behind a mask, which would come out again; use {name}.filled(value), in float "
+            "images with NaN"
+        )
     if isinstance(value, np.ndarray):
         return np.asarray(value)  # sub-classes (matrix, masked) lose their special rules
     if is_array(value):
+        _refuse_vmapped(value, name)
         return value
     if value is None or isinstance(value, (str, bytes, dict, set)):
         raise TypeError(f"`{name}` must be an array, got {type(value).__name__}")
@@ -101,7 +112,8 @@ def to_numpy(array: Array) -> np.ndarray[Any, Any]:
         return array
     if is_torch(array):
         array = array.detach().cpu()
-        return np.asarray(array.double() if str(array.dtype) == "torch.bfloat16" else array)
+        array = array.double() if str(array.dtype) == "torch.bfloat16" else array
+        return np.asarray(array if has_memory(array) else array.tolist())  # inside torch.func numbers come one by one
     try:
         return np.asarray(array)
     except (TypeError, ValueError, RuntimeError):
@@ -110,7 +122,11 @@ def to_numpy(array: Array) -> np.ndarray[Any, Any]:
 
 def contiguous(array: Array) -> Array:
     """`array` with its memory in order, where that matters (PyTorch); itself where it is so already."""
-    return array.contiguous() if is_torch(array) else array
+    if not is_torch(array):
+        return array
+    if has_memory(array):
+        return array.contiguous()
+    return array.clone(memory_format=sys.modules["torch"].contiguous_format)  # `torch.vmap` hides its own order
 
 
 def is_bool(array: Array) -> bool:
@@ -185,3 +201,48 @@ def scalar(value: float, like: Array) -> Array:
 def cast_like(array: Array, like: Array) -> Array:
     """`array` in the float dtype of `like`; unchanged where `like` is not floating-point."""
     return namespace(array).astype(array, like.dtype, copy=False) if is_floating(like) else array
+
+
+def coordinate_like(array: Array, like: Array) -> Array:
+    """`array` in the float dtype of `like`, at least 32 bits: half precision would move coordinates by pixels."""
+    if str(like.dtype).rpartition(".")[2] in ("float16", "bfloat16"):
+        return namespace(array).astype(array, namespace(array).float32)
+    return cast_like(array, like)
+
+
+def has_memory(tensor: Array) -> bool:
+    """Whether a PyTorch tensor has numbers of its own to read: one inside `torch.func` or an export has not."""
+    try:
+        return bool(tensor.data_ptr() or tensor.numel() == 0)
+    except RuntimeError:
+        return False
+
+
+def _refuse_vmapped(array: Array, name: str) -> None:
+    """What is magnified depends on values, which `torch.vmap` hides; coordinates it may have."""
+    if is_torch(array) and name not in ("points_xy", "boxes_xyxy"):
+        functorch = getattr(sys.modules["torch"]._C, "_functorch", None)
+        if functorch is not None and functorch.is_batchedtensor(array):
+            raise TypeError(
+                f"`{name}` must not come from torch.vmap, which hides its values; give the whole batch at once"
+            )
+
+
+def untraced(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """A function whose steps depend on values: `torch.compile` runs it as it is, between two graphs; an export refuses it."""
+
+    @functools.wraps(function)
+    def door(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        torch = sys.modules.get("torch")
+        if torch is None or not torch.compiler.is_compiling():
+            return function(*args, **kwargs)
+        exporting = getattr(torch.compiler, "is_exporting", bool)()  # from PyTorch 2.7 on
+        if exporting or not torch.compiler.is_dynamo_compiling():
+            raise TypeError(
+                f"`{function.__name__}` cannot be exported, since its steps depend on values; export grid_sample with the "
+                "grid of Warp.to_grid_sample() as an input"
+            )
+        whole: Callable[_P, _R] = torch.compiler.disable(function)
+        return whole(*args, **kwargs)
+
+    return door

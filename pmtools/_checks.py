@@ -11,7 +11,7 @@ import operator
 from collections.abc import Collection
 
 from pmtools import _array
-from pmtools.typing import Array, SizeHW
+from pmtools.typing import Array, Ndarray, SizeHW
 
 #: Largest image side times side that a size argument may ask for; beyond it the request is a slip, not an image.
 MAX_PIXELS = 2**31 - 1
@@ -31,7 +31,10 @@ def whole_number(value: object, name: str, *, minimum: int = 1, maximum: int | N
     span = f">= {minimum}" if maximum is None else f"from {minimum} to {maximum}"
     if isinstance(value, bool) or not hasattr(type(value), "__index__"):
         raise TypeError(f"`{name}` must be a whole number {span}, got {describe(value)}")
-    number = operator.index(value)  # type: ignore[arg-type]
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:  # arrays of several numbers, or of floats
+        raise TypeError(f"`{name}` must be a whole number {span}, got {describe(value)}") from None
     if number < minimum or (maximum is not None and number > maximum):
         raise ValueError(f"`{name}` must be a whole number {span}, got {number}")
     return number
@@ -130,8 +133,51 @@ def weights(value: object, name: str) -> Array:
 def coordinates(value: object, name: str, *, last: int, columns: str) -> Array:
     """`value` as a real array of shape (..., last), as `columns` names it."""
     array = _array.asarray(value, name)
+    if tuple(array.shape) == (0,):  # what a detector that found nothing gives
+        array = _array.namespace(array).reshape(array, (0, last))
+    _refuse_other_geometry(value, name)
     if not array.shape or array.shape[-1] != last:
         raise ValueError(f"`{name}` must have shape (..., {last}), holding {columns}, got shape {tuple(array.shape)}")
     if not _array.is_real(array) or _array.is_bool(array):
         raise TypeError(f"`{name}` must hold real numbers, got dtype {array.dtype}")
     return array
+
+
+def boxes(value: object, name: str) -> Ndarray:
+    """`value` as float64 NumPy of shape (n, 4): finite and upright; a single box (4,) and an empty list are taken too."""
+    array = coordinates(value, name, last=4, columns="x0, y0, x1, y1")
+    found: Ndarray = _array.to_numpy(array).astype("float64")
+    found = found[None] if found.ndim == 1 else found
+    if found.ndim != 2:
+        raise ValueError(f"`{name}` must have shape (4,) or (n, 4), got shape {tuple(array.shape)}")
+    finite = (abs(found) < math.inf).all(axis=1)
+    upright = (found[:, 2:] >= found[:, :2]).all(axis=1)
+    for right, wish in ((finite, "be finite"), (upright, "hold x0, y0, x1, y1 with x0 <= x1 and y0 <= y1")):
+        if not right.all():
+            i = int(right.argmin())
+            raise ValueError(f"`{name}` must {wish}; got {found[i].tolist()} at {i}")
+    return found
+
+
+def boxes_on(value: object, name: str, source_hw: SizeHW) -> Ndarray:
+    """`boxes`, all of which touch an image of that size."""
+    found = boxes(value, name)
+    height, width = source_hw
+    beyond = ((found[:, 2:] < 0) | (found[:, :2] > (width, height))).any(axis=1)
+    if beyond.any():
+        i = int(beyond.argmax())
+        raise ValueError(
+            f"`{name}` must touch the image of {height} x {width} pixels; is it in pixels, x before y? "
+            f"got {found[i].tolist()} at {i}"
+        )
+    return found
+
+
+def _refuse_other_geometry(value: object, name: str) -> None:
+    """Boxes that know their format, as torchvision's do, are not read as corners where they are none."""
+    form = getattr(getattr(value, "format", None), "value", None)
+    if isinstance(form, str) and form != "XYXY" and hasattr(value, "canvas_size"):
+        raise ValueError(
+            f"`{name}` must be corners x0, y0, x1, y1, got boxes of format {form}; convert them, with "
+            'torchvision.transforms.v2.functional.convert_bounding_box_format(..., new_format="XYXY") say'
+        )

@@ -5,13 +5,17 @@ NumPy and alike put channels last, PyTorch first, PIL has modes. What a PIL mode
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from pmtools import _array, _checks, _values
 from pmtools.typing import Array, Image, SizeHW
+
+#: EXIF tag of the orientation.
+_ORIENTATION = 0x0112
 
 
 class Pixels(NamedTuple):
@@ -38,7 +42,7 @@ class Pixels(NamedTuple):
     premultiplied: bool = False
 
 
-def unpack(image: Image, *, channel_axis: int | None = None, name: str = "image") -> Pixels:
+def unpack(image: Image, *, channel_axis: int | None = None, name: str = "image", any_channels: bool = False) -> Pixels:
     """Open an image of any kind.
 
     Parameters
@@ -49,6 +53,8 @@ def unpack(image: Image, *, channel_axis: int | None = None, name: str = "image"
         Which axis holds the channels, where it is not the ecosystem's own.
     name : str, optional
         What to call it in errors.
+    any_channels : bool, optional
+        Take as many channels as there are, also where another layout is likelier: for callers who check it better.
 
     Returns
     -------
@@ -71,7 +77,24 @@ def unpack(image: Image, *, channel_axis: int | None = None, name: str = "image"
     array = _array.asarray(image, name)
     if not _array.is_real(array):
         raise TypeError(f"`{name}` must hold real numbers or booleans, got dtype {array.dtype}")
+    if channel_axis is None and not any_channels:
+        _refuse_unlikely_channels(array, name)
     return _unpack_array(array, channel_axis, name)
+
+
+def _refuse_unlikely_channels(array: Array, name: str) -> None:
+    """More channels than rows or columns are another layout, which would be warped along the wrong axes."""
+    shape = tuple(array.shape)
+    if len(shape) < 3:
+        return
+    first = _array.is_torch(array)
+    channels, sides = (shape[-3], shape[-2:]) if first else (shape[-1], shape[-3:-1])
+    if channels > 4 and channels >= min(sides):
+        own = "(..., C, H, W) for PyTorch" if first else "(..., H, W, C)"
+        raise ValueError(
+            f"`{name}` must be {own}, got {channels} channels of {sides[0]} x {sides[1]} pixels from shape {shape}; "
+            "say which axis is `channel_axis`, for a stack of planes (n, H, W) give image[..., None] with channel_axis=-1"
+        )
 
 
 def _unpack_array(array: Array, channel_axis: int | None, name: str) -> Pixels:
@@ -79,20 +102,20 @@ def _unpack_array(array: Array, channel_axis: int | None, name: str) -> Pixels:
     shape = tuple(array.shape)
     if len(shape) < 2:
         raise ValueError(f"`{name}` must have at least two axes (H, W), got shape {shape}")
-    if 0 in shape:
-        raise ValueError(f"`{name}` must not be empty, got shape {shape}")
 
     def copy() -> Array:
         return _array.copy(array)
 
     if channel_axis is None:
         if len(shape) == 2:
+            _refuse_empty(shape, shape, name)
             return Pixels(array[None, :, :, None], (), lambda values: values[0, :, :, 0], copy)
         channel_axis = -3 if _array.is_torch(array) else -1
     axis = _checks.whole_number(channel_axis, "channel_axis", minimum=-len(shape), maximum=len(shape) - 1) % len(shape)
     if len(shape) == 2:
         raise ValueError(f"`channel_axis` {channel_axis} leaves no (H, W) in `{name}` of shape {shape}; leave it out")
     others = [i for i in range(len(shape)) if i != axis]
+    _refuse_empty([shape[i] for i in (*others[-2:], axis)], shape, name)
     order = (*others, axis)  # (..., H, W, C)
     batch_shape = tuple(shape[i] for i in others[:-2])
     moved = xp.permute_dims(array, order)
@@ -101,7 +124,13 @@ def _unpack_array(array: Array, channel_axis: int | None, name: str) -> Pixels:
     def pack(values: Array) -> Array:
         return xp.permute_dims(xp.reshape(values, (*batch_shape, *values.shape[1:])), back)
 
-    return Pixels(xp.reshape(moved, (-1, *moved.shape[-3:])), batch_shape, pack, copy)
+    return Pixels(xp.reshape(moved, (math.prod(batch_shape), *moved.shape[-3:])), batch_shape, pack, copy)
+
+
+def _refuse_empty(sides: Collection[int], shape: tuple[int, ...], name: str) -> None:
+    """No images at all are fine, images without pixels are not."""
+    if 0 in sides:
+        raise ValueError(f"`{name}` must not be empty, got shape {shape}")
 
 
 def fill_value(fill: Any, pixels: Pixels) -> Array:
@@ -110,6 +139,15 @@ def fill_value(fill: Any, pixels: Pixels) -> Array:
         return _values.fill_value(fill, pixels.values)
     stored = np.zeros(pixels.values.shape[-1], dtype=np.uint8)
     return _premultiply(stored + _values.fill_value(fill, stored))
+
+
+def refuse_turned(image: Any) -> None:
+    """A PIL image that its EXIF tag turns: coordinates could be of the picture as seen or as stored."""
+    if _array.is_pil(image) and image.getexif().get(_ORIENTATION, 1) not in (0, 1):
+        raise ValueError(
+            "`image` must be upright, since coordinates of one that EXIF turns can be read in two ways; turn it with "
+            "PIL.ImageOps.exif_transpose(image), or read it with pmtools.io.read_image(path)"
+        )
 
 
 def image_hw(image: Image, *, channel_axis: int | None = None) -> SizeHW:
@@ -143,7 +181,7 @@ def _unpack_pil(image: Any) -> Pixels:
 def unpack_labels(image: Image, *, channel_axis: int | None = None, name: str = "mask") -> Pixels:
     """Open an image whose numbers are labels, palette indices say: like `unpack`, but nothing is converted."""
     if not _array.is_pil(image):
-        return unpack(image, channel_axis=channel_axis, name=name)
+        return unpack(image, channel_axis=channel_axis, name=name, any_channels=True)
     array = np.asarray(image)
     array = array[..., None] if array.ndim == 2 else array
     return Pixels(array[None], (), lambda values: _from_array(values[0], image.mode, image), image.copy)

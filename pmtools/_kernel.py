@@ -58,7 +58,8 @@ def serves_tensor(pixels: Array) -> bool:
         return False
     plain = type(pixels).__module__ == "torch" and pixels.layout.__str__() == "torch.strided"
     dtype = str(pixels.dtype) in ("torch.uint8", "torch.uint16", "torch.float32")
-    return plain and dtype and pixels.device.type == "cpu" and not _array.requires_grad(pixels)
+    in_reach = pixels.device.type == "cpu" and not _array.requires_grad(pixels)
+    return plain and dtype and in_reach and _array.has_memory(pixels)
 
 
 def resample(
@@ -96,7 +97,12 @@ def resample(
         out = np.empty((n, channels, *shape[1:3]), dtype=pixels.dtype).transpose(0, 2, 3, 1)
     else:
         out = np.empty(shape, dtype=pixels.dtype)
-    bounds = None if limits is None else np.stack([np.ravel(limit) for limit in limits], axis=-1).astype(np.float32)
+    integers = pixels.dtype.kind == "u"  # which it clips to their dtype only
+    bounds = (
+        None
+        if limits is None or integers
+        else np.stack([np.ravel(limit) for limit in limits], axis=-1).astype(np.float32)
+    )
     axes = (*_axis(rows, kernels[0]), *_axis(columns, kernels[1]))
 
     def run(part: slice) -> None:
@@ -104,6 +110,9 @@ def resample(
         _extension.resample(pixels[part], out[part], *axes, chosen, portable)  # type: ignore[union-attr]
 
     map_threads(run, _shares(n, out.size))
+    if limits is not None and integers:
+        low, high = (limit.astype(pixels.dtype) for limit in limits)
+        np.clip(out, low, high, out=out)
     return out
 
 

@@ -1,4 +1,4 @@
-"""The one call: fit a warp to a heatmap, magnify an image with it."""
+"""The one call: fit a warp to a heatmap, or to boxes, points or a mask, and magnify an image with it."""
 
 from __future__ import annotations
 
@@ -10,49 +10,87 @@ from pmtools import _array, _checks, _images, _kernel, marginals
 from pmtools.perception import perception_map
 from pmtools.typing import Array, Heatmap, Image, SizeHW
 from pmtools.warp import Warp
+from pmtools.zoom import ZOOM_FALLOFF, ZOOM_FLOOR, boxes_of_mask, boxes_of_points, zoom_warp
 
 #: Images of a list from this size on share the processors.
 _THREAD_PIXELS = 512 * 512
 
 
+#: Options that say something of one kind of focus only, with their defaults; each belongs to the other kind where it is given.
+_HEATMAP_OPTIONS: dict[str, Any] = {
+    "gain": 10.0,
+    "kernel_size": 3,
+    "marginal": "max",
+    "max_magnification": None,
+    "equal_peaks": False,
+}
+_ZOOM_OPTIONS: dict[str, Any] = {"zoom": None, "margin": None, "falloff": ZOOM_FALLOFF}
+
+
+@_array.untraced
 def magnify(
     image: Image,
-    heatmap: Heatmap,
+    heatmap: Heatmap | None = None,
     /,
     *,
+    boxes: Any = None,
+    points: Any = None,
+    mask: Any = None,
+    zoom: Any = None,
+    margin: float | None = None,
+    falloff: float = ZOOM_FALLOFF,
     size_hw: SizeHW | None = None,
     gain: float = 10.0,
     kernel_size: int = 3,
     marginal: str = "max",
-    floor: float = marginals.DEFAULT_FLOOR,
+    floor: float | None = None,
     max_magnification: float | None = None,
+    equal_peaks: bool = False,
     antialias: bool = True,
     channel_axis: int | None = None,
 ) -> Image:
-    """Give the parts of an image that a heatmap points at more pixels, and keep everything else in place, only smaller.
+    """Give the parts of an image that a heatmap points at, or that are named, more pixels, and keep everything else in place.
 
-    The same as `fit_warp(heatmap, ...).image(image)`; use that to have the warp, which takes coordinates both ways.
+    One of `heatmap`, `boxes`, `points` and `mask` says where. A heatmap is a matter of degree; what is named is magnified
+    exactly, shapes kept. The same as `fit_warp(heatmap, ...).image(image)` or `zoom_warp(boxes, ...).image(image)`; use those to
+    have the warp, which takes coordinates both ways.
 
     Parameters
     ----------
     image : PIL image, array, or list of them
         PIL of any mode; (H, W) or (..., H, W, C) for NumPy and alike; (..., C, H, W) for PyTorch; any real dtype. A list may
-        hold images of different sizes and gives a list.
-    heatmap : array of shape (h, w), or (n, h, w) for n images
+        hold images of different sizes and gives a list. Pixels count as they are stored: a PIL image that EXIF turns keeps its
+        tag, with a heatmap that covers what is stored, and is refused with boxes, points and masks.
+    heatmap : array of shape (h, w), or (n, h, w) for n images, optional
         Non-negative, any scale, any kind, any size: it covers the image. For a list of images, one heatmap for all, or a list
         (or batch) with one for each.
+    boxes : array of shape (4,) or (n, 4), optional
+        x0, y0, x1, y1 in pixels. For a list of images, a list with the boxes of each.
+    points : array of shape (2,) or (n, 2), optional
+        x, y in pixels, each for the square of `margin` pixels around it. For a list of images, a list with the points of each.
+    mask : PIL image or array of shape (H, W), optional
+        True, or above 0, where to magnify: each connected region stands for the box around it. For a list of images, a list.
+    zoom : float or sequence of floats, optional
+        For boxes, points and masks: magnification over a plain resize, exactly. Default: the largest that fits.
+    margin : float, optional
+        For boxes, points and masks: pixels around each that get its scale too. Default: 0; for points 5 % of the longer side.
+    falloff : float, optional
+        For boxes, points and masks: length over which the scale falls beside them, in lengths of their sides.
     size_hw : (int, int), optional
         Height and width of the result, made in one resampling. Default: those of the image.
     gain : float, optional
-        Contrast of the perception map, >= 0; 0 gives a plain resize.
+        For heatmaps: contrast of the perception map, >= 0; 0 gives a plain resize.
     kernel_size : int, optional
-        Side of the smoothing window in cells of the heatmap, odd.
+        For heatmaps: side of the smoothing window in cells of the heatmap, odd.
     marginal : {"max", "sum"}, optional
-        How the map is reduced to each axis.
+        For heatmaps: how the map is reduced to each axis.
     floor : float, optional
-        Share of uniform mass, in (0, 1]: at equal sizes no part shrinks more than `1 / floor` times per axis.
+        Least magnification per axis at equal sizes, in (0, 1]: no part shrinks more than `1 / floor` times per axis. Default:
+        0.02 for heatmaps, 0.2 otherwise.
     max_magnification : float, optional
-        Greatest magnification per axis relative to a plain resize, >= 1. Default: no limit.
+        For heatmaps: greatest magnification per axis relative to a plain resize, >= 1. Default: no limit.
+    equal_peaks : bool, optional
+        For heatmaps: hold the greatest magnifications of x and y equal, as in `Warp.from_map`.
     antialias : bool, optional
         Average where the output has fewer pixels than the source.
     channel_axis : int, optional
@@ -61,9 +99,9 @@ def magnify(
     Returns
     -------
     PIL image, array, or list of them
-        Kind, layout, dtype, device and range of `image`. A constant or all-zero heatmap gives the same pixels to the last bit.
-        With PyTorch, differentiable in the image and in the heatmap; a constant heatmap has the gradient 0, so to learn from
-        one start with `Warp.from_map`, which normalises nothing.
+        Kind, layout, dtype, device and range of `image`. A constant or all-zero heatmap, and no boxes or points at all, give the
+        same pixels to the last bit. With PyTorch, differentiable in the image and in the heatmap; a constant heatmap has the
+        gradient 0, so to learn from one start with `Warp.from_map`, which normalises nothing.
 
     Raises
     ------
@@ -83,32 +121,103 @@ def magnify(
     (8, 8)
     >>> bool((magnify(image, np.ones((4, 4))) == image).all())
     True
+    >>> magnify(image, boxes=[2, 3, 4, 5], zoom=2)[:, 3]  # rows 3 and 4 became four rows
+    array([ 8, 20, 24, 28, 32, 36, 41, 53], dtype=uint8)
     """
-    size_hw = None if size_hw is None else _checks.size_hw(size_hw, "size_hw")
+    given = {"heatmap": heatmap, "boxes": boxes, "points": points, "mask": mask}
+    kind, focus = _the_one_given(given)
+    heatmap_options = {
+        "gain": gain,
+        "kernel_size": kernel_size,
+        "marginal": marginal,
+        "max_magnification": max_magnification,
+        "equal_peaks": equal_peaks,
+    }
+    zoom_options = {"zoom": zoom, "margin": margin, "falloff": falloff}
+    if kind == "heatmap":
+        _refuse_changed(zoom_options, _ZOOM_OPTIONS, "boxes, points and masks")
+        _refuse_boxes(focus)
+        options: dict[str, Any] = {**heatmap_options, "floor": marginals.DEFAULT_FLOOR if floor is None else floor}
+    else:
+        _refuse_changed(heatmap_options, _HEATMAP_OPTIONS, "heatmaps")
+        options = {**zoom_options, "floor": ZOOM_FLOOR if floor is None else floor}
+    options["target_hw"] = None if size_hw is None else _checks.size_hw(size_hw, "size_hw")
 
-    def fit(one: Any, its_map: Any) -> Warp:
+    def fit(one: Any, its_focus: Any) -> Warp:
         source_hw = _images.image_hw(one, channel_axis=channel_axis)
-        its_map = _checks.map_array(its_map, "heatmap")
-        return fit_warp(
-            _array.to_numpy(its_map) if _array.is_pil(one) else _array.asarray_like(its_map, one),
-            source_hw=source_hw,
-            target_hw=size_hw,
-            gain=gain,
-            kernel_size=kernel_size,
-            marginal=marginal,
-            floor=floor,
-            max_magnification=max_magnification,
-        )
+        if kind != "heatmap":
+            _images.refuse_turned(one)
+            return _fit_zoom(kind, its_focus, source_hw, options)
+        its_map = _checks.map_array(its_focus, "heatmap")
+        its_map = _array.to_numpy(its_map) if _array.is_pil(one) else _array.asarray_like(its_map, one)
+        return fit_warp(its_map, source_hw=source_hw, **options)
 
     def apply(warp: Warp, one: Any) -> Any:
         return warp.image(one, antialias=antialias, channel_axis=channel_axis)
 
     if not isinstance(image, (list, tuple)):
-        return apply(fit(image, heatmap), image)
+        return apply(fit(image, focus), image)
     # the fits first: small steps of Python, in which threads would only wait for each other
-    warps = [fit(*pair) for pair in zip(image, _one_each(heatmap, len(image)), strict=True)]
+    each_focus = _one_each(focus, len(image)) if kind == "heatmap" else _listed(focus, kind, len(image))
+    warps = [fit(*pair) for pair in zip(image, each_focus, strict=True)]
     each = _kernel.map_threads if all(_is_worth_a_thread(one) for one in image) else map
     return list(each(lambda pair: apply(*pair), zip(warps, image, strict=True)))
+
+
+def _the_one_given(given: dict[str, Any]) -> tuple[str, Any]:
+    """Name and value of the only argument that is not None."""
+    found = [(name, value) for name, value in given.items() if value is not None]
+    if len(found) != 1:
+        names = " and ".join(f"`{name}`" for name, _ in found) or "none"
+        wish = "`heatmap` must be given, or one of `boxes`, `points` and `mask` in its place"
+        raise TypeError(f"{wish}, got {names}")
+    return found[0]
+
+
+def _refuse_boxes(heatmap: Any) -> None:
+    """A list of boxes is no map of four columns."""
+    if isinstance(heatmap, (list, tuple)) and heatmap and all(_is_box(row) for row in heatmap):
+        raise ValueError(
+            f"`heatmap` must be a map, got what looks like a list of {len(heatmap)} boxes; give `boxes`, or a map of four "
+            "columns as an array"
+        )
+
+
+def _is_box(row: Any) -> bool:
+    """Whether `row` is a list of x0, y0, x1, y1."""
+    if not isinstance(row, (list, tuple)) or len(row) != 4 or not all(isinstance(v, (int, float)) for v in row):
+        return False
+    return bool(row[0] < row[2] and row[1] < row[3])
+
+
+def _refuse_changed(options: dict[str, Any], defaults: dict[str, Any], whose: str) -> None:
+    """Options that would be ignored are refused."""
+    for name, value in options.items():
+        if value is not defaults[name] and value != defaults[name]:
+            raise ValueError(f"`{name}` is for {whose}, got {value!r}; leave it out")
+
+
+def _fit_zoom(kind: str, focus: Any, source_hw: SizeHW, options: dict[str, Any]) -> Warp:
+    """The warp to boxes, points or a mask."""
+    margin = options["margin"]
+    if kind == "points":
+        margin = 0.05 * max(source_hw) if margin is None else margin
+        boxes = boxes_of_points(focus)
+    else:
+        boxes = (
+            _checks.coordinates(focus, "boxes", last=4, columns="x0, y0, x1, y1")
+            if kind == "boxes"
+            else (boxes_of_mask(focus, source_hw))
+        )
+    return zoom_warp(boxes, source_hw=source_hw, **{**options, "margin": 0.0 if margin is None else margin})
+
+
+def _listed(focus: Any, kind: str, n: int) -> list[Any]:
+    """Boxes, points or masks, one entry for each of n images."""
+    if not isinstance(focus, (list, tuple)) or len(focus) != n:
+        count = f"{len(focus)} of them" if isinstance(focus, (list, tuple)) else _checks.describe(focus)
+        raise ValueError(f"`{kind}` must be a list with an entry for each of the {n} images, got {count}")
+    return list(focus)
 
 
 def _is_worth_a_thread(image: Any) -> bool:
@@ -130,6 +239,7 @@ def _one_each(heatmap: Any, n: int) -> list[Any]:
     return maps
 
 
+@_array.untraced
 def fit_warp(
     heatmap: Heatmap,
     /,
@@ -141,6 +251,7 @@ def fit_warp(
     marginal: str = "max",
     floor: float = marginals.DEFAULT_FLOOR,
     max_magnification: float | None = None,
+    equal_peaks: bool = False,
 ) -> Warp:
     """The warp that magnifies what a heatmap points at: perception map, upsampled marginals, CDFs.
 
@@ -154,7 +265,7 @@ def fit_warp(
         Height and width of the magnified image. Default: `source_hw`.
     gain, kernel_size
         As in `perception_map`.
-    marginal, floor, max_magnification
+    marginal, floor, max_magnification, equal_peaks
         As in `Warp.from_map`.
 
     Returns
@@ -181,7 +292,8 @@ def fit_warp(
     array([50., 25., 75., 50.])
     """
     perception = perception_map(heatmap, gain=gain, kernel_size=kernel_size)
-    return _fit_perception(perception, source_hw, target_hw, marginal, floor, max_magnification)
+    limits = {"floor": floor, "max_magnification": max_magnification, "equal_peaks": equal_peaks}
+    return _fit_perception(perception, source_hw, target_hw, marginal, limits)
 
 
 def warp_from_perception(
@@ -193,6 +305,7 @@ def warp_from_perception(
     marginal: str = "max",
     floor: float = marginals.DEFAULT_FLOOR,
     max_magnification: float | None = None,
+    equal_peaks: bool = False,
 ) -> Warp:
     """The warp of a perception map that is ready: `fit_warp` without its first step.
 
@@ -200,7 +313,7 @@ def warp_from_perception(
     ----------
     perception : array of shape (h, w), or (n, h, w)
         Non-negative; upsampled to pixels axis by axis before its marginals are taken, never as a full map.
-    source_hw, target_hw, marginal, floor, max_magnification
+    source_hw, target_hw, marginal, floor, max_magnification, equal_peaks
         As in `fit_warp`.
 
     Returns
@@ -208,7 +321,8 @@ def warp_from_perception(
     Warp
     """
     perception = _checks.weights(perception, "perception_map")
-    return _fit_perception(perception, source_hw, target_hw, marginal, floor, max_magnification)
+    limits = {"floor": floor, "max_magnification": max_magnification, "equal_peaks": equal_peaks}
+    return _fit_perception(perception, source_hw, target_hw, marginal, limits)
 
 
 def _fit_perception(
@@ -216,12 +330,11 @@ def _fit_perception(
     source_hw: SizeHW,
     target_hw: SizeHW | None,
     marginal: str,
-    floor: float,
-    max_magnification: float | None,
+    limits: dict[str, Any],
 ) -> Warp:
     height, width = _checks.size_hw(source_hw, "source_hw")
     _checks.choice(marginal, "marginal", marginals.MARGINALS)
     mass_y = marginals.upsampled_marginal(perception, height, axis=-2, reduce=marginal)
     mass_x = marginals.upsampled_marginal(perception, width, axis=-1, reduce=marginal)
     rounding = _array.epsilon(perception)
-    return Warp._from_masses(mass_y, mass_x, rounding, (height, width), target_hw, floor, max_magnification)
+    return Warp._from_masses(mass_y, mass_x, rounding, (height, width), target_hw, **limits)

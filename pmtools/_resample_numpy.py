@@ -33,9 +33,6 @@ def resample(
     """As `_kernel.resample`: chunks of output rows go through both axes while they are in the cache, so memory stays small."""
     n, _, _, channels = pixels.shape
     dtype = _values.compute_dtype(pixels)
-    if limits is not None and bool(np.any(limits[1] / 2 - limits[0] / 2 > np.finfo(dtype).max / 2)):
-        half = (limits[0] / 2, limits[1] / 2)  # differences of such values would overflow
-        return 2 * resample(pixels / 2, rows, columns, kernels, half)
     out = np.empty((n, len(rows), len(columns), channels), dtype=pixels.dtype)
     scratch = _Scratch(dtype)
     row_chunks = _row_chunks(rows, kernels[0], scratch, max(columns.size, len(columns)))

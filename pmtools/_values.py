@@ -23,15 +23,28 @@ def compute_dtype(pixels: Array) -> Any:
 
 
 def value_limits(pixels: Array, kernels: tuple[str, str]) -> tuple[Array, Array] | None:
-    """The range of each image, which its result keeps; None for integers that cannot leave it, or only as far as their dtype."""
-    narrow = _array.is_bool(pixels) or str(pixels.dtype).rpartition(".")[2] in ("uint8", "uint16")
-    if narrow or ("cubic" not in kernels and not _array.is_floating(pixels)):
+    """The range of each image, which its result keeps; None for booleans, and for integers whose averages cannot leave it."""
+    if _array.is_bool(pixels) or ("cubic" not in kernels and not _array.is_floating(pixels)):
         return None
     xp, dtype, each = _array.namespace(pixels), compute_dtype(pixels), (1, 2, 3)
     # PyTorch orders no wide unsigned integers
-    values = pixels if _array.is_floating(pixels) else xp.astype(pixels, dtype)
+    ordered = isinstance(pixels, np.ndarray) or _array.is_floating(pixels)
+    values = pixels if ordered else xp.astype(pixels, dtype)
     low, high = xp.min(values, axis=each, keepdims=True), xp.max(values, axis=each, keepdims=True)
     return xp.astype(low, dtype, copy=False), xp.astype(high, dtype, copy=False)
+
+
+def may_overflow(limits: tuple[Array, Array]) -> bool:
+    """Whether sums and differences of a few values between the limits leave the dtype."""
+    xp = _array.namespace(limits[0])
+    quarter = float(xp.finfo(limits[0].dtype).max) / 4
+    return bool(xp.any((xp.abs(limits[0]) > quarter) | (xp.abs(limits[1]) > quarter)))
+
+
+def clip_like(values: Array, limits: tuple[Array, Array], like: Array) -> Array:
+    """`values` between the limits, in the dtype of `like`."""
+    xp = _array.namespace(values)
+    return xp.clip(values, *(xp.astype(limit, like.dtype, copy=False) for limit in limits))
 
 
 def is_finite(limits: tuple[Array, Array]) -> bool:

@@ -28,7 +28,7 @@ def from_boxes(boxes_xyxy: BoxesXYXY, /, *, source_hw: SizeHW, grid_hw: SizeHW =
     Parameters
     ----------
     boxes_xyxy : array of shape (4,) or (n, 4)
-        x0, y0, x1, y1 in pixels, `x0 <= x1` and `y0 <= y1`. Parts beyond the image do not count.
+        x0, y0, x1, y1 in pixels, `x0 <= x1` and `y0 <= y1`. Parts beyond the image do not count. None at all give zeros.
     source_hw : (int, int)
         Height and width of the image.
     grid_hw : (int, int), optional
@@ -60,11 +60,11 @@ def from_boxes(boxes_xyxy: BoxesXYXY, /, *, source_hw: SizeHW, grid_hw: SizeHW =
     share_y = _overlap(boxes[:, 1], boxes[:, 3], height, h)  # (n, h)
     shares = share_y[:, :, None] * share_x[:, None, :]  # (n, h, w)
     fullest = shares.max(axis=(1, 2), keepdims=True)
-    if not fullest.any():
+    if len(boxes) and not fullest.any():
         raise ValueError(
             f"`boxes_xyxy` must touch the image of {height} x {width} pixels; is it in pixels, x before y?"
         )
-    heatmap: np.ndarray[Any, Any] = (shares / np.where(fullest > 0, fullest, 1.0)).max(axis=0)
+    heatmap: np.ndarray[Any, Any] = (shares / np.where(fullest > 0, fullest, 1.0)).max(axis=0, initial=0.0)
     return heatmap
 
 
@@ -76,7 +76,7 @@ def from_points(
     Parameters
     ----------
     points_xy : array of shape (2,) or (n, 2)
-        x, y in pixels, inside the image.
+        x, y in pixels, inside the image. None at all give zeros.
     source_hw : (int, int)
         Height and width of the image.
     grid_hw : (int, int), optional
@@ -100,6 +100,8 @@ def from_points(
         raise ValueError(
             f"`points_xy` must lie in the image, 0..{width} along x and 0..{height} along y, got {points.tolist()}"
         )
+    if not len(points):
+        return np.zeros((h, w))
     spread = (
         0.05 * max(height, width)
         if sigma is None
@@ -266,11 +268,11 @@ def _rearranged(heatmap: Array, order: np.ndarray[Any, Any]) -> Array:
 
 
 def _rows(values: object, name: str, last: int, columns: str) -> np.ndarray[Any, Any]:
-    """Coordinates as a finite float64 array of shape (n, last), n >= 1."""
+    """Coordinates as a finite float64 array of shape (n, last)."""
     array = _array.to_numpy(_checks.coordinates(values, name, last=last, columns=columns)).astype(np.float64)
     array = array[None] if array.ndim == 1 else array
-    if array.ndim != 2 or not len(array):
-        raise ValueError(f"`{name}` must have shape ({last},) or (n, {last}) with n >= 1, got shape {array.shape}")
+    if array.ndim != 2:
+        raise ValueError(f"`{name}` must have shape ({last},) or (n, {last}), got shape {array.shape}")
     if not np.isfinite(array).all():
         raise ValueError(f"`{name}` must be finite, got NaN or infinity somewhere")
     return array

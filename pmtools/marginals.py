@@ -8,6 +8,8 @@ References
 
 from __future__ import annotations
 
+from typing import Any
+
 from pmtools import _array, _checks
 from pmtools.interpolation import resample_axis
 from pmtools.perception import CONSTANT_ULPS
@@ -16,6 +18,9 @@ from pmtools.typing import Array
 #: Share of uniform mass mixed into every marginal: nothing is compressed more than 1 / DEFAULT_FLOOR = 50 times per axis.
 #: Chosen by measurement, see docs/log.md.
 DEFAULT_FLOOR = 0.02
+
+#: Least density, in units of the mean, that is undone within about a millionth of a pixel; a floor below it promises too much.
+LEAST_DENSITY = 1e-6
 
 #: How a map is reduced along the other axis.
 MARGINALS = ("max", "sum")
@@ -163,24 +168,61 @@ def cdf(
     Raises
     ------
     ValueError
-        If an option is out of range, or `floor` is so small for this many cells that the CDF would not increase everywhere.
+        If an option is out of range, or `floor` is so small for this map that the warp could not be undone.
     """
+    return _integral(_density(mass, floor, max_magnification, rounding), floor)
+
+
+def equal_peak_cdfs(
+    masses: tuple[Array, Array],
+    /,
+    *,
+    floor: float = DEFAULT_FLOOR,
+    max_magnification: float | None = None,
+    rounding: float | None = None,
+) -> tuple[Array, Array]:
+    """`cdf` of two axes, whose greatest cell masses, in units of the mean mass, are made equal by a cap on the greater one.
+
+    Parameters
+    ----------
+    masses : two arrays of shape (..., n) and (..., m)
+    floor, max_magnification, rounding
+        As in `cdf`.
+
+    Returns
+    -------
+    two arrays of shape (..., n + 1) and (..., m + 1)
+    """
+    densities = [_density(mass, floor, max_magnification, rounding) for mass in masses]
+    xp = _array.namespace(densities[0])
+    first, second = (xp.max(density, axis=-1, keepdims=True) for density in densities)
+    cap = xp.minimum(first, second)
+    one, other = (_integral(_cap(density, cap), floor) for density in densities)
+    return one, other
+
+
+def _density(mass: Array, floor: float, max_magnification: float | None, rounding: float | None) -> Array:
+    """Floored and capped mass in units of the mean mass."""
     floor = _checks.real_number(
         floor, "floor", minimum=0.0, maximum=1.0, exclusive_minimum=True, hint="at 0 the warp could not be undone"
     )
     if max_magnification is not None:
         max_magnification = _checks.real_number(max_magnification, "max_magnification", minimum=1.0)
-    xp = _array.namespace(mass)
     relative = _relative_mass(mass, _array.epsilon(mass) if rounding is None else rounding)
     relative = (1.0 - floor) * relative + floor  # exactly 1 where the mass is uniform, so that the CDF is exactly k / n
-    if max_magnification is not None:
-        relative = _cap(relative, max_magnification)
+    return relative if max_magnification is None else _cap(relative, max_magnification)
+
+
+def _integral(relative: Array, floor: float) -> Array:
+    """Density to CDF, at the cell edges."""
+    xp = _array.namespace(relative)
     n = relative.shape[-1]
     total = xp.cumulative_sum(relative, axis=-1)
     edges = xp.concat([xp.zeros_like(total[..., :1]), total / total[..., -1:]], axis=-1)
-    if not bool(xp.all(edges[..., 1:] > edges[..., :-1])):
+    if not bool(xp.all(relative >= LEAST_DENSITY * total[..., -1:] / n * (1 - 1e-9))):
         raise ValueError(
-            f"`floor` {floor:g} is too small for {n} cells: some would vanish in rounding; use at least {n * 1e-15:.0e}"
+            f"`floor` {floor:g} is too small for this map: cells compressed more than {1 / LEAST_DENSITY:.0e} times do not come "
+            f"back from rounding; use at least {LEAST_DENSITY:g}"
         )
     return edges
 
@@ -198,18 +240,19 @@ def _relative_mass(mass: Array, rounding: float) -> Array:
     return xp.where(constant, xp.ones_like(relative), relative)
 
 
-def _cap(relative: Array, cap: float) -> Array:
+def _cap(relative: Array, cap: Any) -> Array:
     """Clip to `cap` and hand the excess to the other cells in proportion to their mass, keeping the mean at 1.
+
+    `cap` is a number, or an array of shape (..., 1).
 
     The result is `min(s * relative, cap)` for the one scale `s` that keeps the sum. With the m heaviest cells at the cap that is
     `s = (n - m cap) / (sum of the others)`, and the greatest of these is the one: a sum of minima is at most what any choice
     of m says. Taking it, instead of looking for the m that fits, leaves rounding no choice to spoil.
     """
     xp = _array.namespace(relative)
-    if cap == 1.0:  # the identity, exactly
-        return xp.ones_like(relative)
     n = relative.shape[-1]
     others = xp.cumulative_sum(xp.sort(relative, axis=-1), axis=-1)  # from the light end, so that nothing cancels
-    capped = (n - 1) - _array.arange(n, relative)
-    scale = xp.max((n - capped * cap) / others, axis=-1, keepdims=True)
-    return xp.clip(scale * relative, None, cap)
+    heaviest = (n - 1) - _array.arange(n, relative)
+    scale = xp.max((n - heaviest * cap) / others, axis=-1, keepdims=True)
+    cap = cap + xp.zeros_like(relative)
+    return xp.where(cap <= 1.0, xp.ones_like(relative), xp.minimum(scale * relative, cap))  # at 1 the identity, exactly

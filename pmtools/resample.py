@@ -74,6 +74,10 @@ def _dispatch(
     kernels: tuple[str, str],
     limits: tuple[Array, Array] | None,
 ) -> Array:
+    if limits is not None and _array.is_floating(pixels) and _values.may_overflow(limits):
+        # a quarter of them, of which neither differences nor a cubic's sums overflow
+        quarters = limits[0] / 4, limits[1] / 4
+        return 4 * _values.clip_like(_dispatch(pixels / 4, rows, columns, kernels, quarters), quarters, pixels)
     if not isinstance(pixels, np.ndarray):
         # elsewhere rounding may leave the range by an ulp, so that gradients need no clip
         return _resample_generic.resample(pixels, rows, columns, kernels, limits if "cubic" in kernels else None)

@@ -6,6 +6,7 @@ here is fitted or searched. Frames (padding, cropping, resizing) are warps too.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ import numpy as np
 from pmtools import _array, _checks, _images, _kernel, marginals
 from pmtools.axes import AxisMap, axis_map, from_jsonable, to_jsonable
 from pmtools.footprints import Footprints, footprints
+from pmtools.report import WarpReport, report
 from pmtools.resample import fill_outside, resample
 from pmtools.typing import Array, BoxesXYXY, Image, PointsXY, SizeHW
 
@@ -66,6 +68,7 @@ class Warp:
     # ------------------------------------------------------------------------------------------------- making
 
     @classmethod
+    @_array.untraced
     def from_map(
         cls,
         weights: Array,
@@ -76,6 +79,7 @@ class Warp:
         marginal: str = "max",
         floor: float = marginals.DEFAULT_FLOOR,
         max_magnification: float | None = None,
+        equal_peaks: bool = False,
     ) -> Warp:
         r"""The warp in which every cell of a map gets space in proportion to its weight.
 
@@ -96,6 +100,9 @@ class Warp:
             Share of uniform mass, in (0, 1]: at equal sizes no part shrinks more than `1 / floor` times per axis.
         max_magnification : float, optional
             Greatest magnification per axis relative to a plain resize, >= 1. Default: no limit.
+        equal_peaks : bool, optional
+            Hold the greatest magnifications of x and y equal, relative to a plain resize, by a cap on the axis that has the
+            greater one: the peak keeps its shape.
 
         Returns
         -------
@@ -119,7 +126,17 @@ class Warp:
         """
         weights = _checks.weights(weights, "weights")
         mass_y, mass_x = (marginals.marginal(weights, axis=axis, reduce=marginal) for axis in (-2, -1))
-        return cls._from_masses(mass_y, mass_x, _array.epsilon(weights), source_hw, target_hw, floor, max_magnification)
+        rounding = _array.epsilon(weights)
+        return cls._from_masses(
+            mass_y,
+            mass_x,
+            rounding,
+            source_hw,
+            target_hw,
+            floor=floor,
+            max_magnification=max_magnification,
+            equal_peaks=equal_peaks,
+        )
 
     @classmethod
     def _from_masses(
@@ -129,17 +146,23 @@ class Warp:
         rounding: float,
         source_hw: SizeHW,
         target_hw: SizeHW | None,
+        *,
         floor: float,
         max_magnification: float | None,
+        equal_peaks: bool,
     ) -> Warp:
         """The warp of two marginals; `rounding` is the rounding unit of the numbers behind them."""
         source_hw = _checks.size_hw(source_hw, "source_hw")
         target_hw = source_hw if target_hw is None else _checks.size_hw(target_hw, "target_hw")
         if mass_x.ndim > 2:
             raise ValueError(f"a warp has at most one batch axis, got a map with {mass_x.ndim - 1}; flatten them first")
+        limits: dict[str, Any] = {"floor": floor, "max_magnification": max_magnification, "rounding": rounding}
+        if equal_peaks:
+            cdfs = marginals.equal_peak_cdfs((mass_y, mass_x), **limits)
+        else:
+            cdfs = marginals.cdf(mass_y, **limits), marginals.cdf(mass_x, **limits)
         axes = []
-        for mass, n, m in zip((mass_y, mass_x), source_hw, target_hw, strict=True):
-            edges = marginals.cdf(mass, floor=floor, max_magnification=max_magnification, rounding=rounding)
+        for edges, n, m in zip(cdfs, source_hw, target_hw, strict=True):
             xp = _array.namespace(edges)
             cells = edges.shape[-1] - 1
             before = xp.broadcast_to(_array.arange(cells + 1, edges) * n / cells, tuple(edges.shape))
@@ -204,8 +227,45 @@ class Warp:
 
         return LocalMagnification(x=spread(self.x), y=spread(self.y))
 
+    def report(self, boxes_xyxy: BoxesXYXY, /, *, input_hw: SizeHW | None = None, patch_size: int = 14) -> WarpReport:
+        """What this warp does to boxes: their scales, pixels and patches, what else grew, and whether another tool is right.
+
+        Parameters
+        ----------
+        boxes_xyxy : array of shape (4,) or (n, 4)
+            x0, y0, x1, y1 in pixels of the source, `x0 <= x1` and `y0 <= y1`.
+        input_hw : (int, int), optional
+            Height and width of the model's input that the magnified image is resized to. Default: `target_hw`.
+        patch_size : int, optional
+            Side of the model's patches in pixels of its input; 28 for a Qwen2-VL token.
+
+        Returns
+        -------
+        WarpReport
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not what is said above, or this is a batch of warps.
+
+        Examples
+        --------
+        >>> from pmtools import zoom_warp
+        >>> report = zoom_warp([8, 8, 16, 16], source_hw=(112, 112), zoom=3.5).report([8, 8, 16, 16])
+        >>> report.zoom.round(6), report.patches.round(6), report.tool
+        (array([3.5]), array([4.]), 'warp')
+        """
+        if self.batch_shape:
+            raise ValueError(f"a report is on one warp, this is a batch of {len(self)}; use warp[i].report(...)")
+        boxes = _checks.boxes(boxes_xyxy, "boxes_xyxy")
+        input_hw = self.target_hw if input_hw is None else _checks.size_hw(input_hw, "input_hw")
+        return report(
+            self.x, self.y, boxes, input_hw=input_hw, patch_size=_checks.whole_number(patch_size, "patch_size")
+        )
+
     # ------------------------------------------------------------------------------------------- coordinates
 
+    @_array.untraced
     def points(self, points_xy: PointsXY, /) -> PointsXY:
         """Where source points land on the magnified image.
 
@@ -217,17 +277,19 @@ class Warp:
         Returns
         -------
         array of the same shape
-            Namespace and device of `points_xy`, its dtype where that is floating-point, otherwise float64.
+            Namespace and device of `points_xy`, its dtype where that is a float of 32 bits or more; float32 for half
+            precision, which would be off by pixels, float64 for integers. With PyTorch, gradients reach points and warp.
 
         Raises
         ------
         TypeError, ValueError
             If `points_xy` is not a real array of that shape.
         """
-        return _map_columns(points_xy, "points_xy", "x, y", self.x.forward, self.y.forward, self)
+        return _map_columns(points_xy, "points_xy", "x, y", self)
 
+    @_array.untraced
     def inverse_points(self, points_xy: PointsXY, /) -> PointsXY:
-        """Where points of the magnified image come from; undoes `points`, in float64 to about 1e-10 px.
+        """Where points of the magnified image come from; undoes `points`, in float64 to about 1e-10 px at the default floor.
 
         Parameters
         ----------
@@ -238,8 +300,9 @@ class Warp:
         -------
         array of the same shape
         """
-        return _map_columns(points_xy, "points_xy", "x, y", self.x.backward, self.y.backward, self)
+        return _map_columns(points_xy, "points_xy", "x, y", self, back=True)
 
+    @_array.untraced
     def boxes(self, boxes_xyxy: BoxesXYXY, /) -> BoxesXYXY:
         """Where source boxes land on the magnified image: boxes again, exactly.
 
@@ -251,15 +314,16 @@ class Warp:
         Returns
         -------
         array of the same shape
-            Namespace and device of `boxes_xyxy`, its dtype where that is floating-point, otherwise float64.
+            Namespace and device of `boxes_xyxy`, its dtype as for points.
 
         Raises
         ------
         TypeError, ValueError
             If `boxes_xyxy` is not a real array of that shape.
         """
-        return _map_columns(boxes_xyxy, "boxes_xyxy", "x0, y0, x1, y1", self.x.forward, self.y.forward, self)
+        return _map_columns(boxes_xyxy, "boxes_xyxy", "x0, y0, x1, y1", self)
 
+    @_array.untraced
     def inverse_boxes(self, boxes_xyxy: BoxesXYXY, /) -> BoxesXYXY:
         """Where boxes found on the magnified image are on the source; undoes `boxes`.
 
@@ -272,10 +336,11 @@ class Warp:
         -------
         array of the same shape
         """
-        return _map_columns(boxes_xyxy, "boxes_xyxy", "x0, y0, x1, y1", self.x.backward, self.y.backward, self)
+        return _map_columns(boxes_xyxy, "boxes_xyxy", "x0, y0, x1, y1", self, back=True)
 
     # -------------------------------------------------------------------------------------------------- images
 
+    @_array.untraced
     def image(
         self, image: Image, /, *, antialias: bool = True, channel_axis: int | None = None, fill: Any = 0
     ) -> Image:
@@ -330,6 +395,7 @@ class Warp:
         """
         return self.inverse().image(image, antialias=False, channel_axis=channel_axis, fill=fill)
 
+    @_array.untraced
     def mask(self, mask: Image, /, *, channel_axis: int | None = None, fill: Any = 0) -> Image:
         """A mask or label map on the magnified image: every pixel takes the label under its centre.
 
@@ -394,6 +460,9 @@ class Warp:
                 "and with a third axis it counts as a batch, (n, h, w)"
             )
         fill_value = _images.fill_value(fill, pixels)
+        if not values.shape[0]:
+            empty = (0, *self.target_hw, values.shape[3])
+            return pixels.pack(_array.namespace(values).zeros(empty, dtype=values.dtype, device=_array.device(values)))
         through_numpy = _kernel.serves_tensor(values) and not self._requires_grad()
         if through_numpy:
             values, fill_value = _array.to_numpy(values), _array.to_numpy(fill_value)
@@ -412,7 +481,9 @@ class Warp:
         if all(result is part for result, part in zip(done, parts, strict=True)):
             return pixels.copy()
         result = done[0] if len(done) == 1 else _array.namespace(values).concat(done, axis=0)
-        return pixels.pack(_array.namespace(pixels.values).asarray(result) if through_numpy else result)
+        xp = _array.namespace(pixels.values)
+        result = xp.asarray(result) if through_numpy else result
+        return pixels.pack(xp.astype(result, pixels.values.dtype, copy=False))  # the byte order too
 
     # ----------------------------------------------------------------------------------------------- algebra
 
@@ -498,7 +569,8 @@ class Warp:
     def to_grid_sample(self, *, align_corners: bool = False) -> Array:
         """Sampling grid for `torch.nn.functional.grid_sample`, which then gives `Warp.image(..., antialias=False)`.
 
-        Use `padding_mode="border"`.
+        Use `padding_mode="zeros"`, which is `fill=0` where nothing of the source shows. Keep the grid in 32 bits or more: in half
+        precision it moves pixels, so sample half-precision images as `grid_sample(image.float(), grid.float())`.
 
         Parameters
         ----------
@@ -508,13 +580,15 @@ class Warp:
         Returns
         -------
         array of shape (n, *target_hw, 2)
-            x, y in [-1, 1], `n` = 1 for a single warp; namespace and device of the warp, in its float64 (cast it to the
-            dtype of the image).
+            x, y in [-1, 1], `n` = 1 for a single warp; -3, beyond the image, where nothing of the source shows. Namespace and
+            device of the warp, in its float64.
         """
 
         def normalized(axis: AxisMap) -> Array:
-            centre, n = _source_centres(axis), axis.source_size
-            return (2.0 * (centre - 0.5) / max(n - 1, 1) if align_corners else 2.0 * centre / n) - 1.0
+            seen, outside = _seen_centres(axis)
+            n = axis.source_size
+            grid = (2.0 * (seen - 0.5) / max(n - 1, 1) if align_corners else 2.0 * seen / n) - 1.0
+            return xp.where(outside, xp.full_like(grid, -3.0), grid)
 
         xp = _array.namespace(self.x.like)
         x, y = normalized(self.x), normalized(self.y)
@@ -522,12 +596,15 @@ class Warp:
         return xp.stack([xp.broadcast_to(x[:, None, :], shape), xp.broadcast_to(y[:, :, None], shape)], axis=-1)
 
     def to_cv2_maps(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        """Maps for `cv2.remap`, which with INTER_LINEAR and BORDER_REPLICATE then gives `Warp.image(..., antialias=False)`.
+        """Maps for `cv2.remap`, which with INTER_LINEAR and BORDER_CONSTANT then gives `Warp.image(..., antialias=False)`.
+
+        OpenCV's border value is `fill` where nothing of the source shows. It works in 1/32 of a pixel.
 
         Returns
         -------
         map_x, map_y : float32 NumPy arrays of shape `target_hw`
-            Source pixel indices: OpenCV puts the centre of pixel `i` at `i`.
+            Source pixel indices: OpenCV puts the centre of pixel `i` at `i`; -2, beyond the image, where nothing of the source
+            shows.
 
         Raises
         ------
@@ -536,7 +613,10 @@ class Warp:
         """
         if self.batch_shape:
             raise ValueError("cv2.remap takes one warp, this is a batch; use warp[i].to_cv2_maps()")
-        x, y = (_array.to_numpy(_source_centres(axis))[0] - 0.5 for axis in (self.x, self.y))
+        x, y = (
+            np.where(_array.to_numpy(outside)[0], -2.0, _array.to_numpy(seen)[0] - 0.5)
+            for seen, outside in (_seen_centres(axis) for axis in (self.x, self.y))
+        )
         map_x, map_y = np.meshgrid(x.astype(np.float32), y.astype(np.float32))
         return map_x, map_y
 
@@ -551,14 +631,16 @@ def _per_item(x: Array, axis: AxisMap) -> Array:
     return x if n is None else _array.namespace(x).broadcast_to(x, (n, *x.shape))
 
 
-def _source_centres(axis: AxisMap) -> Array:
-    """Source position of the centre of every output pixel, shape (n, m)."""
-    axis = axis.expanded(axis.batch_size or 1)
-    return axis.backward(_per_item(_array.arange(axis.target_size, axis.like, offset=0.5), axis))
+def _seen_centres(axis: AxisMap) -> tuple[Array, Array]:
+    """Where the centre of every output pixel looks, kept to the centres of visible pixels, and which see nothing; both (n, m)."""
+    found = footprints(axis)
+    xp = _array.namespace(axis.like)
+    seen = [xp.clip(one.centre, one.first + 0.5, one.last + 0.5) for one in found]
+    return xp.stack(seen), xp.stack([one.outside for one in found])
 
 
-def _map_columns(coordinates: Any, name: str, columns: str, map_x: Any, map_y: Any, warp: Warp) -> Array:
-    """Apply one map to the even columns (x) and the other to the odd ones (y)."""
+def _map_columns(coordinates: Any, name: str, columns: str, warp: Warp, *, back: bool = False) -> Array:
+    """Map the even columns along x and the odd ones along y; the warp comes to the coordinates, so that their gradients stay."""
     last = 2 if columns == "x, y" else 4
     array = _checks.coordinates(coordinates, name, last=last, columns=columns)
     shape = tuple(array.shape)
@@ -568,11 +650,12 @@ def _map_columns(coordinates: Any, name: str, columns: str, map_x: Any, map_y: A
             f"`{name}` must have shape ({batch[0]}, ..., {last}) for a batch of {batch[0]} warps, got {shape}; "
             "use warp[i] for one of them"
         )
-    like = warp.x.like
-    xp = _array.namespace(like)
-    moved = _array.widen(_array.asarray_like(array, like))
+    xp = _array.namespace(array)
+    wide = _array.widen(array)
+    warp = warp._moved_like(wide)
     mapped = []
     for i in range(last):
-        values = xp.reshape(moved[..., i], (*batch, -1))
-        mapped.append(xp.reshape((map_x, map_y)[i % 2](values), shape[:-1]))
-    return _array.cast_like(_array.asarray_like(xp.stack(mapped, axis=-1), array), array)
+        axis = (warp.x, warp.y)[i % 2]
+        values = xp.reshape(wide[..., i], (*batch, math.prod(shape[len(batch) : -1])))
+        mapped.append(xp.reshape((axis.backward if back else axis.forward)(values), shape[:-1]))
+    return _array.coordinate_like(xp.stack(mapped, axis=-1), array)

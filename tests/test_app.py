@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import io as bytes_io
 import json
+import re
 import socket
 import struct
 import sys
@@ -22,6 +24,7 @@ import pmtools
 from pmtools import Warp, heatmaps, io, viz
 from pmtools.app import actions, answers, marks, pictures, server, words
 from pmtools.app.actions import Settings, magnify_picture, place_on, read_size
+from pmtools.app.budget import Budget, image_bytes
 from pmtools.app.marks import Mark, heatmap_of, read_mark, stroke_mask
 from pmtools.app.pictures import Limits, PageError, Picture, open_picture
 from pmtools.app.session import Session
@@ -86,7 +89,7 @@ GOOD = [
 @pytest.mark.parametrize("kind", GOOD)
 def test_every_kind_of_image_is_opened_shown_magnified_and_saved(kind, tmp_path):
     save_as(tmp_path / kind, kind)
-    picture = open_picture(tmp_path / kind, limits=Limits())
+    picture = open_picture(tmp_path / kind, limits=Limits(), uploads=tmp_path)
     assert picture.size_hw == ((64, 48) if kind == "turned.jpg" else (48, 64))
     assert ("first of its 3 frames" in picture.note) == (kind == "animation.gif")
     shown = pictures.for_view(picture.image)
@@ -143,14 +146,14 @@ def test_a_file_that_is_no_image_is_told_in_the_words_of_the_page(name, tmp_path
     content, says = BAD[name]
     (tmp_path / name).write_bytes(content)
     with pytest.raises(PageError, match=f"'{name}'.*{says}") as caught:
-        open_picture(tmp_path / name, limits=Limits())
+        open_picture(tmp_path / name, limits=Limits(), uploads=tmp_path)
     assert str(tmp_path) not in str(caught.value)
     assert "max_pixels" not in str(caught.value)
 
 
 def test_a_missing_file_is_told():
     with pytest.raises(PageError, match=r"'gone\.png' could not be read"):
-        open_picture("folder/gone.png", limits=Limits())
+        open_picture("folder/gone.png", limits=Limits(), uploads=Path("folder"))
 
 
 def test_small_images_are_shown_by_their_pixels():
@@ -364,7 +367,7 @@ def test_with_its_own_settings_the_model_answers_as_perception_magnifier(model):
 
     demo = demo_model()
     for number in range(3):
-        session = Session(Limits(), model)
+        session = a_session(model=model)
         session._scenes = number
         question = session.open_scene()
         session.ask(question)
@@ -413,9 +416,13 @@ class Parrot:
         return str(np.asarray(image).sum())
 
 
+def a_session(limits: Limits | None = None, model=None, uploads=Path("uploads"), budget=None) -> Session:
+    return Session(limits or Limits(), model or Parrot(), uploads=uploads, budget=budget or Budget(10**9))
+
+
 @pytest.fixture
-def session() -> Session:
-    return Session(Limits(pixels=1_000_000), Parrot())
+def session(tmp_path) -> Session:
+    return a_session(Limits(pixels=1_000_000), uploads=tmp_path)
 
 
 def test_a_page_opens_with_something_to_see(session):
@@ -497,7 +504,7 @@ def test_the_place_stays_on_the_picture_when_the_warp_moves(session):
 
 
 def test_users_share_nothing():
-    one, other = (Session(Limits(), Parrot()) for _ in range(2))
+    one, other = a_session(), a_session()
     one.add({"kind": "point", "xy": [100, 50]})
     one.set(Settings(gain=1.0))
     assert len(other.choice.marks) == 1
@@ -547,6 +554,64 @@ def test_the_next_step_is_told(session):
     assert "Ask the model" in words.notice(session)
 
 
+def test_a_file_that_was_not_uploaded_is_not_opened(tmp_path):
+    """Nor told whether it is there."""
+    uploads, secret = tmp_path / "uploads", tmp_path / "secret.png"
+    uploads.mkdir()
+    a_picture().image.save(secret)
+    (uploads / "link.png").symlink_to(secret)
+    user = a_session(uploads=uploads)
+    said = set()
+    for path in (secret, tmp_path / "gone.png", uploads / "link.png", uploads / ".." / "secret.png", "/etc/passwd"):
+        with pytest.raises(PageError) as told:
+            user.open(path)
+        said.add(str(told.value))
+    assert said == {"This page opens what is uploaded to it, and nothing else."}
+    assert user.choice.picture.name == "astronaut"
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "RGB", "RGBA", "CMYK", "I", "F", "I;16"])
+def test_the_bytes_of_an_image_are_counted(mode):
+    """As Pillow keeps them: two to four bands in four bytes, one bit in one."""
+    kept = {"1": 1, "L": 1, "LA": 4, "RGB": 4, "RGBA": 4, "CMYK": 4, "I": 4, "F": 4, "I;16": 2}
+    assert image_bytes(Image.new(mode, (10, 20))) == 200 * kept[mode]
+    assert image_bytes(np.zeros((10, 20, 3), dtype=np.uint16)) == 1200
+
+
+def test_whoever_came_longest_ago_is_let_go():
+    budget = Budget(10**9)
+    first, second, third = (a_session(budget=budget) for _ in range(3))
+    first.undo()  # the most recent now
+    budget.most_bytes = 2 * max(budget._held.values())
+    a_session(budget=budget)
+    assert (first.released, second.released, third.released) == (False, True, True)
+
+
+def test_who_is_busy_or_has_left_is_not_in_the_way():
+    budget = Budget(10**9)
+    busy = a_session(budget=budget)
+    left = a_session(budget=budget)
+    del left
+    gc.collect()
+    entered, done = threading.Event(), threading.Event()
+
+    def work() -> None:
+        with busy.lock:
+            entered.set()
+            done.wait()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    entered.wait()
+    budget.most_bytes = 1
+    last = a_session(budget=budget)
+    done.set()
+    thread.join()
+    assert not busy.released
+    assert not last.released
+    assert len(budget._held) == 2
+
+
 # --------------------------------------------------------------------------------------------------------- the events
 
 
@@ -565,6 +630,23 @@ def test_no_event_waits_in_a_queue(page):
         return page.make_page(Limits())
 
     assert [event.name for event in asyncio.run(make()).fns.values() if event.queue] == []
+
+
+def test_an_error_of_the_program_is_told_and_logged(page, session, caplog):
+    def broken(_):
+        raise KeyError("mine")
+
+    assert "did not work" in page._act(broken, session)[-1]
+    assert "mine" in caplog.text
+    assert "did not work" in page._save(lambda *_: 1 / 0, session)[-1]
+    assert "did not work" in page._begin(lambda: 1 / 0)[-1]
+
+
+def test_a_user_whose_pictures_were_let_go_is_told(page, session):
+    assert session.release()
+    assert words.RELEASED in page._act(Session.undo, session)[-1]
+    assert words.RELEASED in page._places(session)[-1]
+    assert words.RELEASED in page._save(lambda *_: None, session)[-1]
 
 
 def test_a_page_without_a_user_says_so_only_where_somebody_did_something(page):
@@ -637,12 +719,136 @@ def test_a_page_for_this_machine_answers_no_foreign_name(only_local, name, statu
     async def send(message):
         sent.append(message)
 
-    scope = {"type": "http", "headers": [(b"host", name.encode())]}
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": [(b"host", name.encode())]}
     asyncio.run(server._Guard(page, only_local=only_local)(scope, None, send))
     assert sent[0]["status"] == status
     policy = dict(sent[0]["headers"]).get(b"content-security-policy", b"")
-    assert (b"default-src 'self'" in policy) == (status == 200)
+    assert b"default-src 'self'" in policy
     assert b"http" not in policy
+
+
+OWN = {"host": "127.0.0.1:7860"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status"),
+    [
+        ("POST", "/gradio_api/upload", {}, 200),  # no browser
+        ("POST", "/gradio_api/upload", {"origin": "http://127.0.0.1:7860", "sec-fetch-site": "same-origin"}, 200),
+        ("POST", "/gradio_api/upload", {"origin": "http://127.0.0.1:8000"}, 403),  # another page of this machine
+        ("POST", "/gradio_api/run/predict", {"origin": "https://evil.example"}, 403),
+        ("POST", "/gradio_api/run/predict", {"origin": "null"}, 403),
+        ("POST", "/gradio_api/run/predict", {"sec-fetch-site": "cross-site"}, 403),
+        ("POST", "/gradio_api/run/predict", {"sec-fetch-site": "same-site"}, 403),
+        ("DELETE", "/x", {"origin": "https://evil.example"}, 403),
+        ("GET", "/", {"sec-fetch-site": "cross-site"}, 200),  # a link
+        ("GET", "/openapi.json", {}, 404),
+        ("GET", "/gradio_api/openapi.json", {}, 404),
+        ("GET", "/docs/", {}, 404),
+    ],
+)
+def test_other_pages_may_not_post(method, path, headers, status):
+    async def page(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    given = [(name.encode(), value.encode()) for name, value in {**OWN, **headers}.items()]
+    scope = {"type": "http", "method": method, "path": path, "headers": given}
+    asyncio.run(server._Guard(page, only_local=True)(scope, None, send))
+    assert sent[0]["status"] == status
+
+
+@pytest.fixture
+def client(page, tmp_path, monkeypatch):
+    """The whole application on a port of this machine, asked as a browser or an attacker would."""
+    import httpx
+    import uvicorn
+
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
+    bound, running = server.open_socket("127.0.0.1", 0), []
+
+    async def serve():  # gradio wants the loop of the server
+        running.append(uvicorn.Server(uvicorn.Config(server.make_app(Limits()), log_level="error")))
+        await running[0].serve(sockets=[bound])
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    with httpx.Client(base_url=f"http://127.0.0.1:{bound.getsockname()[1]}", timeout=120) as client:
+        yield client
+    running[0].should_exit = True
+    thread.join()
+    bound.close()
+
+
+def post(client, event, data):
+    body = {"fn_index": event["id"], "data": data, "session_hash": "attacker"}
+    return client.post("/gradio_api/run/predict", json=body)
+
+
+def test_no_event_reads_a_file_that_was_not_uploaded(client, tmp_path):
+    """The attack: a path in the place of an upload, for every input of every event."""
+    secret = tmp_path / "secret.png"
+    Image.new("RGB", (31, 17), (1, 2, 3)).save(secret)
+    events = client.get("/config").json()["dependencies"]
+    load = next(event for event in events if event["targets"][0][1] == "load")
+    assert post(client, load, []).status_code == 200
+    told = {}
+    for path in (secret, tmp_path / "gone.png"):
+        file = {"path": str(path), "meta": {"_type": "gradio.FileData"}}
+        for event in events:
+            for place in range(len(event["inputs"])):
+                data = [None] * len(event["inputs"])
+                data[place] = file
+                said = post(client, event, data).text
+                assert "31 × 17" not in said
+                told.setdefault((event["id"], place), set()).add(re.sub(r"secret|gone", "", said))
+    assert sum(len(event["inputs"]) for event in events) == len(told) > 30
+    upload = next(event for event in events if event["targets"][0][1] == "upload")
+    assert len(told[upload["id"], 1]) == 1  # the same answer, whether there is such a file or not
+
+
+def test_the_attack_would_be_seen(client, tmp_path):
+    """What was uploaded is opened, and its size is told."""
+    stream = bytes_io.BytesIO()
+    Image.new("RGB", (31, 17), (1, 2, 3)).save(stream, "PNG")
+    path = client.post("/gradio_api/upload", files={"files": ("a.png", stream.getvalue())}).json()[0]
+    events = client.get("/config").json()["dependencies"]
+    load, upload = (next(e for e in events if e["targets"][0][1] == name) for name in ("load", "upload"))
+    post(client, load, [])
+    file = {"path": path, "meta": {"_type": "gradio.FileData"}}
+    assert "31 × 17" in post(client, upload, [None, file]).text
+
+
+def test_nobody_waits_for_the_work_of_others(client, monkeypatch):
+    """While more users than threads wait for their pictures, the page itself is served."""
+    events = client.get("/config").json()["dependencies"]
+    load = next(event for event in events if event["targets"][0][1] == "load")
+    gate, working = threading.Event(), []
+    own = Session.open_photograph
+
+    def slow(self):
+        working.append(self)
+        gate.wait(60)
+        own(self)
+
+    monkeypatch.setattr(Session, "open_photograph", slow)
+    threads = [threading.Thread(target=post, args=(client, load, [])) for _ in range(50)]
+    for thread in threads:
+        thread.start()
+    try:
+        assert client.get("/config").status_code == 200
+        assert len(working) <= 4
+        assert not gate.is_set()
+    finally:
+        gate.set()
+        for thread in threads:
+            thread.join()
+    assert len(working) == 50
 
 
 def test_without_gradio_the_way_out_is_told(monkeypatch):

@@ -121,7 +121,9 @@ def test_dropped_tokens_equal_masked_tokens(family):
     assert shorter.length == now.sequences.length - 2  # the row with the fewest; the other masks the rest
     is_image = now.sequences.input_ids == model.config.image_token_id
     stays = torch.zeros_like(is_image).scatter(1, kept, True)
-    dropped = shorter.run(empty_cache(model), image=kept_features(image, stays[is_image].nonzero()[:, 0]))
+    left = kept_features(image, stays[is_image].nonzero()[:, 0], int(is_image.sum()))
+    dropped = shorter.run(empty_cache(model), image=left)
+    assert kept_features(image, stays[is_image].nonzero()[:, 0], int(is_image.sum()) + 1) is None
     close(dropped.logits[:, -1], masked.logits[:, -1])
 
 

@@ -29,8 +29,8 @@ def test_from_boxes_shapes_and_edges():
         from_boxes([50, 50, 60, 60], source_hw=(10, 10))
     with pytest.raises(ValueError, match="must be finite"):
         from_boxes([0, 0, np.nan, 1], source_hw=(10, 10))
-    with pytest.raises(ValueError, match="n >= 1"):
-        from_boxes(np.zeros((0, 4)), source_hw=(10, 10))
+    np.testing.assert_array_equal(from_boxes(np.zeros((0, 4)), source_hw=(10, 12)), np.zeros((10, 12)))
+    np.testing.assert_array_equal(from_points([], source_hw=(10, 12)), np.zeros((10, 12)))
 
 
 def test_from_points_peaks_at_the_points():

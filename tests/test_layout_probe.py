@@ -10,7 +10,7 @@ import pytest
 import torch
 from tiny import FAMILIES, model_of, processor_of
 
-from pmtools.adapters.layouts import TokenGrid, image_token_layout, probe_layout
+from pmtools.adapters.layouts import LAYOUTS, TokenGrid, image_token_layout, probe_layout
 from pmtools.adapters.layouts._reading import Reading, readings
 from pmtools.adapters.layouts._views import Colours, View, ramps, views
 from pmtools.testing.models import tiny_model, tiny_processor
@@ -99,18 +99,40 @@ class TestProbe:
         assert probe_layout(model_of(), processor_of(), layout, (90, 120)) == (-1.0, -1.0)
 
 
+@pytest.fixture
+def unproven(monkeypatch):
+    monkeypatch.setattr("pmtools.adapters.layouts.PROVEN", frozenset())
+
+
 class TestCost:
     def counted(self, model):
         calls = []
         handle = model.model.vision_tower.register_forward_hook(lambda *_: calls.append(1))
         return calls, handle
 
-    def test_the_tower_runs_17_times_once(self):
+    def test_the_tower_runs_17_times_once(self, unproven):
         model, processor = tiny_model("llava"), tiny_processor(tiny_model("llava"))
         calls, _ = self.counted(model)
         for size in SIZES:
             image_token_layout(model, processor).grids(size, 1)
         assert len(calls) == 17
+
+    def test_the_tower_of_a_proven_family_does_not_run(self):
+        model, processor = tiny_model("llava"), tiny_processor(tiny_model("llava"))
+        calls, _ = self.counted(model)
+        for size in SIZES:
+            image_token_layout(model, processor).grids(size, 1)
+        assert not calls
+
+    @pytest.mark.parametrize("family", FAMILIES)
+    def test_what_is_proven_is_what_a_probe_finds(self, family, unproven):
+        model, processor = model_of(family), copy.copy(processor_of(family))
+        processor.tokenizer = copy.copy(processor.tokenizer)  # nothing is known of it
+        layout = image_token_layout(model, processor)
+        for size in SIZES:
+            layout.grids(size, 1)
+        if family not in LAYOUTS:
+            assert set(layout.grids.findings.readings.values()) == {Reading()}
 
     def test_other_settings_are_asked_anew(self):
         model, processor = tiny_model("internvl"), tiny_processor(tiny_model("internvl"))

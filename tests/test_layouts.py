@@ -118,11 +118,12 @@ class TestRefusals:
     def test_tokens_that_no_grid_tells(self, monkeypatch):
         """A tower that deals its tokens out anew, as a resampler does, has no places to tell."""
         model = copy.deepcopy(tiny_model("llava"))
+        model.config.model_type = "novel"
         order = torch.from_numpy(np.random.default_rng(3).permutation(16))
         model.model.multi_modal_projector.register_forward_hook(lambda module, given, out: out[..., order, :])
         layout = image_token_layout(model, processor_of("llava"))
         with pytest.raises(
-            ValueError, match=r"'llava': 1 views of 56 x 56 pixels and 16 tokens.*Supported models.*LAYOUTS"
+            ValueError, match=r"'novel': 1 views of 56 x 56 pixels and 16 tokens.*Supported models.*LAYOUTS"
         ):
             layout.grids((90, 120), 1)
 

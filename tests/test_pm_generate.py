@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 from tiny import PICTURES, PROMPTS, model_of, picture, processor_of
-from tiny_magnifier import close, magnifier, plain, run, same
+from tiny_magnifier import GREEDY, close, magnifier, plain, run, same
 
 from pmtools import zoo
 from pmtools.adapters.caches import find_cache
@@ -83,8 +83,9 @@ class TestArgumentsOfGenerate:
                 self.ended = True
 
         streamer = Collect()
-        pm = magnifier(refresh="first", streamer=streamer)
-        out = run(pm, images=PICTURES[0], text=PROMPTS[0])
+        pm = magnifier(refresh="first")
+        inputs = pm.processor(images=PICTURES[0], text=PROMPTS[0], return_tensors="pt")
+        out = model_of("llava").generate(**inputs, custom_generate=pm.streaming(streamer), **GREEDY)
         assert [token for part in streamer.tokens for token in part] == out.sequences[0].tolist()
         assert streamer.ended
 
@@ -117,10 +118,11 @@ class TestStreamers:
             raise KeyError("mine")
 
         reader = Reader()
-        pm = magnifier(refresh="first", streamer=reader)
+        pm = magnifier(refresh="first")
         options = {"use_cache": False} if early else {"logits_processor": [broken]}
+        inputs = pm.processor(images=PICTURES[0], text=PROMPTS[0], return_tensors="pt")
         with pytest.raises(ValueError if early else KeyError):
-            run(pm, images=PICTURES[0], text=PROMPTS[0], **options)
+            model_of("llava").generate(**inputs, custom_generate=pm.streaming(reader), **GREEDY, **options)
         assert reader.ends == 1
 
     def test_images_that_are_none_end_them(self):
@@ -174,7 +176,6 @@ class TestGenerate:
         assert whole.startswith(text)
         assert text.endswith(stop)
         assert "".join(said).strip() == text
-        assert pm.streamer is None
 
     def test_stop_strings_of_a_word_tokenizer(self):
         demo = zoo.demo_model()

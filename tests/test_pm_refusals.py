@@ -153,7 +153,7 @@ class TestRefusals:
         self.refused("`use_cache` must be True", use_cache=False)
 
     def test_prompt_lookup(self):
-        self.refused("greedy search, sampling or beam search", prompt_lookup_num_tokens=2)
+        self.refused("`prompt_lookup_num_tokens` must be None", prompt_lookup_num_tokens=2)
 
     def test_an_assistant(self):
         with pytest.raises(ValueError, match="`assistant_model` cannot be used"):

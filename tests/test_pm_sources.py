@@ -100,7 +100,7 @@ def test_a_token_without_a_step_is_an_error(monkeypatch):
 def test_the_view_is_the_model_and_leaves_it_alone():
     model = model_of()
     before = dict(vars(model))
-    view = _loop._view(model, lambda *_: None)
+    view = _loop._stepping(model, lambda *_: None)
     assert isinstance(view, type(model))
     assert view.config is model.config
     assert vars(model) == before

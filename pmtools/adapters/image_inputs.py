@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ def image_inputs(model: Any, keywords: dict[str, Any], /) -> dict[str, Any]:
     encode = image_encoder(model)
     names = {*(inspect.signature(encode).parameters if encode else ()), "mm_encoder_outputs", "batch_num_images"}
     found = {name: value for name, value in keywords.items() if name in names or name.startswith("pixel_")}
+    if not found.get("mm_encoder_outputs"):  # a dictionary, empty where there are no images
+        found.pop("mm_encoder_outputs", None)
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -55,8 +57,8 @@ def takes_features(model: Any, /) -> bool:
     return "mm_encoder_outputs" in inspect.signature(model.forward).parameters
 
 
-def kept_features(image: dict[str, Any], kept: torch.Tensor, /) -> dict[str, Any]:
-    """Encoded images with the features of some image tokens only.
+def kept_features(image: dict[str, Any], kept: torch.Tensor, tokens: int, /) -> dict[str, Any] | None:
+    """Encoded images with the features of some image tokens only; None where they are not one for each token.
 
     Parameters
     ----------
@@ -64,17 +66,26 @@ def kept_features(image: dict[str, Any], kept: torch.Tensor, /) -> dict[str, Any
         From `encoded_images`.
     kept : integer tensor of shape (m,)
         Indices of the image tokens that stay, counted over the batch row by row.
+    tokens : int
+        Image tokens of the batch.
     """
     import torch
 
-    encoded = image["mm_encoder_outputs"]["image"]
+    encoded = image.get("mm_encoder_outputs", {}).get("image")
+    pooled = encoded.get("pooler_output") if isinstance(encoded, Mapping) else None
+    deep = encoded.get("deepstack_features") if pooled is not None else None  # Qwen3-VL: for its first layers too
+
+    def rows(features: Any) -> torch.Tensor:
+        return torch.cat([item.reshape(-1, item.shape[-1]) for item in features])
 
     def keep(features: Any) -> Any:
-        rest = torch.cat([item.reshape(-1, item.shape[-1]) for item in features])[kept]
+        rest = rows(features)[kept]
         return rest[None] if isinstance(features, torch.Tensor) else [rest]
 
+    if pooled is None or any(len(rows(features)) != tokens for features in (pooled, *(deep or ()))):
+        return None
     chosen = copy.copy(encoded)
-    chosen["pooler_output"] = keep(encoded["pooler_output"])
-    if (deep := encoded.get("deepstack_features")) is not None:  # Qwen3-VL: features for its first layers too
+    chosen["pooler_output"] = keep(pooled)
+    if deep is not None:
         chosen["deepstack_features"] = [keep(layer) for layer in deep]
     return {"mm_encoder_outputs": {"image": chosen}}

@@ -267,17 +267,17 @@ class Prompts:
             here = self.attention_mask[row].bool()
             old = self.input_ids[row][here].tolist()
             counts = self._counts(self.images[row])
-            spans = self._spans(old, counts)
-            if images[row] and any(stop - start != count for (start, stop), count in zip(spans, counts, strict=True)):
+            inner = self._spans(old, counts)
+            if images[row] and any(stop - start != count for (start, stop), count in zip(inner, counts, strict=True)):
                 raise ValueError(
                     f"{self.model.config.model_type} models write text between the tokens of an image, so an image cannot "
                     "change its size within a prompt; use an edit that keeps the image's size"
                 )
-            spans = spans if wrapped else [self._widened(old, *span) for span in spans]
+            spans = inner if wrapped else [self._widened(old, *span) for span in inner]
             ids.append(_replaced(old, spans, instead))
             for name, values in self.types.items():
                 kinds = values[row][here].tolist()
-                image_kind = next((kinds[start] for start, _ in spans), 0)
+                image_kind = next((kinds[start] for start, _ in inner), 0)  # a row without images has none
                 new = [[image_kind * (token == self.layout.image_token_id) for token in run] for run in instead]
                 types[name].append(_replaced(kinds, spans, new))
         pad = self.processor.tokenizer.pad_token_id or 0

@@ -31,6 +31,8 @@ class TokenSequences:
         Further keyword arguments of `prepare_inputs_for_generation`: positions, token types, logits to keep.
     ended : bool tensor of shape (B,), optional
         Sequences whose answer is complete, so that nobody reads what comes next. None: not known of any.
+    places : integer tensor of shape (B, T), optional
+        Where each token was before some were left out.
     """
 
     model: Any
@@ -38,6 +40,7 @@ class TokenSequences:
     attention_mask: torch.Tensor | None
     options: dict[str, Any]
     ended: torch.Tensor | None = None
+    places: torch.Tensor | None = None
 
     @property
     def length(self) -> int:
@@ -67,6 +70,8 @@ class TokenSequences:
             **{cache_name(): cache, **self.options, "use_cache": True},
             **(image or {}),
         )
+        if self.places is not None and inputs.get("position_ids") is None:
+            inputs["position_ids"] = self.places[:, cached_tokens(cache) :]  # HyperCLOVA X counts, and would do so anew
         return self.model(**inputs, return_dict=True)
 
     def hiding(self, hidden: torch.Tensor, /) -> TokenSequences:
@@ -102,7 +107,8 @@ class TokenSequences:
             if (value := options.get(name)) is not None:
                 options[name] = value.gather(-1, kept.expand(*value.shape[:-1], -1))
         mask = (self._mask() * ~hidden).gather(1, kept)
-        return replace(self, input_ids=self.input_ids.gather(1, kept), attention_mask=mask, options=options), kept
+        ids = self.input_ids.gather(1, kept)
+        return replace(self, input_ids=ids, attention_mask=mask, options=options, places=kept), kept
 
     def rows(self, rows: Sequence[int] | torch.Tensor, /) -> TokenSequences:
         """Some of the sequences, in the order of `rows`; a row may come twice."""
@@ -117,7 +123,10 @@ class TokenSequences:
                 options[name] = value[rows]
         mask = None if self.attention_mask is None else self.attention_mask[rows]
         ended = None if self.ended is None else self.ended[rows]
-        return replace(self, input_ids=self.input_ids[rows], attention_mask=mask, options=options, ended=ended)
+        places = None if self.places is None else self.places[rows]
+        return replace(
+            self, input_ids=self.input_ids[rows], attention_mask=mask, options=options, ended=ended, places=places
+        )
 
     def with_types_of_words(self) -> TokenSequences:
         """The same sequences with token types up to their end: `generate` appends none for what Ernie 4.5 generates."""

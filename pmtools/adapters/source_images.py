@@ -123,8 +123,8 @@ def opened(image: Any, /, *, name: str = "images") -> Any:
     """
     if isinstance(image, os.PathLike):
         image = os.fspath(image)
-    elif hasattr(image, "scheme"):  # urllib's, or httpx's, yarl's and pydantic's
-        image = image.geturl() if hasattr(image, "geturl") else str(image)
+    elif hasattr(image, "scheme"):  # a URL of httpx, yarl or pydantic
+        image = str(image)
     if not isinstance(image, str):
         return image
     from transformers.image_utils import load_image

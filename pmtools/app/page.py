@@ -1,21 +1,27 @@
-"""The page: where each control is, and which method of `Session` it calls. What is computed is in the other files."""
+"""The page: where each control is, and which method of `Session` it calls. What is computed is in the other files.
+
+Work on pictures waits in a line of its own, without a thread, so that everything else is answered at once meanwhile.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import os
+import logging
 import tempfile
-import threading
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Awaitable, Callable
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import anyio
+import anyio.to_thread
 import gradio as gr
+from gradio.utils import get_upload_folder
 
 from pmtools.app import actions, views, words
 from pmtools.app.actions import NO_LIMIT, SIZES, Settings
 from pmtools.app.answers import DemoAnswers
+from pmtools.app.budget import Budget
 from pmtools.app.pictures import Limits, PageError
 from pmtools.app.session import Session
 
@@ -27,7 +33,8 @@ _EVENT: dict[str, Any] = {"api_visibility": "private", "queue": False}
 _QUIET: dict[str, Any] = {**_EVENT, "show_progress": "hidden"}  # progress is seen on the pictures
 _LATEST: dict[str, Any] = {**_QUIET, "trigger_mode": "always_last"}
 # changes and files that are worked on at a time, of all users: each holds several images in memory
-_WORK = threading.BoundedSemaphore(4)
+_AT_A_TIME = 4
+_log = logging.getLogger(__name__)
 
 
 class _Controls(NamedTuple):
@@ -81,14 +88,35 @@ def make_page(limits: Limits, /) -> gr.Blocks:
     -------
     gradio.Blocks
     """
-    with gr.Blocks(title="pmtools", analytics_enabled=False, fill_width=True, delete_cache=(600, 3600)) as page:
+    uploads, queued = Path(get_upload_folder()), _line(_AT_A_TIME)
+    # uploads and downloads are gone after five minutes; every minute somebody looks
+    with gr.Blocks(title="pmtools", analytics_enabled=False, fill_width=True, delete_cache=(60, 300)) as page:
         user = gr.State(None)
         controls, shown = _lay_out()
-        model = DemoAnswers()
-        page.load(partial(_begin, limits, model), None, [user, *shown.all()], **_QUIET)
-        _connect(user, controls, shown)
+        new = partial(Session, limits, DemoAnswers(), uploads=uploads, budget=Budget(limits.memory_bytes))
+        page.load(queued(partial(_begin, new)), None, [user, *shown.all()], **_QUIET)
+        _connect(user, controls, shown, queued)
     page.state_session_capacity = 100  # users whose pictures are kept in memory; the oldest is asked to reload
+    page.limiter = anyio.CapacityLimiter(16)  # threads of the other events; the server's own threads stay free
+    # gradio looks at the paths that browsers send only in pages that it has launched itself
+    page.has_launched = True
     return page
+
+
+def _line(at_a_time: int) -> Callable[[Callable[..., Any]], Callable[..., Awaitable[Any]]]:
+    """A line to wait in: `queued(function)` runs in a thread, when fewer than `at_a_time` others of the line do."""
+    limiter = anyio.CapacityLimiter(at_a_time)
+
+    def queued(function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+        @wraps(getattr(function, "func", function))
+        async def wait_and_run(*inputs: Any, **options: Any) -> Any:
+            return await anyio.to_thread.run_sync(partial(function, *inputs, **options), limiter=limiter)
+
+        if isinstance(function, partial):  # its own signature, not that of the function inside
+            del wait_and_run.__wrapped__
+        return wait_and_run
+
+    return queued
 
 
 # ------------------------------------------------------------------------------------------------------------ layout
@@ -166,25 +194,28 @@ def _slider(*limits: float, **options: Any) -> gr.Slider:
 # ------------------------------------------------------------------------------------------------------------ events
 
 
-def _connect(user: gr.State, controls: _Controls, shown: _Shown) -> None:
+def _connect(user: gr.State, controls: _Controls, shown: _Shown, queued: Callable[..., Any]) -> None:
     c, everything = controls, shown.all()
     original = shown.views[0]
     asking, waiting = (
         {**_EVENT, "show_progress": "minimal", "show_progress_on": where} for where in (shown.answers, shown.facts)
     )
 
+    def acting(change: Callable[..., object], *, new: bool = False) -> Callable[..., Awaitable[Any]]:
+        return queued(partial(_act, change, new=new))  # type: ignore[no-any-return]
+
     changes = [
-        c.upload.upload(partial(_act, Session.open, new=True), [user, c.upload], everything, **_QUIET),
-        c.photograph.click(_open_photograph, user, [*everything, c.tabs, *c.sliders], **_QUIET),
-        c.scene.click(_open_scene, user, [*everything, c.tabs, *c.sliders, c.question], **_QUIET),
-        c.marking.select(_follow_marks, user, everything, **_QUIET),
-        c.asking.select(partial(_act, partial(Session.follow, asking=True)), user, everything, **_QUIET),
-        original.mark(_add_mark, user, everything, **_QUIET),
-        c.undo.click(partial(_act, Session.undo), user, everything, **_QUIET),
-        c.clear.click(partial(_act, Session.clear), user, everything, **_QUIET),
-        c.ask.click(partial(_act, Session.ask), [user, c.question], everything, **asking),
-        c.question.submit(partial(_act, Session.ask), [user, c.question], everything, **asking),
-        *(control.input(partial(_act, _set), [user, *c.sliders], everything, **_LATEST) for control in c.sliders),
+        c.upload.upload(acting(Session.open, new=True), [user, c.upload], everything, **_QUIET),
+        c.photograph.click(queued(_open_photograph), user, [*everything, c.tabs, *c.sliders], **_QUIET),
+        c.scene.click(queued(_open_scene), user, [*everything, c.tabs, *c.sliders, c.question], **_QUIET),
+        c.marking.select(queued(_follow_marks), user, everything, **_QUIET),
+        c.asking.select(acting(partial(Session.follow, asking=True)), user, everything, **_QUIET),
+        original.mark(queued(_add_mark), user, everything, **_QUIET),
+        c.undo.click(acting(Session.undo), user, everything, **_QUIET),
+        c.clear.click(acting(Session.clear), user, everything, **_QUIET),
+        c.ask.click(acting(Session.ask), [user, c.question], everything, **asking),
+        c.question.submit(acting(Session.ask), [user, c.question], everything, **asking),
+        *(control.input(acting(_set), [user, *c.sliders], everything, **_LATEST) for control in c.sliders),
     ]
     for change in changes:
         change.then(_places, user, shown.places(), **_QUIET)
@@ -198,7 +229,7 @@ def _connect(user: gr.State, controls: _Controls, shown: _Shown) -> None:
 
     file = gr.DownloadButton(elem_id="file", visible="hidden")
     for button, writer in ((c.save_image, actions.save_image), (c.save_warp, actions.save_warp)):
-        button.click(partial(_save, writer), user, [file, shown.notice], **waiting).success(
+        button.click(queued(partial(_save, writer)), user, [file, shown.notice], **waiting).success(
             None, None, None, js="() => document.querySelector('#file').click()", **_EVENT
         )
 
@@ -207,25 +238,38 @@ def _act(change: Callable[..., object], user: Session | None, *inputs: Any, new:
     """Change what one user has, and show what follows; or show why it cannot be."""
     if user is None:
         return _nothing_but(words.problem(words.GONE))
-    with user.lock, _WORK:
-        try:
+    try:
+        with user.lock:
+            if user.released:
+                return _nothing_but(words.problem(words.RELEASED))
             change(user, *inputs)
-        except PageError as error:
-            return _nothing_but(words.problem(str(error)))
-        return [
-            *views.update_views(user, with_original=new),
-            words.facts(user),
-            words.answers(user),
-            words.notice(user),
-        ]
+            return [
+                *views.update_views(user, with_original=new),
+                words.facts(user),
+                words.answers(user),
+                words.notice(user),
+            ]
+    except Exception as error:
+        return _nothing_but(_told(error))
+
+
+def _told(error: Exception) -> str:
+    """What the page says of an error; what is no fault of the user's is logged too."""
+    if isinstance(error, PageError):
+        return words.problem(str(error))
+    _log.error("the page could not do what it was asked to", exc_info=error)
+    return words.failure(error)
 
 
 def _nothing_but(notice: str) -> list[Any]:
     return [gr.skip()] * (len(views.TITLES) + 2) + [notice]
 
 
-def _begin(limits: Limits, model: DemoAnswers) -> list[Any]:
-    user = Session(limits, model)
+def _begin(new: Callable[[], Session]) -> list[Any]:
+    try:
+        user = new()
+    except Exception as error:
+        return [None, *_nothing_but(_told(error))]
     return [user, *_act(lambda _: None, user, new=True)]
 
 
@@ -253,6 +297,8 @@ def _places(user: Session | None) -> list[Any]:
     if user is None:
         return [gr.skip()] * (len(views.TITLES) + 1)
     with user.lock:
+        if user.released:
+            return [gr.skip()] * len(views.TITLES) + [words.problem(words.RELEASED)]
         return [*views.update_places(user), words.numbers(user)]
 
 
@@ -262,7 +308,7 @@ def _looker(name: str) -> Callable[..., list[Any]]:
     # gradio hands the event to a plain function with this annotation, to no partial
     def look(user: Session | None, event: gr.EventData) -> list[Any]:
         if user is not None:
-            with user.lock, contextlib.suppress(PageError):
+            with user.lock, contextlib.suppress(PageError, AttributeError):  # released, it has nothing to look at
                 user.look(getattr(event, "x", None), getattr(event, "y", None), magnified=views.is_magnified(name))
         return _places(user)
 
@@ -285,9 +331,13 @@ def _open_scene(user: Session | None) -> list[Any]:
 def _save(writer: Callable[..., Path], user: Session | None) -> list[Any]:
     if user is None:
         return [gr.skip(), words.problem(words.GONE)]
-    with user.lock:
-        picture, magnified, notice = user.choice.picture, user.magnified, words.notice(user)
-    # outside the lock, since large files take seconds; gradio deletes what it serves from its own folder, see `make_page`
-    folder = Path(tempfile.mkdtemp(dir=os.environ.get("GRADIO_TEMP_DIR")))
-    with _WORK:
+    try:
+        with user.lock:
+            if user.released:
+                return [gr.skip(), words.problem(words.RELEASED)]
+            picture, magnified, notice = user.choice.picture, user.magnified, words.notice(user)
+        # outside the lock, since large files take seconds; gradio deletes what lies in its own folder, see `make_page`
+        folder = Path(tempfile.mkdtemp(dir=get_upload_folder()))
         return [str(writer(picture, magnified, folder)), notice]
+    except Exception as error:
+        return [gr.skip(), _told(error)]

@@ -39,17 +39,21 @@ class PageError(ValueError):
 
 @dataclass(frozen=True)
 class Limits:
-    """The largest file and image that the page takes.
+    """What the page takes.
 
     Attributes
     ----------
     upload_bytes : int
+        Of one file.
     pixels : int
         Width times height, of what is read and of what is made.
+    memory_bytes : int
+        Of the pictures of all users together.
     """
 
     upload_bytes: int = 50 * MEGABYTE
     pixels: int = 50_000_000
+    memory_bytes: int = 2000 * MEGABYTE
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ def size_hw(image: Image, /) -> SizeHW:
     return (image.height, image.width) if hasattr(image, "convert") else (int(image.shape[0]), int(image.shape[1]))
 
 
-def open_picture(path: str | os.PathLike[str], /, *, limits: Limits) -> Picture:
+def open_picture(path: str | os.PathLike[str], /, *, limits: Limits, uploads: Path) -> Picture:
     """The image in an uploaded file.
 
     Size and header are checked before anything is decoded.
@@ -94,7 +98,10 @@ def open_picture(path: str | os.PathLike[str], /, *, limits: Limits) -> Picture:
     Parameters
     ----------
     path : path
+        What a browser says; it may say anything.
     limits : Limits
+    uploads : Path
+        Folder of the uploaded files: others are not touched.
 
     Returns
     -------
@@ -103,8 +110,10 @@ def open_picture(path: str | os.PathLike[str], /, *, limits: Limits) -> Picture:
     Raises
     ------
     PageError
-        If the file is too large, damaged, or no image; the message names it without its folder.
+        If the file is none that was uploaded, too large, damaged, or no image; the message names it without its folder.
     """
+    if not Path(path).resolve().is_relative_to(uploads.resolve()):  # says nothing of whether there is such a file
+        raise PageError("This page opens what is uploaded to it, and nothing else.")
     name = Path(path).name
     try:
         if os.path.getsize(path) > limits.upload_bytes:

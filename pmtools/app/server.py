@@ -11,7 +11,7 @@ import ipaddress
 import os
 import socket
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -33,6 +33,9 @@ _HEADERS = (
     (b"referrer-policy", b"no-referrer"),
     (b"x-content-type-options", b"nosniff"),
 )
+
+# where FastAPI and gradio describe their interfaces: nobody's business, and of use to those who look for holes
+_DESCRIPTIONS = ("/openapi.json", "/docs", "/redoc")
 
 
 def open_socket(host: str, port: int | None, /) -> socket.socket:
@@ -150,7 +153,7 @@ def is_loopback(host: str, /) -> bool:
 
 
 class _Guard:
-    """Adds the policy to every answer, and refuses requests under foreign names (DNS rebinding)."""
+    """Adds the policy to every answer; refuses foreign names (DNS rebinding) and what other pages post."""
 
     def __init__(self, app: Any, *, only_local: bool) -> None:
         self.app, self.only_local = app, only_local
@@ -159,11 +162,16 @@ class _Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        headers = dict(scope["headers"])
-        name = urlsplit("//" + headers.get(b"host", b"").decode("latin-1")).hostname or ""
-        if self.only_local and not is_loopback(name):
-            await send({"type": "http.response.start", "status": 421, "headers": []})
-            await send({"type": "http.response.body", "body": b"This page answers requests for this machine only."})
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        host = headers.get(b"host", "")
+        if self.only_local and not is_loopback(urlsplit("//" + host).hostname or ""):
+            await _refuse(send, 421, b"This page answers requests for this machine only.")
+            return
+        if scope["method"] not in ("GET", "HEAD") and not _is_own_page(headers, host):
+            await _refuse(send, 403, b"This page answers its own requests only, not those of other pages.")
+            return
+        if scope["path"].rstrip("/").endswith(_DESCRIPTIONS):
+            await _refuse(send, 404, b"There is no such page.")
             return
 
         async def with_policy(message: Any) -> None:
@@ -172,3 +180,18 @@ class _Guard:
             await send(message)
 
         await self.app(scope, receive, with_policy)
+
+
+def _is_own_page(headers: Mapping[bytes, str], host: str) -> bool:
+    """Whether a request comes from the page itself, or from no page at all; browsers say which page they are on."""
+    if headers.get(b"sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        return False
+    origin = headers.get(b"origin")
+    return origin is None or urlsplit(origin).netloc.lower() == host.lower()
+
+
+async def _refuse(send: Any, status: int, reason: bytes) -> None:
+    await send(
+        {"type": "http.response.start", "status": status, "headers": [(b"content-type", b"text/plain"), *_HEADERS]}
+    )
+    await send({"type": "http.response.body", "body": reason})

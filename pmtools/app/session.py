@@ -1,6 +1,6 @@
 """One user of the page: what is chosen, and what follows from it.
 
-Nothing is shared between users but the model.
+Nothing is shared between users but the model and the memory that all may hold.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from pmtools.app import actions, answers, marks, pictures
 from pmtools.app.actions import Magnified, Place, Settings
 from pmtools.app.answers import DemoAnswers, Heard
+from pmtools.app.budget import Budget, image_bytes
 from pmtools.app.marks import Mark
 from pmtools.app.pictures import Limits, Picture
 
@@ -51,7 +53,16 @@ class Choice:
 
 
 class Session:
-    """What one user does. A method that raises `PageError` leaves everything as it was.
+    """What one user does. A method that raises leaves everything as it was.
+
+    Parameters
+    ----------
+    limits : Limits
+    model : DemoAnswers
+    uploads : Path
+        Folder of uploaded files: no others are opened.
+    budget : Budget
+        Of all users.
 
     Attributes
     ----------
@@ -64,6 +75,8 @@ class Session:
         Where the user last pointed.
     lock : threading.RLock
         To hold while using the session: a browser may send two events at once.
+    released : bool
+        Whether its pictures were let go, since others needed the memory; it cannot be used then.
     """
 
     choice: Choice
@@ -71,14 +84,26 @@ class Session:
     answer: str
     place: Place | None
 
-    def __init__(self, limits: Limits, model: DemoAnswers) -> None:
+    def __init__(self, limits: Limits, model: DemoAnswers, *, uploads: Path, budget: Budget) -> None:
         self.limits, self.model, self.lock = limits, model, threading.RLock()
+        self.uploads, self.budget, self.released = uploads, budget, False
         self._scenes = 0
         self.open_photograph()
 
+    def release(self) -> bool:
+        """Let all pictures go, unless an event is being worked on; see `Holder`."""
+        if not self.lock.acquire(blocking=False):
+            return False
+        try:
+            self.released = True
+            del self.choice, self.magnified
+        finally:
+            self.lock.release()
+        return True
+
     def open(self, path: str | os.PathLike[str], /) -> None:
         """Take the image in a file."""
-        picture = pictures.open_picture(path, limits=self.limits)
+        picture = pictures.open_picture(path, limits=self.limits, uploads=self.uploads)
         self._choose(Choice(picture, self.choice.settings, asking=self.choice.asking))
 
     def open_photograph(self) -> None:
@@ -133,3 +158,5 @@ class Session:
         heard = choice.heard if choice.asking else None
         answer = "" if heard is None else self.model.answer(magnified.image, heard.question)
         self.choice, self.magnified, self.answer, self.place = choice, magnified, answer, None
+        images = choice.picture.image, choice.picture.view, magnified.image
+        self.budget.hold(self, sum(map(image_bytes, images)))

@@ -12,11 +12,19 @@ HEADER = (
 )
 NO_PLACE = "<p>Point at any of the pictures: a place has its counterpart on the other image.</p>"
 GONE = "This page is not ready yet, or older than the program behind it: try again, or reload it."
+RELEASED = "The pictures of this page were let go, since other users needed the memory: reload it to start again."
 
 
 def problem(message: str, /) -> str:
     """What cannot be done, and why."""
     return f'<p class="problem" role="alert">{escape(message)}</p>'
+
+
+def failure(error: Exception, /) -> str:
+    """What to say where the program itself is at fault."""
+    return problem(
+        f"That did not work, and nothing was changed ({type(error).__name__}). Try something else, or reload."
+    )
 
 
 def notice(session: Session, /) -> str:

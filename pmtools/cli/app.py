@@ -21,13 +21,18 @@ def app(
     max_upload: Annotated[float, opt.value("MB", "Largest file to take.", min=0.001)] = Limits().upload_bytes
     / MEGABYTE,
     max_pixels: Annotated[int, opt.value("N", "Most pixels of an image to open or make.", min=1)] = Limits().pixels,
+    max_memory: Annotated[
+        float, opt.value("MB", "Most memory for the pictures of all users; beyond, the oldest are let go.", min=0.001)
+    ] = Limits().memory_bytes / MEGABYTE,
     browser: Annotated[bool, opt.flag("Open it in the browser, too.", "--browser")] = False,
 ) -> None:
     """Serve a page to try magnification on: mark a region or ask the demo model, move sliders, take the result home.
 
     Nothing leaves this machine, and only this machine reaches the page, unless --host says otherwise.
     """
-    limits = Limits(upload_bytes=round(max_upload * MEGABYTE), pixels=max_pixels)
+    limits = Limits(
+        upload_bytes=round(max_upload * MEGABYTE), pixels=max_pixels, memory_bytes=round(max_memory * MEGABYTE)
+    )
     for needed in ("gradio", "matplotlib"):  # looked for, not imported: that takes seconds and reads the environment
         if importlib.util.find_spec(needed) is None:
             raise CommandError(f"`pmtools app` needs {needed}: pip install 'pmtools[app]'", exit_code=1)

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from pmtools.cli import app as web_page
-from pmtools.cli import ask, coords, demo, evaluate, magnify, score, show, unmagnify
+from pmtools.cli import ask, coords, demo, evaluate, magnify, score, serve, show, unmagnify
 from pmtools.cli.console import print_error
 
 
@@ -69,6 +69,7 @@ app.add_typer(evaluate.app, name="eval")
 app.command()(ask.ask)
 app.command()(demo.demo)
 app.command()(web_page.app)
+app.command()(serve.serve)
 
 
 def _print_version(wanted: bool) -> None:

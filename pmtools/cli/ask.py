@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import json
 import sys
 from collections.abc import Callable, Iterator
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,52 +13,27 @@ import typer
 
 from pmtools import Warp, io
 from pmtools.adapters.pixels import as_pil
+from pmtools.cli import methods
 from pmtools.cli import options as opt
 from pmtools.cli.console import CommandError, in_options, quoted, stderr, usage_error
-from pmtools.cli.models import LoadedModel, demo_prompt, load_model
-from pmtools.decoding import METHODS, ImagePrompting, MagnifierStep, PerceptionMagnifier
+from pmtools.cli.models import DeviceOption, LoadedModel, ModelOption, demo_prompt, load_model
+from pmtools.decoding import MagnifierStep
 
-MODEL, LOOK, OUTPUT = "Model", "How it looks", "Output"
-#: Methods that edit the image where PM would magnify it.
-STRATEGIES = ("blur", "mask", "bbox", "crop")
-
-Method = StrEnum("Method", {name: name for name in METHODS})  # type: ignore[misc]  # typer wants an enumeration
-
-
-class Refine(StrEnum):
-    """How tokens are hidden while the model looks again."""
-
-    EXACT = "exact"
-    CACHED = "cached"
-    NONE = "none"
-
-
-class Refresh(StrEnum):
-    """When the image is magnified anew."""
-
-    FIRST = "first"
-    EVERY = "every"
-    ADAPTIVE = "adaptive"
+OUTPUT = "Output"
 
 
 def ask(
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="The image.")],
     question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to ask about it.")],
     *,
-    model: Annotated[
-        str | None, opt.value("PATH", "Folder or hub name of the model. Default: the embedded one.", panel=MODEL)
-    ] = None,
-    device: Annotated[
-        str | None, opt.value("DEVICE", "cpu, cuda, ... Default: a GPU where there is one.", panel=MODEL)
-    ] = None,
-    method: Annotated[Method, opt.value("NAME", "One of the above.", panel=LOOK)] = Method["pm"],
-    refine: Annotated[Refine | None, opt.value("MODE", "Looking again: exact, cached or none.", panel=LOOK)] = None,
-    refresh: Annotated[Refresh | None, opt.value("WHEN", "Magnify first, every or adaptive.", panel=LOOK)] = None,
-    start_layer: Annotated[
-        int | None, opt.value("N", "First layer whose attention counts, from 1.", panel=LOOK)
-    ] = None,
-    gain: Annotated[float | None, opt.value("X", "Contrast of the map.", panel=LOOK)] = None,
-    kernel_size: Annotated[int | None, opt.value("N", "Smoothing window in tokens, odd.", panel=LOOK)] = None,
+    model: ModelOption = None,
+    device: DeviceOption = None,
+    method: methods.MethodOption = methods.Method["pm"],
+    refine: methods.RefineOption = None,
+    refresh: methods.RefreshOption = None,
+    start_layer: methods.StartLayerOption = None,
+    gain: methods.GainOption = None,
+    kernel_size: methods.KernelSizeOption = None,
     max_new_tokens: Annotated[int, opt.value("N", "Longest answer, in tokens.", panel=OUTPUT, min=1)] = 64,
     save: Annotated[
         Path | None, opt.value("DIR", "Write the images that the model saw and the heatmaps there.", panel=OUTPUT)
@@ -78,22 +51,20 @@ def ask(
     - `api`, `vicrop`: dim what does not matter; show the best window beside the image
     - `vcd`, `vdd`, `m3id`, `pai`, `ibd`: weigh the answer against one from less, or more, of the image
     """
-    chosen = {
-        "refine": refine,
-        "refresh": refresh,
-        "start_layer": start_layer,
-        "gain": gain,
-        "kernel_size": kernel_size,
-    }
-    given = {name: getattr(value, "value", value) for name, value in chosen.items() if value is not None}
-    _check_options(method.value, given, save)
+    given = methods.given(
+        method, refine=refine, refresh=refresh, start_layer=start_layer, gain=gain, kernel_size=kernel_size
+    )
+    if save is not None and not methods.shows_images(method):
+        raise usage_error(
+            f"there is nothing to save with --method {method.value}, which sees the image as it is", "--save"
+        )
     picture = _read(image, max_pixels)
     if save is not None:
         opt.check_folder(save, "--save")
     loaded = load_model(model, device, command="ask")
     try:
         prompt = _prompt(loaded, question)
-        decoder = METHODS[method.value](loaded.processor, **(_settings(method.value, loaded) | given))
+        decoder = methods.make(method, loaded, given)
         with _progress() as report:
             streamer = _Printer(loaded.processor.tokenizer, silent=as_json, decoder=decoder, report=report)
             options = {"streamer": streamer, "max_new_tokens": max_new_tokens, "do_sample": False}
@@ -105,43 +76,6 @@ def ask(
         typer.echo(json.dumps(_report(answer, method.value, decoder.last, written)))
     elif written:
         stderr().print(f"wrote {len(written)} pictures to {quoted(save)}")  # type: ignore[arg-type]
-
-
-def _check_options(method: str, given: dict[str, Any], save: Path | None) -> None:
-    """Refuse, before anything is loaded, what the method cannot take."""
-    if save is not None and not issubclass(METHODS[method], PerceptionMagnifier | ImagePrompting):
-        raise usage_error(f"there is nothing to save with --method {method}, which sees the image as it is", "--save")
-    for name in given:
-        if name not in _takes(METHODS[method]):
-            others = [other for other, kind in METHODS.items() if name in _takes(kind)]
-            raise usage_error(f"is an option of --method {', '.join(others)}", "--" + name.replace("_", "-"))
-
-
-def _takes(kind: type) -> set[str]:
-    """Names of a method's options, those of its base class too where it hands them on."""
-    names: set[str] = set()
-    for base in kind.__mro__:
-        parameters = inspect.signature(base).parameters.values()
-        names |= {one.name for one in parameters if one.kind is one.KEYWORD_ONLY}
-        if not any(one.kind is one.VAR_KEYWORD for one in parameters):
-            break
-    return names
-
-
-def _settings(method: str, loaded: LoadedModel) -> dict[str, Any]:
-    """What was chosen for the model, for the methods that look as PM looks."""
-    chosen = loaded.settings
-    if method == "pm":
-        return dict(chosen)
-    if method not in STRATEGIES or not chosen:
-        return {}
-    from pmtools.adapters.heatmaps import AttentionHeatmap
-
-    layers = range(chosen["start_layer"] - 1, loaded.model.config.get_text_config().num_hidden_layers)
-    refinement = {name: chosen[name] for name in ("threshold", "max_iterations")}
-    own = {"gain": chosen["gain"], "kernel_size": chosen["kernel_size"]}
-    own |= loaded.demo.edits.get(method, {}) if loaded.demo is not None else {}
-    return {"heatmap": AttentionHeatmap(tuple(layers), refine="exact", **refinement), **own}
 
 
 def _prompt(loaded: LoadedModel, question: str) -> str:

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
+from pmtools.cli import options as opt
 from pmtools.cli.console import CommandError, in_options, quoted, usage_error
+
+MODEL = "Model"
+
+ModelOption: TypeAlias = Annotated[
+    str | None, opt.value("PATH", "Folder or hub name of the model. Default: the embedded one.", panel=MODEL)
+]
+DeviceOption: TypeAlias = Annotated[
+    str | None, opt.value("DEVICE", "cpu, cuda, ... Default: a GPU where there is one.", panel=MODEL)
+]
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pmtools.decoding._image_prompting import ImagePrompting, ImagePromptingStep
+from pmtools.decoding._magnified import magnified
 from pmtools.decoding._method import DecodingMethod
 from pmtools.decoding._steps import MagnifierStep
 from pmtools.decoding.api import API
@@ -35,8 +38,12 @@ METHODS: dict[str, type[DecodingMethod]] = {
     "crop": Crop,
 }
 
+#: A `custom_generate` folder: `model.generate(custom_generate=HUB_FOLDER, trust_remote_code=True, processor=..., images=...)`.
+HUB_FOLDER = str(Path(__file__).parents[1] / "hub")
+
 __all__ = [
     "API",
+    "HUB_FOLDER",
     "IBD",
     "M3ID",
     "METHODS",
@@ -55,4 +62,5 @@ __all__ = [
     "OfficialMagnifier",
     "PerceptionMagnifier",
     "ViCrop",
+    "magnified",
 ]

@@ -60,8 +60,6 @@ class ImagePrompting(DecodingMethod):
         refined attention, as for the Perception Magnifier.
     gain, kernel_size
         Of the perception map; see `pmtools.perception_map`. Sources that return final maps do without.
-    streamer : transformers streamer, optional
-        `generate` does not hand its own on.
     **edit_options
         Of the edit.
 
@@ -99,10 +97,9 @@ class ImagePrompting(DecodingMethod):
         heatmap: str | Heatmap | HeatmapSource = "refined",
         gain: float = 10.0,
         kernel_size: int = 3,
-        streamer: Any = None,
         **edit_options: Any,
     ) -> None:
-        super().__init__(processor, streamer=streamer)
+        super().__init__(processor)
         if not callable(edit):
             edit = ALTERNATIVES[_checks.choice(edit, "edit", ALTERNATIVES)]
         self.edit, self.edit_options = edit, edit_options

@@ -9,9 +9,10 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pmtools.adapters.caches import cache_name, cached_tokens, check_cache, find_cache
+from pmtools.adapters.caches import cache_name, cached_tokens, check_cache, empty_cache, find_cache
 from pmtools.adapters.image_inputs import image_inputs
 from pmtools.adapters.sequences import TokenSequences, check_padding
+from pmtools.decoding._view import view_of
 
 if TYPE_CHECKING:
     import torch
@@ -67,23 +68,12 @@ def run_loop(
     ValueError
         If the configuration or the inputs ask for something that a step cannot keep.
     """
-    from transformers.generation.configuration_utils import GenerationMode
-
-    mode = generation_config.get_generation_mode()
-    beams = mode in (GenerationMode.BEAM_SEARCH, GenerationMode.BEAM_SAMPLE)
-    if not beams and mode not in (GenerationMode.GREEDY_SEARCH, GenerationMode.SAMPLE):
-        raise ValueError(
-            f"`generate` must run greedy search, sampling or beam search here, got {mode.value}; leave out the arguments that "
-            "ask for it"
-        )
+    beams = generation_config.num_beams > 1
+    _check_mode(generation_config, model.generation_config)
     if beams and streamer is not None:
         raise ValueError(
             "`streamer` cannot be used with beam search, whose tokens change until the end; leave one of them out"
         )
-    if not arguments.get("use_cache"):
-        raise ValueError("`use_cache` must be True here, got False: the streams live in their caches; leave it out")
-    if generation_config.prefill_chunk_size is not None:
-        raise ValueError("`prefill_chunk_size` must be None here: the image's tokens are attended to in one piece")
     if arguments.get("inputs_embeds") is not None:
         raise ValueError(
             "`inputs_embeds` cannot be used here: image tokens are found in `input_ids`; give these instead"
@@ -91,15 +81,15 @@ def run_loop(
     if arguments.get("pixel_values_videos") is not None or "video" in arguments.get("mm_encoder_outputs", {}):
         raise ValueError("videos cannot be magnified; give still images")
     check_padding(arguments.get("attention_mask"))
-    cache = find_cache(arguments)
-    check_cache(cache)
+    cache = _growing_cache(arguments, generation_config, model)
     if cached_tokens(cache):
         raise ValueError(
             f"`{cache_name()}` must be empty, got {cached_tokens(cache)} cached tokens; give the whole conversation as "
             "the prompt"
         )
 
-    view = _view(model, step)
+    generation_config.prefill_chunk_size = None  # `generate` has made this copy for the call
+    view = _stepping(model, step)
     arguments["logits_processor"] = _each_after_a_step(view, arguments["logits_processor"])
     if beams:
         return view._beam_search(input_ids, generation_config=generation_config, **arguments)
@@ -109,36 +99,65 @@ def run_loop(
     return view._sample(input_ids, generation_config=generation_config, streamer=streamer, **arguments)
 
 
-def _view(model: Any, step: Step) -> Any:
-    """The model with another forward pass: an object of a subclass of the model's class, with the model's state.
+def _check_mode(asked: Any, stored: Any) -> None:
+    """Refuse what a step cannot keep, where this call asked for it; what the checkpoint prefers gives the same tokens."""
+    if asked.num_beams > 1 and (
+        getattr(asked, "constraints", None) or getattr(asked, "num_beam_groups", 1) not in (None, 1)
+    ):
+        raise ValueError("`generate` must run plain beam search here; leave out `constraints` and `num_beam_groups`")
+    for name, why in (
+        ("prompt_lookup_num_tokens", "several tokens are guessed at once, but each needs the whole method"),
+        ("assistant_early_exit", "several tokens are guessed at once, but each needs the whole method"),
+        ("penalty_alpha", "contrastive search looks ahead, past the method"),
+        ("dola_layers", "DoLa has a loop of its own"),
+        ("prefill_chunk_size", "the image's tokens are attended to in one piece"),
+    ):
+        value = getattr(asked, name, None)
+        if value and value != getattr(stored, name, None):
+            raise ValueError(f"`{name}` must be None here, got {value}: {why}; leave it out")
+
+
+def _growing_cache(arguments: dict[str, Any], asked: Any, model: Any) -> Any:
+    """The call's cache; an own one where only the checkpoint's configuration asks for none, or for a fixed one."""
+    stored, cache = model.generation_config, find_cache(arguments)
+    if not arguments.get("use_cache"):
+        if stored.use_cache is not False:
+            raise ValueError("`use_cache` must be True here, got False: the streams live in their caches; leave it out")
+        arguments["use_cache"], cache = True, empty_cache(model)
+    elif asked.cache_implementation is not None and asked.cache_implementation == stored.cache_implementation:
+        cache = empty_cache(model)
+    check_cache(cache)
+    arguments[cache_name()] = cache
+    return cache
+
+
+def _stepping(model: Any, step: Step) -> Any:
+    """A view of the model whose forward pass is the step.
 
     Whatever transformers' loops call on it, now or in a later release, is bound to it, so none of them goes past the
     step.
     """
 
-    class View(type(model)):  # type: ignore[misc]
-        def _valid_auto_compile_criteria(self, *_: Any, **__: Any) -> bool:
-            return False  # a compiled model would go past the step
+    def prepare(self: Any, input_ids: torch.Tensor, **keywords: Any) -> Any:
+        image = image_inputs(model, keywords)
+        apart = {cache_name(), "attention_mask", "next_sequence_length", "is_first_iteration", "use_cache", *image}
+        options = {name: value for name, value in keywords.items() if name not in apart and value is not None}
+        mask = keywords.get("attention_mask")
+        sequences = TokenSequences(model, input_ids, mask, options, ended=self.ended)
+        self.pending = sequences.with_types_of_words(), image
+        return model.prepare_inputs_for_generation(input_ids, **keywords)
 
-        def prepare_inputs_for_generation(self, input_ids: torch.Tensor, **keywords: Any) -> Any:
-            image = image_inputs(model, keywords)
-            apart = {cache_name(), "attention_mask", "next_sequence_length", "is_first_iteration", "use_cache", *image}
-            options = {name: value for name, value in keywords.items() if name not in apart and value is not None}
-            mask = keywords.get("attention_mask")
-            sequences = TokenSequences(model, input_ids, mask, options, ended=view.ended)
-            view.pending = sequences.with_types_of_words(), image
-            return model.prepare_inputs_for_generation(input_ids, **keywords)
+    def call(self: Any, **inputs: Any) -> Any:
+        self.steps += 1
+        sequences, image = self.pending  # the loops prepare before they call
+        return step(sequences, inputs, image)
 
-        def __call__(self, **inputs: Any) -> Any:
-            view.steps += 1
-            sequences, image = view.pending  # the loops prepare before they call
-            return step(sequences, inputs, image)
-
-    view: Any = object.__new__(View)
-    # what the model's instance overrides, as PEFT and accelerate do, is called on the model itself
-    state = {name: value for name, value in vars(model).items() if name not in vars(View)}
-    view.__dict__ = {**state, "steps": 0, "pending": None, "ended": None}
-    return view
+    members = {
+        "prepare_inputs_for_generation": prepare,
+        "__call__": call,
+        "_valid_auto_compile_criteria": lambda self, *_, **__: False,  # a compiled model would go past the step
+    }
+    return view_of(model, members, steps=0, pending=None, ended=None)
 
 
 def _noting_the_ended(view: Any, criteria: Any) -> Any:

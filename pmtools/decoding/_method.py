@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -31,45 +33,39 @@ class Run(Protocol):
         """What `generate` returns, from what the loop returned."""
 
 
-@contextlib.contextmanager
-def _ended_on_error(streamer: Any) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        if streamer is not None:
-            streamer.end()  # who reads it, in another thread, would wait for ever
-        raise
-
-
 class DecodingMethod:
     """A way of choosing the next token, for `model.generate(..., custom_generate=method)`.
 
-    A method adds `_new_run`, which makes the object that holds the state of one call.
+    All state belongs to a call, so one method serves any number of threads. A method adds `_new_run`, which makes the
+    object that holds the state of one call.
 
     Parameters
     ----------
     processor : transformers processor
         The model's own: `image_processor`, `tokenizer`, and a call that makes inputs of both.
-    streamer : transformers streamer, optional
-        `generate` does not hand its own `streamer` on to `custom_generate`; give it here.
 
     Attributes
     ----------
     processor : SourceProcessor
         Makes inputs that carry their images: use it in the place of the model's own.
     last : list
-        The steps of the latest call.
+        The steps of this thread's latest call, once it has begun; of the latest one anywhere in a thread that made none.
     """
 
-    def __init__(self, processor: Any, *, streamer: Any = None) -> None:
+    streamer = None  # it belongs to a call: see `streaming`
+
+    def __init__(self, processor: Any) -> None:
         if not hasattr(processor, "image_processor") or not hasattr(processor, "tokenizer"):
             raise TypeError(
                 "`processor` must be the model's processor, with `image_processor` and `tokenizer`, got "
                 f"{_checks.describe(processor)}; load it with AutoProcessor.from_pretrained"
             )
         self.processor = SourceProcessor(processor)
-        self.streamer = streamer
-        self.last: list[Any] = []
+        self._steps = _StepsByThread()
+
+    @property
+    def last(self) -> list[Any]:
+        return self._steps.latest()
 
     def _new_run(self, model: Any, images: SourceImages) -> Run:
         raise NotImplementedError
@@ -94,34 +90,86 @@ class DecodingMethod:
         `images` is one image, one per prompt, or a list of lists with the images of each prompt; `pm_images` comes
         with the inputs that `processor` makes. Prompts without any image are answered by plain decoding.
         """
-        with _ended_on_error(self.streamer):
-            check_family(model, self.processor)
-            copies = max(generation_config.num_beams, generation_config.num_return_sequences)
-            prompts = input_ids.shape[0] // copies
-            if images is None and pm_images is None and not image_inputs(model, model_kwargs):
-                pm_images = SourceImages([[] for _ in range(prompts)])  # made by the model's own processor, from text
-            sources = self.processor.sources(images, pm_images, prompts)
-            run = self._new_run(model, sources.repeated(copies)) if any(sources) else PlainRun(model)
-            self.last = run.steps
-            output = run_loop(
-                model,
-                run.step,
-                input_ids,
-                logits_processor=self._logits_processors(logits_processor),
-                stopping_criteria=stopping_criteria,
-                generation_config=generation_config,
-                streamer=self.streamer,
-                **model_kwargs,
-            )
-            return run.finish(output)
+        call = self.streaming(None)
+        rest = (input_ids, logits_processor, stopping_criteria, generation_config)
+        return call(model, *rest, images=images, pm_images=pm_images, **model_kwargs)
+
+    def streaming(self, streamer: Any, /) -> MethodCall:
+        """The method with a streamer, for one call of `generate(custom_generate=...)`, which does not forward its own.
+
+        Parameters
+        ----------
+        streamer : transformers streamer, or None
+            Gets the prompt and every new token; its `end` is called where the run raises, too.
+
+        Examples
+        --------
+        >>> from transformers import TextStreamer
+        >>> from pmtools.decoding import Greedy
+        >>> from pmtools.testing.models import tiny_model, tiny_processor
+        >>> model = tiny_model()
+        >>> method = Greedy(tiny_processor(model))
+        >>> streamer = TextStreamer(method.processor.tokenizer, skip_prompt=True)
+        >>> call = method.streaming(streamer)  # model.generate(**inputs, custom_generate=call)
+        """
+        return MethodCall(self, streamer)
+
+    def generate_ids(
+        self,
+        model: Any,
+        /,
+        inputs: Any = None,
+        *,
+        streamer: Any = None,
+        stop_strings: Any = None,
+        tokenizer: Any = None,
+        **options: Any,
+    ) -> Any:
+        """`model.generate` by this method: token ids in, token ids out.
+
+        What `generate` loses on the way to a `custom_generate` callable works here: `streamer`, and `stop_strings` with
+        any tokenizer, also those of the checkpoint's generation configuration.
+
+        Parameters
+        ----------
+        model : transformers.PreTrainedModel
+        inputs : integer tensor of shape (B, T), optional
+            Token ids, where they are not among the options as `input_ids`.
+        streamer : transformers streamer, optional
+            Gets the prompt and every new token; its `end` is called where the run raises, too.
+        stop_strings : str or list of str, optional
+            Where to stop: once the answer holds one of them. Default: those of the generation configuration.
+        tokenizer : transformers tokenizer, optional
+            Finds the stop strings. Default: the processor's.
+        **options
+            Of `model.generate`; with inputs of `processor`, or with `images`.
+
+        Returns
+        -------
+        tensor or transformers.ModelOutput
+            As `model.generate` returns.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If inputs, images and model do not fit each other, or an option would go past the method.
+        """
+        call = self.streaming(streamer)
+        with call.ended_on_error():
+            _check_options(options)
+            ids = options.get("input_ids") if inputs is None else inputs
+            stored = _without_stop_strings(options, model.generation_config)
+            stop_strings = stored if stop_strings is None else stop_strings
+            if stop_strings and ids is not None:
+                stop = StopsAtStrings(tokenizer or self.processor.tokenizer, stop_strings, ids.shape[1])
+                options["stopping_criteria"] = [*(options.get("stopping_criteria") or []), stop]
+            given = {} if inputs is None else {"inputs": inputs}
+            return model.generate(**given, custom_generate=call, **options)
 
     def generate(
         self, model: Any, images: Any, prompt: Any, /, *, streamer: Any = None, stop_strings: Any = None, **options: Any
     ) -> Any:
         """Answer a question about images: processor, `generate` and decoding in one call.
-
-        `generate` loses `streamer` and the tokenizer for `stop_strings` on the way to a `custom_generate` callable;
-        here both work, `stop_strings` with any tokenizer.
 
         Parameters
         ----------
@@ -131,10 +179,8 @@ class DecodingMethod:
         prompt : str or list of str
             With the processor's image token for each image; a prompt without one becomes a chat turn by the
             processor's template.
-        streamer : transformers streamer, optional
-            Gets the tokens as they come; its `end` is called where the run raises, too.
-        stop_strings : str or list of str, optional
-            Where to stop: once the answer holds one of them.
+        streamer, stop_strings
+            As in `generate_ids`.
         **options
             Of `model.generate`.
 
@@ -146,24 +192,116 @@ class DecodingMethod:
         Raises
         ------
         TypeError, ValueError
-            If prompt and images do not fit each other or the model.
+            If prompt and images do not fit each other or the model, or an option would go past the method.
         """
-        if options.get("assistant_model") is not None:  # `model.generate` would drop it without a word
-            raise ValueError("`assistant_model` cannot be used here: each token needs the whole method; leave it out")
-        streamer = self.streamer if streamer is None else streamer
-        with _ended_on_error(streamer):
+        with self.streaming(streamer).ended_on_error():
             prompts = [prompt] if isinstance(prompt, str) else list(prompt)
             nested = self.processor.nested(images, len(prompts))
             texts = [self.processor.as_prompt(text, len(row)) for text, row in zip(prompts, nested, strict=True)]
             inputs = self.processor(images=nested, text=texts, return_tensors="pt", padding=True).to(model.device)
-            if stop_strings is not None:
-                stop = StopsAtStrings(self.processor.tokenizer, stop_strings, inputs["input_ids"].shape[1])
-                options["stopping_criteria"] = [*(options.get("stopping_criteria") or []), stop]
-        own, self.streamer = self.streamer, streamer
-        try:
-            output = model.generate(**inputs, custom_generate=self, **options)
-        finally:
-            self.streamer = own
+        output = self.generate_ids(model, **inputs, streamer=streamer, stop_strings=stop_strings, **options)
         ids = getattr(output, "sequences", output)[:, inputs["input_ids"].shape[1] :]
         answers = [text.strip() for text in self.processor.tokenizer.batch_decode(ids, skip_special_tokens=True)]
         return answers[0] if isinstance(prompt, str) and len(answers) == 1 else answers
+
+
+class MethodCall:
+    """A method and what belongs to one call of `generate`: its streamer; a `custom_generate` callable.
+
+    Parameters
+    ----------
+    method : DecodingMethod
+    streamer : transformers streamer, or None
+    """
+
+    def __init__(self, method: DecodingMethod, streamer: Any, /) -> None:
+        self.method, self.streamer = method, streamer
+        self._ended = False
+
+    @contextlib.contextmanager
+    def ended_on_error(self) -> Iterator[None]:
+        """The streamer's `end` is called where the block raises: who reads it, in another thread, would wait for ever."""
+        try:
+            yield
+        except BaseException:
+            if self.streamer is not None and not self._ended:
+                self._ended = True
+                self.streamer.end()
+            raise
+
+    def __call__(
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        logits_processor: Any,
+        stopping_criteria: Any,
+        generation_config: Any,
+        images: Any = None,
+        pm_images: Any = None,
+        **model_kwargs: Any,
+    ) -> Any:
+        """What `generate(custom_generate=...)` calls; see `DecodingMethod`."""
+        method = self.method
+        with self.ended_on_error():
+            check_family(model, method.processor)
+            copies = max(generation_config.num_beams, generation_config.num_return_sequences)
+            prompts = input_ids.shape[0] // copies
+            if images is None and pm_images is None and not image_inputs(model, model_kwargs):
+                pm_images = SourceImages([[] for _ in range(prompts)])  # made by the model's own processor, from text
+            sources = method.processor.sources(images, pm_images, prompts)
+            run = method._new_run(model, sources.repeated(copies)) if any(sources) else PlainRun(model)
+            method._steps.begin(run.steps)
+            output = run_loop(
+                model,
+                run.step,
+                input_ids,
+                logits_processor=method._logits_processors(logits_processor),
+                stopping_criteria=stopping_criteria,
+                generation_config=generation_config,
+                streamer=self.streamer,
+                **model_kwargs,
+            )
+            return run.finish(output)
+
+
+def _without_stop_strings(options: dict[str, Any], stored: Any) -> Any:
+    """Stop strings of the configurations, taken out of the options: transformers asks for a tokenizer for them, and loses it."""
+    config = options.get("generation_config")
+    found = getattr(config, "stop_strings", None) or stored.stop_strings
+    if getattr(config, "stop_strings", None):
+        options["generation_config"] = copy.deepcopy(config)
+        options["generation_config"].stop_strings = None
+    if stored.stop_strings:  # what a configuration lacks comes from the checkpoint; an argument beats both
+        options["stop_strings"] = None
+    return found
+
+
+def _check_options(options: dict[str, Any]) -> None:
+    """Refuse what `model.generate` would take past the method without a word."""
+    if options.get("assistant_model") is not None:
+        raise ValueError("`assistant_model` cannot be used here: each token needs the whole method; leave it out")
+    if options.get("cache_implementation") == "paged":
+        raise ValueError(
+            "`cache_implementation` must not be 'paged' here: transformers would answer by plain decoding in its "
+            "continuous batches; leave it out"
+        )
+    if options.get("custom_generate") is not None:
+        raise ValueError("`custom_generate` cannot be used here: the method itself takes its place; leave it out")
+
+
+class _StepsByThread:
+    """The steps of each thread's latest call. Copies and pickles of a method start without any."""
+
+    def __init__(self) -> None:
+        self._own = threading.local()
+        self._anywhere: list[Any] = []
+
+    def begin(self, steps: list[Any]) -> None:
+        self._own.steps = self._anywhere = steps
+
+    def latest(self) -> list[Any]:
+        steps: list[Any] = getattr(self._own, "steps", self._anywhere)
+        return steps
+
+    def __reduce__(self) -> Any:
+        return _StepsByThread, ()

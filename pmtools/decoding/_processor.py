@@ -192,7 +192,15 @@ class SourceProcessor:
                         "crops its centre, so that the inputs lack what the magnifier would show; make the inputs with "
                         "`pm.processor`, which pads to a square"
                     )
-        return SourceImages(nested, getattr(carried, "options", None))
+        return SourceImages(nested, self._usual_options() if carried is None else getattr(carried, "options", None))
+
+    def _usual_options(self) -> dict[str, Any]:
+        """What the processor says to its image processor in a call without options."""
+        from PIL import Image
+
+        text = getattr(self.inner, "image_token", "<image>")
+        made = self(images=Image.new("RGB", (224, 224)), text=text, return_tensors="pt")
+        return dict(made["pm_images"].options)
 
     def as_prompt(self, text: str, images: int) -> str:
         """The text with an image token for each image: as it is, or as a chat turn.

@@ -30,8 +30,6 @@ class API(ImagePrompting):
         Of the mask; see `pmtools.perception_map`. API-C has its own.
     gray : float, optional
         $\gamma$, what the rest becomes, from 0 to 255.
-    streamer : transformers streamer, optional
-        `generate` does not hand its own on.
 
     Raises
     ------
@@ -55,7 +53,5 @@ class API(ImagePrompting):
         gain: float = 5.0,
         kernel_size: int = 3,
         gray: float = 0.0,
-        streamer: Any = None,
     ) -> None:
-        options = {"gain": gain, "kernel_size": kernel_size, "gray": gray, "streamer": streamer}
-        super().__init__(processor, edit="mask", heatmap=heatmap, **options)
+        super().__init__(processor, edit="mask", heatmap=heatmap, gain=gain, kernel_size=kernel_size, gray=gray)

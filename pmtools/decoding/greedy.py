@@ -18,8 +18,6 @@ class Greedy(DecodingMethod):
     ----------
     processor : transformers processor
         The model's own.
-    streamer : transformers streamer, optional
-        `generate` does not hand its own `streamer` on to `custom_generate`; give it here.
 
     Examples
     --------

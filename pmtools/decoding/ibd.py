@@ -41,8 +41,6 @@ class IBD(ContrastiveMethod):
         than the demo model's 32, multiply it by the root of the ratio.
     cutoff : float, optional
         Tokens less likely than this share of the likeliest are out, in [0, 1].
-    streamer : transformers streamer, optional
-        `generate` does not hand its own on.
 
     Raises
     ------
@@ -50,10 +48,8 @@ class IBD(ContrastiveMethod):
         If an option is out of range; when called, if the model has sliding-window layers that drop keys.
     """
 
-    def __init__(
-        self, processor: Any, *, strength: float = 1.0, bias: float = 2.0, cutoff: float = 0.1, streamer: Any = None
-    ) -> None:
-        super().__init__(processor, streamer=streamer)
+    def __init__(self, processor: Any, *, strength: float = 1.0, bias: float = 2.0, cutoff: float = 0.1) -> None:
+        super().__init__(processor)
         self.strength = _checks.real_number(strength, "strength", minimum=0.0)
         self.bias = _checks.real_number(bias, "bias", minimum=0.0)
         self.cutoff = _checks.real_number(cutoff, "cutoff", minimum=0.0, maximum=1.0)

@@ -35,8 +35,6 @@ class M3ID(ContrastiveMethod):
         default every token is contrasted, and the cutoff keeps to the plausible ones, as re-implementations do.
     cutoff : float, optional
         Tokens less likely than this share of the likeliest are out, in [0, 1].
-    streamer : transformers streamer, optional
-        `generate` does not hand its own on.
 
     Raises
     ------
@@ -60,9 +58,8 @@ class M3ID(ContrastiveMethod):
         decay: float = 0.02,
         confidence: float | None = None,
         cutoff: float = 0.1,
-        streamer: Any = None,
     ) -> None:
-        super().__init__(processor, streamer=streamer)
+        super().__init__(processor)
         self.decay = _checks.real_number(decay, "decay", minimum=0.0)
         self.confidence = (
             None

@@ -48,16 +48,12 @@ class OfficialMagnifier(PerceptionMagnifier):
         The paper's hyper-parameters, or those of the official POPE script.
     refresh : {"first", "every"}, optional
         "first": magnify once, as the scripts for MME and POPE do. "every": as the one for open answers does.
-    streamer : transformers streamer, optional
-        `generate` does not hand its own on.
     """
 
-    def __init__(self, processor: Any, *, preset: str = "mme", refresh: str = "first", streamer: Any = None) -> None:
+    def __init__(self, processor: Any, *, preset: str = "mme", refresh: str = "first") -> None:
         _checks.choice(preset, "preset", PRESETS)
         _checks.choice(refresh, "refresh", ("first", "every"))
-        super().__init__(
-            processor, **PRESETS[preset], max_iterations=8, refine="exact", refresh=refresh, streamer=streamer
-        )
+        super().__init__(processor, **PRESETS[preset], max_iterations=8, refine="exact", refresh=refresh)
 
     def _logits_processors(self, processors: Any) -> Any:
         from transformers import LogitsProcessorList, TopKLogitsWarper

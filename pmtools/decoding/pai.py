@@ -44,8 +44,6 @@ class PAI(ContrastiveMethod):
         Of the guidance: tokens less likely than this share of the likeliest are out, in [0, 1].
     first_layer : int, optional
         0-based; attention is edited from here on. In families with sliding-window layers, in the others only.
-    streamer : transformers streamer, optional
-        `generate` does not hand its own on.
 
     Raises
     ------
@@ -65,9 +63,8 @@ class PAI(ContrastiveMethod):
         guidance: float = 1.1,
         cutoff: float = 0.1,
         first_layer: int = 2,
-        streamer: Any = None,
     ) -> None:
-        super().__init__(processor, streamer=streamer)
+        super().__init__(processor)
         self.strength = _checks.real_number(strength, "strength", minimum=0.0)
         self.guidance = _checks.real_number(guidance, "guidance", minimum=1.0)
         self.cutoff = _checks.real_number(cutoff, "cutoff", minimum=0.0, maximum=1.0)

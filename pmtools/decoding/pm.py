@@ -51,8 +51,6 @@ class PerceptionMagnifier(DecodingMethod):
     preprocess : {"processor", "fused"}, optional
         "processor": magnify at source size, then the model's image processor. "fused": one resampling from source pixels to the
         model's input, on the device; pixels differ slightly.
-    streamer : transformers streamer, optional
-        `generate` does not hand its own `streamer` on to `custom_generate`; give it here.
     heatmap : str, array of shape (h, w), grey PIL image, or callable, optional
         "attention": the model's, by the options above. Or any source of `pmtools.adapters.heatmaps`, by name or as it is:
         an `AttentionHeatmap` brings layers and refinement of its own; maps of the others are not refined, and are asked
@@ -108,10 +106,9 @@ class PerceptionMagnifier(DecodingMethod):
         marginal: str = "max",
         floor: float = marginals.DEFAULT_FLOOR,
         antialias: bool = True,
-        streamer: Any = None,
         heatmap: str | Heatmap | HeatmapSource = "attention",
     ) -> None:
-        super().__init__(processor, streamer=streamer)
+        super().__init__(processor)
         self.warp_options: dict[str, Any] = {
             "gain": _checks.real_number(gain, "gain", minimum=0.0),
             "kernel_size": _checks.odd_number(kernel_size, "kernel_size"),

@@ -42,8 +42,6 @@ class VCD(ContrastiveMethod):
         Tokens less likely than this share of the likeliest are out, in [0, 1].
     seed : int, optional
         Of the noise; every image gets the same, so that a batch equals its rows.
-    streamer : transformers streamer, optional
-        `generate` does not hand its own on.
 
     Raises
     ------
@@ -68,9 +66,8 @@ class VCD(ContrastiveMethod):
         noise_step: int = 500,
         cutoff: float = 0.1,
         seed: int = 0,
-        streamer: Any = None,
     ) -> None:
-        super().__init__(processor, streamer=streamer)
+        super().__init__(processor)
         self.strength = _checks.real_number(strength, "strength", minimum=0.0)
         self.noise_step = _checks.whole_number(noise_step, "noise_step", minimum=0, maximum=DIFFUSION_STEPS - 1)
         self.cutoff = _checks.real_number(cutoff, "cutoff", minimum=0.0, maximum=1.0)

@@ -35,8 +35,6 @@ class VDD(ContrastiveMethod):
         $a$, >= 0; 0 is plain decoding.
     cutoff : float, optional
         Tokens less likely than this share of the likeliest are out, in [0, 1].
-    streamer : transformers streamer, optional
-        `generate` does not hand its own on.
 
     Raises
     ------
@@ -53,10 +51,8 @@ class VDD(ContrastiveMethod):
     >>> output = model.generate(**inputs, custom_generate=vdd, max_new_tokens=2)
     """
 
-    def __init__(
-        self, processor: Any, *, instead: str = "both", strength: float = 1.0, cutoff: float = 0.1, streamer: Any = None
-    ) -> None:
-        super().__init__(processor, streamer=streamer)
+    def __init__(self, processor: Any, *, instead: str = "both", strength: float = 1.0, cutoff: float = 0.1) -> None:
+        super().__init__(processor)
         self.instead = _checks.choice(instead, "instead", INSTEAD)
         self.strength = _checks.real_number(strength, "strength", minimum=0.0)
         self.cutoff = _checks.real_number(cutoff, "cutoff", minimum=0.0, maximum=1.0)

@@ -34,8 +34,6 @@ class ViCrop(ImagePrompting):
     window : int, optional
         Side of the smallest window in pixels of the image. Default: the side of the model's input, so that the window is
         seen pixel by pixel; images that are no larger are shown twice.
-    streamer : transformers streamer, optional
-        `generate` does not hand its own on.
 
     Raises
     ------
@@ -59,9 +57,8 @@ class ViCrop(ImagePrompting):
         *,
         heatmap: str | Heatmap | HeatmapSource = "relative",
         window: int | None = None,
-        streamer: Any = None,
     ) -> None:
-        super().__init__(processor, edit="crop", heatmap=heatmap, streamer=streamer)
+        super().__init__(processor, edit="crop", heatmap=heatmap)
         self.window = (
             _input_side(self.processor.image_processor) if window is None else _checks.whole_number(window, "window")
         )

@@ -203,15 +203,17 @@ class ModelAttention:
             return self.look(tokens, lambda: masked.run(fork(cache, sequences.length - 1)))[1]
         start = kept_start(cache, tokens.first) if self.layout.prefix_reuse else None
         start = empty_cache(self.model) if start is None else start
-        if not (self.layout.prefix_reuse and takes_features(self.model)):
+        features = None
+        if self.layout.prefix_reuse and takes_features(self.model):
+            # a token that nobody may look at may as well be absent: the same numbers from a shorter sequence
+            shorter, kept = sequences.without(hidden)
+            is_image = sequences.input_ids == self.layout.image_token_id
+            is_image[:, self.prompt_length :] = False
+            stays = is_image.new_zeros(is_image.shape).scatter(1, kept, True)
+            features = kept_features(image, stays[is_image].nonzero()[:, 0], int(is_image.sum()))
+        if features is None:
             masked = sequences.hiding(hidden)
             return self.look(tokens, lambda: masked.run(start, image=image))[1]
-        # a token that nobody may look at may as well be absent: the same numbers from a shorter sequence
-        shorter, kept = sequences.without(hidden)
-        is_image = sequences.input_ids == self.layout.image_token_id
-        is_image[:, self.prompt_length :] = False
-        stays = is_image.new_zeros(is_image.shape).scatter(1, kept, True)
-        features = kept_features(image, stays[is_image].nonzero()[:, 0])
         return self.look(tokens.moved(kept), lambda: shorter.run(start, image=features))[1]
 
 

@@ -24,6 +24,43 @@ LAYOUTS: dict[str, Callable[[Any, Any], ImageTokenLayout]] = {
     "llava_next": tiles.llava_next,
     "llava_onevision": tiles.llava_onevision,
 }
+#: Families that tests have probed with transformers' own processors: their tokens come as the tower is shown the picture.
+PROVEN = frozenset(
+    [
+        *(
+            "aya_vision",
+            "cohere2_vision",
+            "deepseek_vl",
+            "deepseek_vl_hybrid",
+            "ernie4_5_vl_moe",
+            "exaone4_5",
+            "gemma3",
+        ),
+        *(
+            "gemma3n",
+            "gemma4",
+            "glm46v",
+            "glm4v",
+            "glm4v_moe",
+            "glm_ocr",
+            "hyperclovax_vision_v2",
+            "idefics3",
+            "internvl",
+        ),
+        *("janus", "kimi_k25", "lfm2_vl", "lighton_ocr", "llama4", "llava", "minicpmv4_6", "mistral3", "ovis2"),
+        *(
+            "paddleocr_vl",
+            "paligemma",
+            "perception_lm",
+            "qianfan_ocr",
+            "qwen2_5_omni_thinker",
+            "qwen2_5_vl",
+            "qwen2_vl",
+        ),
+        *("qwen3_5", "qwen3_5_moe", "qwen3_omni_moe_thinker", "qwen3_vl", "qwen3_vl_moe", "smolvlm", "video_llama_3"),
+        "vipllava",
+    ]
+)
 #: What only the modelling code of a family tells.
 FACTS: dict[str, dict[str, Any]] = {
     "paligemma": {"suffix_token_type": 1},  # its prompt is seen both ways, its answer is not
@@ -33,8 +70,9 @@ FACTS: dict[str, dict[str, Any]] = {
 def image_token_layout(model: Any, processor: Any, /, *, options: Mapping[str, Any] | None = None) -> ImageTokenLayout:
     """The layout of a model with its processor, from what they do.
 
-    The first picture of a kind costs 17 runs of the vision tower (51 at most), which tell whether what was inferred is
-    true; each new size costs one call of the processor. Both are remembered as long as model and processor live.
+    Each new size costs one call of the processor. A family that is not in `PROVEN` is probed when a kind of picture, shown
+    whole or in several views, first comes: 17 runs of the vision tower, 51 at most, tell whether what was inferred is true.
+    Both are remembered as long as model and processor live.
 
     Parameters
     ----------
@@ -73,7 +111,7 @@ def image_token_layout(model: Any, processor: Any, /, *, options: Mapping[str, A
         "heat_layers": facts.heat_layers(model),
         **FACTS.get(family, {}),
     }
-    layout = inferred(model, processor, options, **found)
+    layout = inferred(model, processor, options, proven=family in PROVEN, **found)
     if layout.opening or layout.closing:
         return layout
     opening, closing = facts.wrapping_tokens(model, processor)  # a chat template writes them
@@ -98,6 +136,7 @@ def image_mark(model: Any, processor: Any, /) -> str:
 
 __all__ = [
     "LAYOUTS",
+    "PROVEN",
     "WHOLE_IMAGE",
     "ImageTokenLayout",
     "TokenGrid",

@@ -104,8 +104,9 @@ def views(colours: Colours, inputs: Mapping[str, Any], images: int, /) -> list[V
     found = []
     entries = _entries(inputs)
     shapes = _shapes(inputs)
-    if len(entries) == 1 and shapes == [None] and len(entries[0]) % images == 0:  # the patches of all in one row
-        entries, shapes = np.split(entries[0], images), shapes * images
+    if len(entries) == 1 and shapes == [None]:  # the patches of all views in one row
+        entries = _split(inputs, entries[0], images)
+        shapes = shapes * len(entries)
     for index, (shape, item) in enumerate(zip(shapes, entries, strict=True)):
         read = colours.read(item)
         view = _pixel_view(shape, read) if shape else _patch_view(inputs, index, read)
@@ -127,7 +128,33 @@ def _pixels(inputs: Mapping[str, Any]) -> torch.Tensor:
     if value is None:
         raise ValueError(f"the processor returned no pixels, but {sorted(inputs)}")
     found: torch.Tensor = value.float()
-    return found
+    return _apart(found) if found.ndim > 3 else found
+
+
+def _split(inputs: Mapping[str, Any], patches: Ndarray, images: int) -> list[Ndarray]:
+    """Patches by view: as a grid for each says, or equally."""
+    for value in _grids(inputs):
+        counts = value.prod(-1).tolist()
+        if sum(counts) == len(patches):
+            return np.split(patches, np.cumsum(counts)[:-1])
+    return np.split(patches, images) if len(patches) % images == 0 else [patches]
+
+
+def _grids(inputs: Mapping[str, Any]) -> Iterator[torch.Tensor]:
+    """What a processor returned of whole numbers, two or three for each view."""
+    for name, value in inputs.items():
+        if name.startswith("pixel_") or not hasattr(value, "is_floating_point") or value.is_floating_point():
+            continue
+        if value.ndim == 2 and value.shape[-1] in (2, 3):
+            yield value
+
+
+def _apart(pixels: torch.Tensor) -> torch.Tensor:
+    """Patches that lie side by side in one long row, (1, 3, p, n p), as (n, 3, p, p); all else as it is."""
+    side, length = pixels.shape[-2:]
+    if pixels.shape[:-2].numel() != 3 or side > _LARGEST_PATCH or length <= _LARGEST_PATCH or length % side:
+        return pixels
+    return pixels.reshape(3, side, length // side, side).permute(2, 0, 1, 3)
 
 
 def _is_images(pixels: torch.Tensor) -> bool:
@@ -196,16 +223,10 @@ def _patch_view(inputs: Mapping[str, Any], index: int, read: Ndarray) -> View | 
 def _patch_shapes(inputs: Mapping[str, Any], index: int, read: Ndarray) -> Iterator[SizeHW]:
     """Rows and columns that the patches of a view may have: from grids that the processor returned, then by counting."""
     shown = int((read[:, 2] > 0.5).sum())
-    for name, value in inputs.items():
-        if name.startswith("pixel_") or not hasattr(value, "shape") or value.is_floating_point():
-            continue
-        if value.ndim == 2 and value.shape[-1] in (2, 3) and index < len(value):
+    for value in _grids(inputs):
+        if index < len(value):
             rows, columns = (int(item) for item in value[index][-2:])
             if 0 < rows * columns <= len(read) and rows * columns >= shown:
-                yield rows, columns
-        elif value.ndim == 3 and value.shape[-1] == 2 and index < len(value):  # a place for each patch
-            columns, rows = (int(item) + 1 for item in value[index].amax(0))
-            if rows * columns <= len(read):
                 yield rows, columns
     for count in (len(read), shown):
         levels = np.sort(read[:count, 1])

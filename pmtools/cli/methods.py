@@ -1,0 +1,92 @@
+"""Decoding methods as options of commands: which there are, what each takes, and one made with the settings of its model."""
+
+from __future__ import annotations
+
+import inspect
+from enum import StrEnum
+from typing import Annotated, Any, TypeAlias
+
+from pmtools.alternatives import ALTERNATIVES
+from pmtools.cli import options as opt
+from pmtools.cli.console import usage_error
+from pmtools.cli.models import LoadedModel
+from pmtools.decoding import METHODS, DecodingMethod, ImagePrompting, PerceptionMagnifier
+
+LOOK = "How it looks"
+
+Method = StrEnum("Method", {name: name for name in METHODS})  # type: ignore[misc]  # typer wants an enumeration
+
+
+class Refine(StrEnum):
+    """How tokens are hidden while the model looks again."""
+
+    EXACT = "exact"
+    CACHED = "cached"
+    NONE = "none"
+
+
+class Refresh(StrEnum):
+    """When the image is magnified anew."""
+
+    FIRST = "first"
+    EVERY = "every"
+    ADAPTIVE = "adaptive"
+
+
+MethodOption: TypeAlias = Annotated[Method, opt.value("NAME", "One of the above.", panel=LOOK)]
+RefineOption: TypeAlias = Annotated[
+    Refine | None, opt.value("MODE", "Looking again: exact, cached or none.", panel=LOOK)
+]
+RefreshOption: TypeAlias = Annotated[Refresh | None, opt.value("WHEN", "Magnify first, every or adaptive.", panel=LOOK)]
+StartLayerOption: TypeAlias = Annotated[
+    int | None, opt.value("N", "First layer whose attention counts, from 1.", panel=LOOK)
+]
+GainOption: TypeAlias = Annotated[float | None, opt.value("X", "Contrast of the map.", panel=LOOK)]
+KernelSizeOption: TypeAlias = Annotated[int | None, opt.value("N", "Smoothing window in tokens, odd.", panel=LOOK)]
+
+
+def given(method: Method, /, **options: Any) -> dict[str, Any]:
+    """The options that were given, which the method takes; a usage error, before anything is loaded, where it does not."""
+    found = {name: getattr(value, "value", value) for name, value in options.items() if value is not None}
+    for name in found:
+        if name not in takes(METHODS[method.value]):
+            others = [other for other, kind in METHODS.items() if name in takes(kind)]
+            raise usage_error(f"is an option of --method {', '.join(others)}", "--" + name.replace("_", "-"))
+    return found
+
+
+def shows_images(method: Method, /) -> bool:
+    """Whether the model sees other images than the user's."""
+    return issubclass(METHODS[method.value], PerceptionMagnifier | ImagePrompting)
+
+
+def make(method: Method, loaded: LoadedModel, options: dict[str, Any], /) -> DecodingMethod:
+    """The method for a model, with what was chosen for that model where the options do not say otherwise."""
+    return METHODS[method.value](loaded.processor, **(_settings(method.value, loaded) | options))
+
+
+def takes(kind: type) -> set[str]:
+    """Names of a method's options, those of its base class too where it hands them on."""
+    names: set[str] = set()
+    for base in kind.__mro__:
+        parameters = inspect.signature(base).parameters.values()
+        names |= {one.name for one in parameters if one.kind is one.KEYWORD_ONLY}
+        if not any(one.kind is one.VAR_KEYWORD for one in parameters):
+            break
+    return names
+
+
+def _settings(method: str, loaded: LoadedModel) -> dict[str, Any]:
+    """What was chosen for the model, for the methods that look as PM looks."""
+    chosen = loaded.settings
+    if method == "pm":
+        return dict(chosen)
+    if method not in ALTERNATIVES or not chosen:
+        return {}
+    from pmtools.adapters.heatmaps import AttentionHeatmap
+
+    layers = range(chosen["start_layer"] - 1, loaded.model.config.get_text_config().num_hidden_layers)
+    refinement = {name: chosen[name] for name in ("threshold", "max_iterations")}
+    own = {"gain": chosen["gain"], "kernel_size": chosen["kernel_size"]}
+    own |= loaded.demo.edits.get(method, {}) if loaded.demo is not None else {}
+    return {"heatmap": AttentionHeatmap(tuple(layers), refine="exact", **refinement), **own}

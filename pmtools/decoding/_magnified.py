@@ -1,0 +1,59 @@
+"""A view of a model that decodes by a method, for code that calls `model.generate` and knows nothing of methods.
+
+Pipelines, servers and evaluation harnesses take the view in the place of the model and the method's processor in the
+place of the model's own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pmtools import _checks
+from pmtools.decoding._method import DecodingMethod
+from pmtools.decoding._view import view_of
+
+
+def magnified(model: Any, processor: Any, /, *, method: str | DecodingMethod = "pm", **options: Any) -> Any:
+    """A view of the model whose `generate` is a decoding method; the model itself stays as it is.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+    processor : transformers processor
+        The model's own.
+    method : str or DecodingMethod, optional
+        A name in `pmtools.decoding.METHODS`, or a method that was made already.
+    **options
+        Of the method, where it is given by its name.
+
+    Returns
+    -------
+    transformers.PreTrainedModel
+        With two attributes more: `method`, and `processor`, which makes inputs that carry their images. Give that one to
+        pipelines and servers. Inputs of the model's own processor need `generate(..., images=...)`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the method is unknown, or its options are out of range.
+
+    Examples
+    --------
+    >>> from PIL import Image
+    >>> from transformers import pipeline
+    >>> from pmtools.testing.models import tiny_model, tiny_processor
+    >>> model = tiny_model()
+    >>> view = magnified(model, tiny_processor(model))
+    >>> pipe = pipeline("image-text-to-text", model=view, processor=view.processor)
+    >>> found = pipe(Image.new("RGB", (64, 48)), text="What is <image>?", max_new_tokens=2)
+    >>> len(view.method.last)  # steps of the method
+    2
+    """
+    from pmtools.decoding import METHODS
+
+    if not isinstance(method, DecodingMethod):
+        method = METHODS[_checks.choice(method, "method", METHODS)](processor, **options)
+    elif options:
+        raise TypeError(f"`options` must be given to the method itself, got {sorted(options)}; make it with them")
+    members = {"generate": lambda self, *inputs, **given: self.method.generate_ids(model, *inputs, **given)}
+    return view_of(model, members, method=method, processor=method.processor)

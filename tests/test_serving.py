@@ -1,0 +1,90 @@
+"""A model behind transformers' own OpenAI-compatible server, asked by the `openai` client."""
+
+import base64
+import io
+import os
+import re
+import subprocess
+import sys
+import threading
+from itertools import islice
+
+import pytest
+
+from pmtools import zoo
+from pmtools.decoding import METHODS
+from pmtools.evaluation.scenes import scene_items
+
+openai = pytest.importorskip("openai", reason="serving needs openai: pip install 'pmtools[serve]'")
+uvicorn = pytest.importorskip("uvicorn", reason="serving needs uvicorn: pip install 'pmtools[serve]'")
+
+pytestmark = pytest.mark.slow  # it needs packages that `make test` does without
+ITEMS = list(islice(scene_items(seed=11), 4))
+
+
+def messages(item):
+    stream = io.BytesIO()
+    item.image.save(stream, "PNG")
+    url = "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+    content = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": item.question.text}]
+    return [{"role": "user", "content": content}]
+
+
+@pytest.fixture(scope="module")
+def address():
+    """The server of the manual's command, on a free port."""
+    command = [sys.executable, "-m", "pmtools", "serve", "--port", "0"]
+    env = {**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env) as process:
+        line = process.stderr.readline()
+        found = re.search(r"http://127\.0\.0\.1:\d+/v1", line)
+        assert found, line + process.stderr.read()
+        reader = threading.Thread(target=process.stderr.read)  # a full pipe would stop the server
+        reader.start()
+        yield found[0]
+        process.terminate()
+        reader.join()
+
+
+@pytest.fixture(scope="module")
+def client(address):
+    with openai.OpenAI(base_url=address, api_key="none", max_retries=0, timeout=120) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def answers():
+    """What the method says without any server."""
+    demo = zoo.demo_model()
+    pm = METHODS["pm"](demo.processor, **demo.settings)
+    return [
+        pm.generate(demo.model, item.image, demo.prompt(item.question.text), max_new_tokens=2, do_sample=False)
+        for item in ITEMS
+    ]
+
+
+OPTIONS = {"model": "demo-model", "max_tokens": 2, "temperature": 0.0}
+
+
+def test_the_model_is_listed(client):
+    assert [model.id for model in client.models.list()] == ["demo-model"]
+
+
+def test_answers_are_the_methods(client, answers):
+    said = [client.chat.completions.create(messages=messages(item), **OPTIONS) for item in ITEMS]
+    assert [reply.choices[0].message.content.strip() for reply in said] == answers
+    assert said[0].usage.completion_tokens <= 2
+
+
+def test_answers_are_streamed(client, answers):
+    for item, want in zip(ITEMS, answers, strict=True):
+        parts = client.chat.completions.create(messages=messages(item), stream=True, **OPTIONS)
+        assert "".join(part.choices[0].delta.content or "" for part in parts if part.choices).strip() == want
+
+
+def test_errors_reach_the_client(client):
+    broken = messages(ITEMS[0])
+    broken[0]["content"][0]["image_url"]["url"] = "data:image/png;base64,AAAA"
+    with pytest.raises(openai.APIStatusError):
+        client.chat.completions.create(messages=broken, **OPTIONS)
+    assert client.chat.completions.create(messages=messages(ITEMS[0]), **OPTIONS).choices
