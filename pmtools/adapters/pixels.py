@@ -13,7 +13,7 @@ import numpy as np
 
 from pmtools import _checks, frames
 from pmtools._eight_bits import eight_bits, is_deep, value_range
-from pmtools.adapters.image_inputs import image_encoder
+from pmtools.adapters.image_inputs import image_encoder, input_device
 from pmtools.adapters.layouts import ImageTokenLayout
 from pmtools.io import from_array, to_array
 from pmtools.typing import Ndarray, SizeHW
@@ -100,11 +100,11 @@ def encode(
     out = image_processor(images=nested, return_tensors="pt", **(layout.encode_options or {}))
     encoder = image_encoder(model)
     taken = {*inspect.signature(model.forward).parameters, *(inspect.signature(encoder).parameters if encoder else ())}
-    pixels = {}
+    pixels, device = {}, input_device(model)
     for name, value in out.items():
         if name in taken:
             value = torch.as_tensor(value)
-            pixels[name] = value.to(model.device, model.dtype if value.is_floating_point() else None)
+            pixels[name] = value.to(device, model.dtype if value.is_floating_point() else None)
     return pixels
 
 

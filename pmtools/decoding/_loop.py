@@ -10,7 +10,7 @@ import itertools
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pmtools.adapters.caches import cache_name, cached_tokens, check_cache, find_cache
-from pmtools.adapters.image_inputs import image_inputs
+from pmtools.adapters.image_inputs import image_inputs, uncached_images
 from pmtools.adapters.sequences import TokenSequences, check_padding
 
 if TYPE_CHECKING:
@@ -93,12 +93,6 @@ def run_loop(
     check_padding(arguments.get("attention_mask"))
     cache = find_cache(arguments)
     check_cache(cache)
-    if cached_tokens(cache):
-        raise ValueError(
-            f"`{cache_name()}` must be empty, got {cached_tokens(cache)} cached tokens; give the whole conversation as "
-            "the prompt"
-        )
-
     view = _view(model, step)
     arguments["logits_processor"] = _each_after_a_step(view, arguments["logits_processor"])
     if beams:
@@ -125,7 +119,14 @@ def _view(model: Any, step: Step) -> Any:
             apart = {cache_name(), "attention_mask", "next_sequence_length", "is_first_iteration", "use_cache", *image}
             options = {name: value for name, value in keywords.items() if name not in apart and value is not None}
             mask = keywords.get("attention_mask")
-            view.pending = TokenSequences(model, input_ids, mask, options, ended=view.ended), image
+            if view.prompt_length is None:
+                view.prompt_length = input_ids.shape[1]
+            sequences = TokenSequences(model, input_ids, mask, options, view.ended, view.prompt_length)
+            if view.pending is None and (cached := cached_tokens(find_cache(keywords))):  # a conversation goes on
+                is_image = sequences.is_image(model.config.image_token_id)
+                rest = {name: value for name, value in keywords.items() if name not in image}
+                keywords = {**rest, **uncached_images(model, image, is_image, cached)}
+            view.pending = sequences, image
             return model.prepare_inputs_for_generation(input_ids, **keywords)
 
         def __call__(self, **inputs: Any) -> Any:
@@ -136,7 +137,7 @@ def _view(model: Any, step: Step) -> Any:
     view: Any = object.__new__(View)
     # what the model's instance overrides, as PEFT and accelerate do, is called on the model itself
     state = {name: value for name, value in vars(model).items() if name not in vars(View)}
-    view.__dict__ = {**state, "steps": 0, "pending": None, "ended": None}
+    view.__dict__ = {**state, "steps": 0, "pending": None, "ended": None, "prompt_length": None}
     return view
 
 

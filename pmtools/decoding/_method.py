@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pmtools import _checks
+from pmtools.adapters.image_inputs import input_device
 from pmtools.adapters.sequences import TokenSequences
+from pmtools.decoding._conversation import continued_arguments
 from pmtools.decoding._loop import run_loop
 from pmtools.decoding._processor import SourceProcessor, check_family
 from pmtools.decoding._stopping import StopsAtStrings
@@ -58,6 +60,8 @@ class DecodingMethod:
         The steps of the latest call.
     """
 
+    _keeps_prompts = True  # whether a conversation may go on from the cache of an earlier call
+
     def __init__(self, processor: Any, *, streamer: Any = None) -> None:
         if not hasattr(processor, "image_processor") or not hasattr(processor, "tokenizer"):
             raise TypeError(
@@ -97,6 +101,16 @@ class DecodingMethod:
             sources = self.processor.sources(images, pm_images, input_ids.shape[0] // copies)
             run = self._new_run(model, [row for row in sources for _ in range(copies)])
             self.last = run.steps
+            model_kwargs = continued_arguments(
+                model,
+                self.processor,
+                input_ids,
+                sources,
+                model_kwargs,
+                copies=copies,
+                keeps_prompts=self._keeps_prompts,
+                mask_length=getattr(generation_config, "_mask_length", None),
+            )
             output = run_loop(
                 model,
                 run.step,
@@ -149,7 +163,8 @@ class DecodingMethod:
             prompts = [prompt] if isinstance(prompt, str) else list(prompt)
             nested = self.processor.nested(images, len(prompts))
             texts = [self.processor.as_prompt(text, len(row)) for text, row in zip(prompts, nested, strict=True)]
-            inputs = self.processor(images=nested, text=texts, return_tensors="pt", padding=True).to(model.device)
+            inputs = self.processor(images=nested, text=texts, return_tensors="pt", padding=True)
+            inputs = inputs.to(input_device(model))
             if stop_strings is not None:
                 stop = StopsAtStrings(self.processor.tokenizer, stop_strings, inputs["input_ids"].shape[1])
                 options["stopping_criteria"] = [*(options.get("stopping_criteria") or []), stop]

@@ -30,16 +30,15 @@ class Greedy(DecodingMethod):
     """
 
     def _new_run(self, model: Any, images: list[list[Any]]) -> _PlainRun:
-        return _PlainRun(model)
+        return _PlainRun()
 
 
 class _PlainRun:
-    def __init__(self, model: Any) -> None:
-        self.model = model
+    def __init__(self) -> None:
         self.steps: list[Any] = []
 
     def step(self, sequences: TokenSequences, inputs: dict[str, Any], image: dict[str, Any], /) -> Any:
-        return self.model(**inputs)
+        return sequences.forward(inputs)
 
     def finish(self, output: Any, /) -> Any:
         return output
