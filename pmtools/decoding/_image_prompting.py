@@ -89,6 +89,8 @@ class ImagePrompting(DecodingMethod):
     (60, 40)
     """
 
+    _keeps_prompts = False
+
     def __init__(
         self,
         processor: Any,

@@ -81,7 +81,7 @@ class PAI(ContrastiveMethod):
         layout = image_token_layout(model, self.processor)
         count = text_decoder(model).config.num_hidden_layers
         layers = {layer for layer in layout.heat_layers or range(count) if layer >= self.first_layer}
-        is_image = sequences.input_ids == layout.image_token_id
+        is_image = sequences.is_image(layout.image_token_id)
         with edited_attention(model, boosted_image(is_image, strength=self.strength, layers=layers)):
             return super()._forward(sequences, inputs)
 

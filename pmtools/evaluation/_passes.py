@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from pmtools.adapters.image_inputs import input_device
+
 
 class Passes:
     """A batch of questions, each about one picture, and what the model says and looks at.
@@ -83,7 +85,7 @@ class Passes:
         texts = [self.prompt(question, per_question) for question in self.questions]
         inputs = self.processor(images=list(images), text=texts, return_tensors="pt", padding=True)
         return {
-            key: value.to(self.model.device, self.model.dtype if key == "pixel_values" else None)
+            key: value.to(input_device(self.model), self.model.dtype if key == "pixel_values" else None)
             for key, value in inputs.items()
         }
 

@@ -15,6 +15,7 @@ from typing import Any
 from pmtools import _checks, decoding
 from pmtools.adapters.attention import heat_layers
 from pmtools.adapters.heatmaps import AttentionHeatmap, CLIPRelevance, HeatmapSource
+from pmtools.adapters.image_inputs import input_device
 from pmtools.adapters.interception import text_decoder
 from pmtools.adapters.layouts import image_token_layout
 from pmtools.alternatives import ALTERNATIVES
@@ -167,7 +168,7 @@ class GeneratedAnswers:
             raise ValueError(
                 "`clip` must name a CLIP model for the method 'api-c', got None; give its folder or hub name"
             )
-        return CLIPRelevance.from_pretrained(self.clip, device=str(self.model.device))
+        return CLIPRelevance.from_pretrained(self.clip, device=str(input_device(self.model)))
 
     def edited(self, edit: str, source: HeatmapSource) -> decoding.ImagePrompting:
         """The method that edits the image by a source's map, with the gain, smoothing and warp of the settings.
