@@ -1,6 +1,6 @@
 """The page of supported models, from the table of families and from what their tiny models do.
 
-PYTHONPATH=tests python tests/families_table.py writes it, in the environment that `make test-families` installs.
+.venv-families/bin/python tests/families_table.py    # the environment of `make test-families`
 """
 
 from itertools import product
@@ -36,7 +36,6 @@ LIMITS = {
 #: Rows of the table that are refused, and why.
 REFUSED = {
     "mllama": "the text reads the image in cross-attention layers, so the prompt holds no image tokens",
-    "minicpmv4_6": "its slices come flattened into one row of patches, from which no grid was inferred",
 }
 #: Families without a tiny model, and why.
 LEFT_OUT = {
