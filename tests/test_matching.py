@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pmtools.evaluation.matching import Answer, answer_record, match_answers, read_answers
 from pmtools.evaluation.questions import Question
-from pmtools.evaluation.records import RecordError
+from pmtools.evaluation.json_lines import RecordError
 
 # ------------------------------------------------------------------------------------------------- by picture and text
 

@@ -7,7 +7,7 @@ from benchmark_files import pope_questions
 
 from pmtools.evaluation.pope import read_pope_reply, score_pope
 from pmtools.evaluation.questions import Question
-from pmtools.evaluation.records import RecordError
+from pmtools.evaluation.json_lines import RecordError
 
 
 @pytest.mark.parametrize(
