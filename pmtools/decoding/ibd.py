@@ -1,7 +1,7 @@
 r"""Image-biased decoding: towards what the model would say if it attended more to the image.
 
 Experimental: the paper gives no values for its options. These were chosen with the embedded demo model on the scenes' tuning
-split, `python tests/benchmarks/tune_rivals.py OUT`: of nine pairs, the one with the most right answers (`docs/log.md`).
+split, `python tests/benchmarks/tune_methods.py OUT`: of nine pairs, the one with the most right answers (`docs/log.md`).
 
 References
 ----------

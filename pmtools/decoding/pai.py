@@ -1,7 +1,7 @@
 r"""Pay attention to the image: more of the last query's attention for the image, then guidance away from text alone.
 
 Experimental: checked against its formulas on tiny models, not against the published results. The strengths are the paper's; they
-are meant to be chosen for each model, as `tests/benchmarks/tune_rivals.py` does on the scenes' tuning split.
+are meant to be chosen for each model, as `tests/benchmarks/tune_methods.py` does on the scenes' tuning split.
 
 References
 ----------

@@ -24,11 +24,12 @@ PREPROCESS = ("processor", "fused")
 
 
 class PerceptionMagnifier(DecodingMethod):
-    r"""Perception Magnifier as a `custom_generate` callable of transformers' `generate`.
+    r"""Magnify what the model looks at, and answer from that: Perception Magnifier.
 
-    At each step: the last query's attention to the image tokens, max over heads, mean over the layers from
-    `start_layer` on; refined by hiding what stood out and looking again; the images magnified by it; the next token
-    from the magnified images' logits. Every argument of `generate` keeps its meaning.
+    A `custom_generate` callable of transformers' `generate`. At each step: the last query's attention to the image
+    tokens, max over heads, mean over the layers from `start_layer` on; refined by hiding what stood out and looking
+    again; the images magnified by it; the next token from the magnified images' logits. Every argument of `generate`
+    keeps its meaning.
 
     Parameters
     ----------
