@@ -1,6 +1,7 @@
 """Sequences run again with tokens hidden, dropped or other images, and the caches they share."""
 
 from functools import cache
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 from text_models import HYBRID, pair
 from tiny import FAMILIES, model_of, processor_of
 
+import pmtools
 from pmtools.adapters.caches import (
     cache_name,
     cache_rows,
@@ -309,3 +311,11 @@ class TestWhatHappened:
         assert step.is_image(token).sum() == (now.sequences.input_ids == token).sum()
         shorter, kept = step.without(torch.nn.functional.pad(some_hidden("llava"), (0, 3)))
         assert shorter.prompt_length == now.sequences.length - (step.length - kept.shape[1])
+
+
+def test_one_file_knows_what_transformers_calls_a_cache():
+    """A release renamed it once; then it was in twenty places."""
+    name = "past_" + "key_values"
+    package = Path(pmtools.__file__).parent
+    knowing = {path.name for path in package.rglob("*.py") if name in path.read_text("utf-8")}
+    assert knowing == {"caches.py"}
