@@ -82,8 +82,10 @@ def test_a_uniform_map_is_plain_decoding_at_every_token(family, refresh):
 
 def check_uniform(family, refresh):
     pm = PerceptionMagnifier(processor_of(family), heatmap=UNIFORM, refresh=refresh)
-    got = model_of(family).generate(**inputs_of(pm.processor, family), custom_generate=pm, **GREEDY)
-    want = model_of(family).generate(**inputs_of(processor_of(family), family), **GREEDY)
+    inputs = inputs_of(pm.processor, family)
+    got = model_of(family).generate(**inputs, custom_generate=pm, **GREEDY)
+    inputs.pop("pm_images")
+    want = model_of(family).generate(**inputs, **GREEDY)
     assert got.sequences.tolist() == want.sequences.tolist()
     torch.testing.assert_close(torch.stack(got.logits), torch.stack(want.logits), atol=1e-4, rtol=0)
 
@@ -97,10 +99,13 @@ def test_captured_attention_is_what_eager_attention_returns(family):
     columns = torch.nn.utils.rnn.pad_sequence([row.nonzero()[:, 0] for row in image], True, -1)
     reference = model_of(family, "eager")(**inputs, output_attentions=True)
     want = at_columns([layer for layer in reference.attentions if layer is not None], columns)
-    for model in (model_of(family), model_of(family, "eager")):
+    for implementation in ("eager", "sdpa"):
+        model = model_of(family, implementation)
+        # Gemma 4 does not scale its scores down: what SDPA rounds in one layer grows to 2e-5 in the last
+        atol = 5e-5 if (family, implementation) == ("gemma4", "sdpa") else 1e-5
         with capture_attention(model, columns, heads=True) as tap:
             model(**inputs)
-        torch.testing.assert_close(tap.head_maps, want, atol=1e-5, rtol=0)
+        torch.testing.assert_close(tap.head_maps, want, atol=atol, rtol=0)
     assert want.std() > 1e-4  # attention is not uniform, so a shifted column would show
 
 
