@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 FUZZ_SECONDS ?= 60
 INSTALL := $(PY) -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo app test test-browser test-slow test-numpy test-lowest test-harness lint types docs bench fuzz clean
+.PHONY: demo app test test-families test-browser test-slow test-numpy test-lowest test-harness lint types docs bench fuzz clean
 
 $(STAMP): pyproject.toml constraints.txt setup.py pmtools/_resample.c
 	test -x $(PY) || python3 -m venv $(VENV)
@@ -22,7 +22,7 @@ test: $(STAMP)  ## every test but the slow sweeps
 
 test-slow: $(STAMP)  ## the slow ones: the built site, examples with datasets and Ray
 	$(INSTALL) '.[pipelines]'
-	$(PY) -m pytest -n 2 -m slow
+	$(PY) -m pytest -n 2 -m slow --ignore tests/test_families.py
 
 test-numpy: $(STAMP)  ## every test again without the compiled kernel
 	PMTOOLS_KERNEL=numpy $(PY) -m pytest -n 2 -m "not slow"
@@ -40,6 +40,16 @@ test-harness: $(STAMP)  ## the adapter inside the real lmms-eval, without its de
 	.venv-harness/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[hf,test]' --requirement tests/harness.txt
 	.venv-harness/bin/python -m pip install --quiet --no-deps lmms-eval==0.7.3
 	.venv-harness/bin/python -m pytest -n 2 tests/test_lmms_eval.py
+
+test-families: .venv-families  ## every family of models that transformers has a processor for, with both image back ends
+	PYTHONPATH=tests .venv-families/bin/python -m pytest -n 2 -p torchvision_stub tests/test_families.py
+
+.venv-families: pyproject.toml constraints.txt setup.py tests/families.txt  # torchvision without its dependencies
+	test -x $@/bin/python || python3 -m venv $@
+	$@/bin/python -m pip install --quiet --constraint constraints.txt torch
+	$@/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[hf,test]'
+	$@/bin/python -m pip install --quiet --no-deps --requirement tests/families.txt
+	touch $@
 
 app: .venv-app  ## the web page, at http://127.0.0.1:7860
 	.venv-app/bin/pmtools app
@@ -73,4 +83,4 @@ fuzz: $(STAMP)  ## the compiled kernel under AddressSanitizer and UBSan, a minut
 	$(PY) tests/fuzz/fuzz_kernel.py $(FUZZ_SECONDS)
 
 clean:
-	rm -rf $(VENV) .venv-app .venv-lowest .venv-harness site out build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-app .venv-families .venv-lowest .venv-harness site out build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,6 +1,6 @@
 """The page of supported models, from the table of families and from what their tiny models do.
 
-PYTHONPATH=tests python tests/families_table.py writes it, in the environment that `make test-families` installs.
+.venv-families/bin/python tests/families_table.py    # the environment of `make test-families`
 """
 
 from itertools import product
@@ -23,17 +23,19 @@ VARIANTS = {
     "llava_pixtral": "`llava` with Pixtral",
     "internvl_qwen3_moe": "`internvl` with Qwen3-MoE",
 }
+WINDOW = '`refine="cached"` needs a prompt that fits into the sliding window'
 #: What a user should know of a family, beside its modes.
 LIMITS = {
     "llama4": "transformers 5.24 itself cannot run it: its forward pass raises AttributeError (`image_outputs`)",
     "smolvlm": "its processor needs `num2words`",
     "perception_lm": "its vision tower needs `timm`",
-    "gemma3n": "its vision tower needs `timm`",
+    "gemma3": WINDOW,
+    "gemma3n": f"its vision tower needs `timm`; {WINDOW}",
+    "gemma4": WINDOW,
 }
 #: Rows of the table that are refused, and why.
 REFUSED = {
     "mllama": "the text reads the image in cross-attention layers, so the prompt holds no image tokens",
-    "minicpmv4_6": "its slices come flattened into one row of patches, from which no grid was inferred",
 }
 #: Families without a tiny model, and why.
 LEFT_OUT = {

@@ -7,14 +7,14 @@ import json
 import numpy as np
 import pytest
 import torch
-
 from pmtools.evaluation._passes import Passes
-from pmtools.evaluation.generation import GeneratedAnswers
-from pmtools.evaluation.runner import evaluate_scenes, grade
 from pmtools.evaluation.scene_methods import METHODS, SceneMethods, Settings, compare_settings
+
+from pmtools.evaluation.model_answers import ModelAnswers
 from pmtools.evaluation.scenes import scene_items
-from pmtools.zoo.training import views
+from pmtools.evaluation.scenes.benchmark import evaluate_scenes, grade
 from pmtools.zoo.vocabulary import SPECIAL
+from training import views
 
 
 def test_greedy_is_the_stock_model(random_demo):
@@ -114,7 +114,7 @@ def test_an_alternative_may_have_a_map_of_its_own(random_demo):
     np.testing.assert_array_equal(own[1], of_pm[1])
     np.testing.assert_array_equal(own[2], of_pm[2])
 
-    answers = GeneratedAnswers(*model, text=str, settings=dataclasses.asdict(steep), edits=edits)
+    answers = ModelAnswers(*model, text=str, settings=dataclasses.asdict(steep), edits=edits)
     source = answers.attention()
     assert (answers.edited("blur", source).gain, answers.edited("mask", source).gain) == (1.0, 100.0)
     with pytest.raises(ValueError, match="edits"):

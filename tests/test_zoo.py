@@ -6,14 +6,13 @@ import json
 import numpy as np
 import pytest
 import torch
+from pmtools.evaluation.scene_methods import SceneMethods, Settings
 
 from pmtools import zoo
-from pmtools.evaluation.runner import evaluate_scenes
-from pmtools.evaluation.scene_methods import SceneMethods, Settings
 from pmtools.evaluation.scenes import scene_items
-from pmtools.zoo import packaging
-from pmtools.zoo.training import batches, views
+from pmtools.evaluation.scenes.benchmark import evaluate_scenes
 from pmtools.zoo.vocabulary import SPECIAL, TOKEN_IDS, TOKENS, encode, unknown_words
+from training import batches, packaging, views
 
 # --- words -----------------------------------------------------------------------------------------------------------
 
@@ -128,7 +127,7 @@ def test_the_shipped_model_answers():
 
 
 def test_the_selection_tries_every_method_and_keeps_the_best(random_demo, tmp_path):
-    from pmtools.zoo.selection import choose_settings
+    from training.selection import choose_settings
 
     folder = packaging.save_demo_model(random_demo.model, tmp_path / "model", settings={})
     found = choose_settings(folder, questions=4)
@@ -151,7 +150,7 @@ def test_the_demonstration_counts_both_ways(random_demo):
 
 
 def test_the_card_takes_its_numbers_from_the_evaluation(random_demo, tmp_path):
-    from pmtools.zoo.card import model_card
+    from training.card import model_card
 
     folder = packaging.save_demo_model(random_demo.model, tmp_path / "model", settings=random_demo.settings)
     answer = SceneMethods(random_demo.model, random_demo.processor, settings=Settings(max_iterations=1))
@@ -166,7 +165,7 @@ def test_the_card_takes_its_numbers_from_the_evaluation(random_demo, tmp_path):
 
 
 def test_the_cards_pairs_count_the_questions_they_name(tmp_path):
-    from pmtools.zoo.card import pairs_table
+    from training.card import pairs_table
 
     def record(index, category, size, right):
         return json.dumps({"index": index, "category": category, "size": size, "right": right}) + "\n"

@@ -13,8 +13,8 @@ import numpy as np
 
 from pmtools import _array, _checks, frames
 from pmtools._eight_bits import eight_bits, is_deep, value_range
-from pmtools.adapters.image_inputs import image_encoder
-from pmtools.adapters.layouts import ImageTokenLayout, image_mark
+from pmtools.adapters.image_inputs import image_encoder, input_device
+from pmtools.adapters.layouts import ImageTokenLayout
 from pmtools.io import from_array, to_array
 from pmtools.typing import Ndarray, SizeHW
 from pmtools.warp import Warp
@@ -96,7 +96,13 @@ def _eight_bits(values: Ndarray, name: str) -> Ndarray:
 
 
 def encode(
-    model: Any, processor: Any, canvases: Sequence[Sequence[Any]], /, options: Mapping[str, Any] | None = None
+    model: Any,
+    processor: Any,
+    canvases: Sequence[Sequence[Any]],
+    /,
+    options: Mapping[str, Any] | None = None,
+    *,
+    mark: str = "<image>",
 ) -> dict[str, Any]:
     """Pixel inputs of a batch of canvases, made by the model's whole processor: it may set more than its image processor.
 
@@ -108,6 +114,8 @@ def encode(
         For each prompt its canvases.
     options : mapping, optional
         Of the image processor, instead of those that the processor sets.
+    mark : str, optional
+        What stands for an image in a text for the processor.
 
     Returns
     -------
@@ -117,17 +125,16 @@ def encode(
     import torch
 
     nested = [list(row) for row in canvases]
-    mark = image_mark(model, processor)
     texts = [mark * len(row) for row in nested]
     given = {"images_kwargs": dict(options)} if options else {}
     out = processor(images=nested, text=texts, padding=True, return_tensors="pt", **given)
     encoder = image_encoder(model)
     taken = {*inspect.signature(model.forward).parameters, *(inspect.signature(encoder).parameters if encoder else ())}
-    pixels = {}
+    pixels, device = {}, input_device(model)
     for name, value in out.items():
         if name in taken - _OF_THE_TEXT and not name.endswith("token_type_ids"):
             value = torch.as_tensor(value)
-            pixels[name] = value.to(model.device, model.dtype if value.is_floating_point() else None)
+            pixels[name] = value.to(device, model.dtype if value.is_floating_point() else None)
     return pixels
 
 

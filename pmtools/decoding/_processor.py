@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pmtools.adapters.layouts import pads_to_square
+from pmtools.adapters.layouts import image_mark, pads_to_square
 from pmtools.adapters.pixels import canvas_fill, canvas_frame, encode
 from pmtools.adapters.source_images import SourceImages, is_unit_float, nested_images, pil_rows
 
@@ -142,7 +142,8 @@ class SourceProcessor:
         model : transformers.PreTrainedModel
         images : sequence of sequences of PIL images
         """
-        return encode(model, _in_turn(self.inner), self.canvases(images), self.options)
+        mark = image_mark(model, self.inner)
+        return encode(model, _in_turn(self.inner), self.canvases(images), self.options, mark=mark)
 
     def canvases(self, images: Sequence[Sequence[Any]]) -> list[list[Any]]:
         """The images as the model's processor gets them: padded to a square where it would crop, else as they are."""

@@ -74,7 +74,7 @@ def probe_layout(
     >>> from pmtools.testing.models import tiny_model, tiny_processor
     >>> model = tiny_model("llava")
     >>> processor = tiny_processor(model)
-    >>> layout = image_token_layout(model, processor.image_processor)
+    >>> layout = image_token_layout(model, processor)
     >>> min(probe_layout(model, processor, layout, (90, 120))) > 0.9
     True
     """
