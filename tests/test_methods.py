@@ -5,13 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from pmtools.decoding.strategies import BBox, Blur, Crop, Mask
 from tiny import FAMILIES, PICTURES, PROMPTS, model_of, picture, processor_of, prompts_for
 from transformers import AttentionInterface, LogitsProcessorList
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
 
 import pmtools
-from pmtools import frames
+from pmtools import decoding, frames
 from pmtools.adapters import interception
 from pmtools.adapters.editing import biased_image, boosted_image, edited_attention
 from pmtools.adapters.heatmaps import SOURCES, ControlHeatmap
@@ -403,10 +402,8 @@ METHODS = {
     "ibd": lambda p: IBD(p, bias=9.0),
     "api": API,
     "vicrop": lambda p: ViCrop(p, window=30),
-    "blur": Blur,
-    "mask": Mask,
-    "bbox": BBox,
-    "crop": lambda p: Crop(p, threshold=0.7),
+    **{name: decoding.METHODS[name] for name in ("magnify", "blur", "mask", "bbox")},
+    "crop": lambda p: decoding.METHODS["crop"](p, threshold=0.7),
 }
 
 
@@ -490,7 +487,7 @@ class TestWithThePerceptionMagnifier:
             found.append(generate(inputs, num_beams=2, **options))
         same(*found)
 
-    def test_magnifying_by_a_constant_map_is_the_rival_alone(self):
+    def test_magnifying_by_a_constant_map_is_the_method_alone(self):
         vdd = VDD(processor_of())
         pm = PerceptionMagnifier(processor_of(), heatmap=np.ones((3, 3)))
         inputs = inputs_of(pm)
@@ -498,13 +495,13 @@ class TestWithThePerceptionMagnifier:
         got = generate(inputs, logits_processor=LogitsProcessorList([processor]), custom_generate=pm, do_sample=False)
         same(got, run(vdd, do_sample=False))
 
-    def test_magnify_as_an_edit_is_magnify_once(self):
+    def test_magnify_as_an_alternative_is_magnify_once(self):
         pm = PerceptionMagnifier(processor_of(), refresh="first", refine="none")
-        edit = ImagePrompting(processor_of(), edit="magnify", heatmap="attention")
-        same(run(edit, do_sample=False), run(pm, do_sample=False))
+        method = ImagePrompting(processor_of(), alternative="magnify", heatmap="attention")
+        same(run(method, do_sample=False), run(pm, do_sample=False))
 
 
-# ------------------------------------------------------------------------------------------ attend, edit, answer
+# ------------------------------------------------------------------------------------------ attend, show, answer
 
 
 def untouched(image, perception_map):
@@ -514,24 +511,23 @@ def untouched(image, perception_map):
 class TestImagePrompting:
     @pytest.mark.parametrize("family", FAMILIES)
     def test_the_identity_is_plain_decoding(self, family):
-        method = ImagePrompting(processor_of(family), edit=untouched, heatmap="attention")
+        method = ImagePrompting(processor_of(family), alternative=untouched, heatmap="attention")
         # not with beams: transformers 5.17 mixes up the tiles of beams, and this method does not
         same(run(method, family, do_sample=False), plain(inputs_of(method), family, do_sample=False))
 
     @pytest.mark.parametrize("loop", LOOPS)
     def test_it_keeps_every_loop(self, loop):
-        method = ImagePrompting(processor_of(), edit=untouched, heatmap="attention")
+        method = ImagePrompting(processor_of(), alternative=untouched, heatmap="attention")
         same(run(method, **LOOPS[loop]), plain(inputs_of(method), **LOOPS[loop]))
 
     @pytest.mark.parametrize("family", [f for f in FAMILIES if f not in ("idefics3", "smolvlm")])
-    @pytest.mark.parametrize("name", ["blur", "mask", "bbox", "crop", "api"])
+    @pytest.mark.parametrize("name", [*(name for name in ALTERNATIVES if name != "magnify"), "api"])
     def test_it_is_plain_decoding_of_the_edited_image(self, family, name):
         heat = pmtools.heatmaps.from_boxes([20, 10, 50, 60], source_hw=(90, 70), grid_hw=(6, 6))
-        make = {"api": API, "blur": Blur, "mask": Mask, "bbox": BBox, "crop": Crop}[name]
-        method = make(processor_of(family), heatmap=heat)
+        method = decoding.METHODS[name](processor_of(family), heatmap=heat)
         weights = pmtools.perception.perception_map(heat, gain=5.0 if name == "api" else 10.0)
-        edit = ALTERNATIVES["mask" if name == "api" else name]
-        edited = [[edit(image, weights).image for image in row] for row in PICTURES]
+        alternative = ALTERNATIVES["mask" if name == "api" else name]
+        edited = [[alternative(image, weights).image for image in row] for row in PICTURES]
         got = run(method, family, do_sample=False)
         same(got, plain(inputs_of(method, edited), family, do_sample=False), atol=1e-3)
         (step,) = method.last
@@ -540,12 +536,12 @@ class TestImagePrompting:
         ]
 
     @pytest.mark.parametrize("source", [*SOURCES, "map", "control"])
-    @pytest.mark.parametrize("edit", ALTERNATIVES)
-    def test_any_source_with_any_edit(self, source, edit):
+    @pytest.mark.parametrize("alternative", ALTERNATIVES)
+    def test_any_source_with_any_alternative(self, source, alternative):
         heatmap = {"map": np.eye(3), "control": ControlHeatmap("rolled", SOURCES["attention"], seed=3)}.get(
             source, source
         )
-        method = ImagePrompting(processor_of(), edit=edit, heatmap=heatmap)
+        method = ImagePrompting(processor_of(), alternative=alternative, heatmap=heatmap)
         found = run(method, do_sample=False, max_new_tokens=2)
         assert torch.stack(found.logits).isfinite().all()
         (step,) = method.last
@@ -555,7 +551,7 @@ class TestImagePrompting:
             assert frame.target_hw == (shown.height, shown.width)
 
     def test_several_images_in_a_prompt(self):
-        method = Mask(processor_of(), heatmap="attention")
+        method = decoding.METHODS["mask"](processor_of(), heatmap="attention")
         images = [[picture(120, 90, 1), picture(60, 60, 3)]]
         text = ["Is <image> like <image>?"]
         got = run(method, images=images, text=text, do_sample=False)
@@ -568,10 +564,10 @@ class TestImagePrompting:
             run(method, "idefics3", do_sample=False)
 
     def test_wrong_options_are_refused(self):
-        with pytest.raises(ValueError, match="edit"):
-            ImagePrompting(processor_of(), edit="sharpen")
+        with pytest.raises(ValueError, match="alternative"):
+            ImagePrompting(processor_of(), alternative="sharpen")
         with pytest.raises(ValueError, match="heatmap"):
-            ImagePrompting(processor_of(), edit="blur", heatmap="grad-cam")
+            ImagePrompting(processor_of(), alternative="blur", heatmap="grad-cam")
         with pytest.raises(ValueError, match="instead"):
             VDD(processor_of(), instead="noise")
         with pytest.raises(ValueError, match="noise_step"):

@@ -1,17 +1,16 @@
-"""Every method on any model: batches equal single questions, options reach the methods, routes split the work."""
+"""Every method on any model: batches equal single questions, options reach the methods, maps are shared."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from pmtools.evaluation.routes import Routes
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor
 
-from pmtools import decoding, zoo
-from pmtools.adapters.heatmaps import CLIPRelevance, heatmap_source
-from pmtools.evaluation import scene_methods
-from pmtools.evaluation.methods import truth_map
-from pmtools.evaluation.model_answers import METHODS, ModelAnswers, weights_digest
+from pmtools import decoding
+from pmtools.adapters.heatmaps import AttentionHeatmap, CLIPRelevance, heatmap_source
+from pmtools.alternatives import ALTERNATIVES
+from pmtools.evaluation.methods import METHODS, USUAL, truth_map
+from pmtools.evaluation.model_answers import Batch, ModelAnswers, weights_digest
 from pmtools.evaluation.scenes import scene_items
 from pmtools.testing.models import tiny_model, tiny_processor, tiny_tokenizer
 
@@ -46,8 +45,15 @@ def answers(parts, **options):
     return ModelAnswers(*parts, text=lambda item: item.instruction, **{"max_new_tokens": 2, **options})
 
 
+def showing(given):
+    """Magnifying by the Perception Magnifier's map, as an alternative."""
+    batch = Batch(given, ITEMS, {})
+    return batch.showing("magnify", batch.attention().source)
+
+
 def test_the_table_has_every_method_there_is():
-    assert set(METHODS) == set(scene_methods.METHODS) | set(decoding.METHODS) | {"api-c"}
+    assert set(METHODS) >= set(decoding.METHODS) | set(ALTERNATIVES) | set(USUAL) | {"api-c"}
+    assert set(USUAL) >= set(ALTERNATIVES) - {"magnify"}  # which is what pm does
 
 
 @pytest.mark.parametrize("method", [name for name in METHODS if name != "api-c"])
@@ -89,18 +95,19 @@ def test_a_method_that_the_model_cannot_run_is_named():
 def test_settings_reach_the_methods(parts):
     settings = {"start_layer": 3, "gain": 30.0, "kernel_size": 1, "floor": 0.3, "max_iterations": 2, "threshold": 0.1}
     given = answers(parts, settings=settings)
-    pm = METHODS["pm"](given, ITEMS)
+    pm = METHODS["pm"](Batch(given, ITEMS, {}))
     assert (pm.heatmap.start_layer, pm.heatmap.max_iterations, pm.refresh) == (3, 2, "first")
     assert pm.warp_options == {"gain": 30.0, "kernel_size": 1, "marginal": "max", "floor": 0.3}
-    single = METHODS["pm-single-layer"](given, ITEMS)
-    assert (single.gain, single.kernel_size, single.edit_options) == (30.0, 1, {"floor": 0.3})
-    assert (single.heatmap.layers, single.heatmap.refine, single.heatmap.threshold) == ([2], "exact", 0.1)
-    neither = METHODS["pm-neither"](given, ITEMS)
-    assert (neither.heatmap.layers, neither.heatmap.refine) == ([2], "none")
-    assert METHODS["pm-no-refinement"](given, ITEMS).heatmap.refine == "none"
-    assert METHODS["vcd"](answers(parts, seed=5), ITEMS).seed == 5
+    single = METHODS["pm-single-layer"](Batch(given, ITEMS, {}))
+    assert (single.gain, single.kernel_size, single.options) == (30.0, 1, {"floor": 0.3})
+    source = single.heatmap.source
+    assert (source.layers, source.start_layer, source.refine, source.threshold) == ("single", 3, "exact", 0.1)
+    neither = METHODS["pm-neither"](Batch(given, ITEMS, {}))
+    assert (neither.heatmap.source.layers, neither.heatmap.source.refine) == ("single", "none")
+    assert METHODS["pm-no-refinement"](Batch(given, ITEMS, {})).heatmap.refine == "none"
+    assert METHODS["vcd"](Batch(answers(parts, seed=5), ITEMS, {})).seed == 5
     for preset, gain in (("mme", 10.0), ("pope", 15.0)):
-        assert METHODS["pm-official"](answers(parts, preset=preset), ITEMS).warp_options["gain"] == gain
+        assert METHODS["pm-official"](Batch(answers(parts, preset=preset), ITEMS, {})).warp_options["gain"] == gain
     with pytest.raises(ValueError, match="`gain`"):
         answers(parts, settings={"gain": -1.0})
 
@@ -108,7 +115,7 @@ def test_settings_reach_the_methods(parts):
 def test_magnifying_by_attention_is_pm(parts):
     """The ablations' way of magnifying, without an ablation, gives PM's replies."""
     given = answers(parts)
-    pm, edited = METHODS["pm"](given, ITEMS), given.edited("magnify", given.attention())
+    pm, edited = METHODS["pm"](Batch(given, ITEMS, {})), showing(given)
     for item in ITEMS:
         replies = [m.generate(parts[0], item.image, item.instruction, max_new_tokens=3) for m in (pm, edited)]
         assert replies[0] == replies[1]
@@ -119,10 +126,10 @@ def test_controls_have_a_stream_of_their_own_for_each_item(parts):
     given = answers(parts, seed=1)
     maps = []
     for seed in (1, 1, 2):
-        control = METHODS["shuffled"](answers(parts, seed=seed), [ITEMS[0], ITEMS[0], ITEMS[1]])
+        control = METHODS["shuffled"](Batch(answers(parts, seed=seed), [ITEMS[0], ITEMS[0], ITEMS[1]], {}))
         control.generate(parts[0], [[ITEMS[0].image]] * 3, [ITEMS[0].instruction] * 3, max_new_tokens=1)
         maps.append([row[0].tolist() for row in control.last[0].heatmaps])
-    plain = given.edited("magnify", given.attention())
+    plain = showing(given)
     plain.generate(parts[0], ITEMS[0].image, ITEMS[0].instruction, max_new_tokens=1)
     assert maps[0] == maps[1] != maps[2]
     assert maps[0][0] == maps[0][1] != maps[0][2]  # the same item, another item
@@ -141,44 +148,46 @@ def test_the_oracle_sees_the_boxes():
     assert 0 < truth.mean() < 0.5
 
 
-def test_routes_send_each_method_once():
-    asked = []
-
-    def answerer(name):
-        def answer(items, methods, /):
-            asked.append((name, list(methods)))
-            return {method: [name] * len(items) for method in methods}
-
-        answer.setup = {name: True}
-        return answer
-
-    routes = Routes((["a", "b"], answerer("first")), (["b", "c"], answerer("second")))
-    assert routes(ITEMS, ["c", "b", "a"]) == {"a": ["first"] * 3, "b": ["first"] * 3, "c": ["second"] * 3}
-    assert asked == [("first", ["b", "a"]), ("second", ["c"])]
-    assert routes.setup == {"first": True, "second": True}
-    with pytest.raises(ValueError, match="`methods`"):
-        routes(ITEMS, ["d"])
-
-
 def test_weights_tell_models_apart():
     assert weights_digest(tiny_model()) == weights_digest(tiny_model()) != weights_digest(tiny_model(seed=1))
 
 
-def test_both_ways_of_asking_the_embedded_model_agree():
-    """Plain batched passes and `generate` were written apart; every method that both have says the same."""
-    demo = zoo.demo_model()
-    items = list(scene_items(seed=17, limit=14))
-    options = {"edits": demo.edits, "seed": 3}
-    batched = scene_methods.SceneMethods(
-        demo.model, demo.processor, settings=scene_methods.Settings(**demo.settings), **options
+def test_a_batch_asks_the_model_for_each_map_once(parts, monkeypatch):
+    """Methods on one map share it, and so do answerers with other settings; what they say stays the same."""
+    asked = []
+    look = AttentionHeatmap.__call__
+    monkeypatch.setattr(
+        AttentionHeatmap, "__call__", lambda source, prompts: asked.append(source) or look(source, prompts)
     )
-    generated = ModelAnswers(
-        demo.model,
-        demo.processor,
-        text=lambda item: item.question.text,
-        settings=demo.settings,
-        max_new_tokens=1,
-        **options,
+    names = ["blur", "mask", "shuffled", "window", "pm-neither"]
+    given, steep, maps = answers(parts), answers(parts, settings={"gain": 30.0}), {}
+    shared = given(ITEMS, names, maps=maps)
+    assert [source.refine for source in asked] == ["exact", "none"]
+    assert steep(ITEMS, names, maps=maps) == answers(parts, settings={"gain": 30.0})(ITEMS, names)
+    assert len(asked) == 4
+    assert shared == {name: given(ITEMS, [name])[name] for name in names}
+
+
+def test_an_alternative_may_have_a_map_of_its_own(parts):
+    """Its own gain and smoothing change what it shows and nothing else."""
+    steep, own = {"gain": 100.0, "kernel_size": 1}, {"blur": {"gain": 1.0, "kernel_size": 3}}
+    batch = Batch(answers(parts, settings=steep, alternatives=own), ITEMS, {})
+    made = {name: METHODS[name](batch) for name in ("blur", "mask")}
+    assert (made["blur"].gain, made["blur"].kernel_size) == (1.0, 3)
+    assert (made["mask"].gain, made["mask"].kernel_size) == (100.0, 1)
+    with pytest.raises(ValueError, match="alternatives"):
+        answers(parts, alternatives={"magic": {}})
+
+
+def test_greedy_is_the_stock_model(random_demo):
+    """Against a plain forward pass, in batches of pictures and questions of several lengths."""
+    items = list(scene_items(seed=8, limit=6))
+    given = ModelAnswers(
+        random_demo.model, random_demo.processor, text=lambda item: item.question.text, max_new_tokens=1
     )
-    names = list(scene_methods.METHODS)
-    assert batched(items, names) == generated(items, names)
+    for item, reply in zip(items, given(items, ["greedy"])["greedy"], strict=True):
+        inputs = random_demo.processor(
+            images=[item.image], text=random_demo.prompt(item.question.text), return_tensors="pt"
+        )
+        token = random_demo.model(**inputs).logits[0, -1].argmax()
+        assert random_demo.processor.tokenizer.decode([token], skip_special_tokens=True).strip() == reply

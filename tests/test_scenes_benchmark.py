@@ -1,9 +1,11 @@
 """The scenes benchmark's run: what is recorded, how replies are graded, what is written."""
 
+import importlib.util
 import json
 
 import pytest
 
+from pmtools.evaluation.model_answers import ModelAnswers
 from pmtools.evaluation.scenes import scene_items
 from pmtools.evaluation.scenes.benchmark import evaluate_scenes, grade, run_scenes
 
@@ -62,3 +64,20 @@ def test_instructions():
         wish = "yes or no" if item.question.answer in {"yes", "no"} else "one word"
         assert item.instruction.startswith(item.question.text)
         assert wish in item.instruction
+
+
+def test_the_summary_is_written_and_a_second_run_gives_the_same(random_demo, tmp_path):
+    def run(folder):
+        answer = ModelAnswers(
+            random_demo.model, random_demo.processor, text=lambda item: item.question.text, max_new_tokens=1
+        )
+        return evaluate_scenes(answer, out=folder, methods=("greedy", "pm"), limit=12, batch_size=5)
+
+    summary = run(tmp_path / "a")
+    assert summary == run(tmp_path / "a") == run(tmp_path / "b")
+    assert json.loads((tmp_path / "a" / "summary.json").read_text()) == summary
+    written = {path.name for path in (tmp_path / "a").iterdir()}
+    assert {"answers", "tables.md"} <= written
+    if importlib.util.find_spec("matplotlib"):
+        assert {"by_size.png", "by_category.png"} <= written
+    assert set(summary["methods"]) == {"greedy", "pm"}

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pmtools.evaluation.scenes.report import bootstrap_interval, mcnemar, mme_scores, plot_accuracy, summarize, table
+from pmtools.evaluation.scenes.report import mme_scores, plot_accuracy, summarize, table
+from pmtools.evaluation.statistics import bootstrap_interval, mcnemar
 
 
 def record(method, index, right, *, image=None, category="color", size="small", answer="yes"):

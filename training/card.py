@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pmtools.evaluation.answering import found_answers
+from pmtools.evaluation.methods import COMPARED
 from pmtools.evaluation.scenes.report import compare, table
 
 __all__ = ["model_card", "pairs_table"]
@@ -22,7 +23,7 @@ _PAIRS: list[tuple[str, str, tuple[str, ...], tuple[str, ...]]] = [
     ("pm", "greedy", (*_DETAILS, "position"), ("large",)),
     ("pm", "greedy", _COUNTS, ()),
     *(("pm", ablation, (), ()) for ablation in ("pm-no-refinement", "pm-single-layer", "pm-neither")),
-    *(("pm", alternative, (), ()) for alternative in ("blur", "mask", "bbox", "crop")),
+    *(("pm", alternative, (), ()) for alternative in COMPARED),
     *(("pm", window, ("position",), ()) for window in ("window", "window+original")),
     *((control, "greedy", (), ()) for control in ("uniform", "shuffled", "rolled")),
     ("oracle", "pm", (), ()),
@@ -66,7 +67,8 @@ measured anywhere in minutes. It knows {words} words and nothing of photographs.
 
 Test split, seed {seed}, {n} questions; sizes are object diameters of 13 to 19, 19 to 30 and 30 to 60 pixels in the original.
 All settings were chosen on the tuning split (`python -m training.selection`, scores in `selection.json`): PM's `{settings}`;
-the alternatives', on PM's heatmap, `{edits}`. These tables again: `pmtools eval scenes --out DIR --limit {n} --seed {seed}`.
+the alternatives', on PM's heatmap, `{alternatives}`.
+These tables again: `pmtools eval scenes --out DIR --limit {n} --seed {seed}`.
 
 {tables}
 
@@ -101,7 +103,7 @@ def model_card(
     Parameters
     ----------
     folder : str or Path
-        Of the model, with `settings.json` and `edits.json`.
+        Of the model, with `settings.json` and `alternatives.json`.
     evaluation : str or Path
         Folder that `evaluate_scenes` wrote.
     command : str
@@ -140,7 +142,7 @@ def model_card(
         seed=setup["seed"],
         n=max(entry["n"] for entry in summary["methods"].values()),
         settings=_one_line(folder / "settings.json"),
-        edits=_one_line(folder / "edits.json"),
+        alternatives=_one_line(folder / "alternatives.json"),
         pairs=pairs_table(evaluation),
         larger=_larger(Path(larger)) if larger else "",
         tables="\n\n".join(f"### {title}\n\n{table(summary, columns=columns)}" for title, columns in parts),
