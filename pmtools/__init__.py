@@ -12,6 +12,7 @@ from pmtools.highlight import highlight_mask
 from pmtools.perception import perception_map
 from pmtools.refinement import Refinement, refine
 from pmtools.report import WarpReport
+from pmtools.tiles import Detections, Tiles, fit_tiles
 from pmtools.warp import LocalMagnification, Warp
 from pmtools.windows import Mosaic, Placed
 from pmtools.zoom import zoom_warp
@@ -29,6 +30,9 @@ __all__ = [  # noqa: RUF022  in the order of the pipeline
     "fit_mosaic",
     "Mosaic",
     "Placed",
+    "fit_tiles",
+    "Tiles",
+    "Detections",
     "Warp",
     "WarpReport",
     "LocalMagnification",

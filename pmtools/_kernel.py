@@ -139,6 +139,11 @@ def thread_count() -> int:
                 f"PMTOOLS_THREADS must be a whole number >= 1, got {wish!r}; unset it to use all processors"
             )
         return int(wish)
+    return processor_count()
+
+
+def processor_count() -> int:
+    """How many processors this process may run on."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 

@@ -10,7 +10,7 @@ from pmtools import _array, _checks, _images, _kernel, marginals
 from pmtools.perception import perception_map
 from pmtools.typing import Array, Heatmap, Image, SizeHW
 from pmtools.warp import Warp
-from pmtools.zoom import ZOOM_FALLOFF, ZOOM_FLOOR, boxes_of_mask, boxes_of_points, zoom_warp
+from pmtools.zoom import ZOOM_FALLOFF, boxes_of_mask, boxes_of_points, zoom_warp
 
 #: Images of a list from this size on share the processors.
 _THREAD_PIXELS = 512 * 512
@@ -21,6 +21,7 @@ _HEATMAP_OPTIONS: dict[str, Any] = {
     "gain": 10.0,
     "kernel_size": 3,
     "marginal": "max",
+    "floor": marginals.DEFAULT_FLOOR,
     "max_magnification": None,
     "equal_peaks": False,
 }
@@ -43,7 +44,7 @@ def magnify(
     gain: float = 10.0,
     kernel_size: int = 3,
     marginal: str = "max",
-    floor: float | None = None,
+    floor: float = marginals.DEFAULT_FLOOR,
     max_magnification: float | None = None,
     equal_peaks: bool = False,
     antialias: bool = True,
@@ -85,8 +86,8 @@ def magnify(
     marginal : {"max", "sum"}, optional
         For heatmaps: how the map is reduced to each axis.
     floor : float, optional
-        Least magnification per axis at equal sizes, in (0, 1]: no part shrinks more than `1 / floor` times per axis. Default:
-        0.02 for heatmaps, 0.2 otherwise.
+        For heatmaps: share of uniform mass, in (0, 1]: at equal sizes no part shrinks more than `1 / floor` times per axis. With
+        boxes, points and masks that is 5 times; `zoom_warp` takes another floor.
     max_magnification : float, optional
         For heatmaps: greatest magnification per axis relative to a plain resize, >= 1. Default: no limit.
     equal_peaks : bool, optional
@@ -130,6 +131,7 @@ def magnify(
         "gain": gain,
         "kernel_size": kernel_size,
         "marginal": marginal,
+        "floor": floor,
         "max_magnification": max_magnification,
         "equal_peaks": equal_peaks,
     }
@@ -137,10 +139,10 @@ def magnify(
     if kind == "heatmap":
         _refuse_changed(zoom_options, _ZOOM_OPTIONS, "boxes, points and masks")
         _refuse_boxes(focus)
-        options: dict[str, Any] = {**heatmap_options, "floor": marginals.DEFAULT_FLOOR if floor is None else floor}
+        options: dict[str, Any] = {**heatmap_options}
     else:
         _refuse_changed(heatmap_options, _HEATMAP_OPTIONS, "heatmaps")
-        options = {**zoom_options, "floor": ZOOM_FLOOR if floor is None else floor}
+        options = {**zoom_options}
     options["target_hw"] = None if size_hw is None else _checks.size_hw(size_hw, "size_hw")
 
     def fit(one: Any, its_focus: Any) -> Warp:
@@ -192,9 +194,10 @@ def _is_box(row: Any) -> bool:
 
 def _refuse_changed(options: dict[str, Any], defaults: dict[str, Any], whose: str) -> None:
     """Options that would be ignored are refused."""
+    ways = {"floor": ", or give it to zoom_warp(boxes, ...).image(image)"}
     for name, value in options.items():
         if value is not defaults[name] and value != defaults[name]:
-            raise ValueError(f"`{name}` is for {whose}, got {value!r}; leave it out")
+            raise ValueError(f"`{name}` is for {whose}, got {value!r}; leave it out{ways.get(name, '')}")
 
 
 def _fit_zoom(kind: str, focus: Any, source_hw: SizeHW, options: dict[str, Any]) -> Warp:

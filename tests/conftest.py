@@ -90,8 +90,7 @@ def random_demo(tmp_path_factory: pytest.TempPathFactory) -> DemoModel:
     import torch
 
     from pmtools import zoo
-    from pmtools.zoo import packaging
-    from pmtools.zoo.training import network
+    from training import network, packaging
 
     torch.manual_seed(0)
     model = network.build_model()

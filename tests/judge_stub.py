@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from pmtools.evaluation.judge import Judge
+from pmtools.evaluation.llava_bench import Judge
 
 KEY = "sk-not-a-key"
 

@@ -212,7 +212,7 @@ def test_the_embedded_model_has_settings_of_its_own(scene, method, monkeypatch):
     demo = zoo.demo_model()
     settings = demo.settings
     assert seen["gain"] == 7
-    assert seen["kernel_size"] == (settings | demo.edits.get(method, {}))["kernel_size"]
+    assert seen["kernel_size"] == (settings | demo.alternatives.get(method, {}))["kernel_size"]
     if method == "blur":
         assert seen["heatmap"].layers[0] == settings["start_layer"] - 1
         assert seen["heatmap"].max_iterations == settings["max_iterations"]

@@ -1,16 +1,31 @@
 """Sequences run again with tokens hidden, dropped or other images, and the caches they share."""
 
 from functools import cache
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from text_models import HYBRID, pair
 from tiny import FAMILIES, model_of, processor_of
 
-from pmtools.adapters.caches import cache_name, cache_rows, check_cache, empty_cache, find_cache, fork
+import pmtools
+from pmtools.adapters.caches import (
+    cache_name,
+    cache_rows,
+    cached_rows,
+    cached_tokens,
+    can_be_cut,
+    check_cache,
+    empty_cache,
+    find_cache,
+    fork,
+    kept_start,
+)
 from pmtools.adapters.image_inputs import encoded_images, kept_features, takes_features
+from pmtools.adapters.sequences import TokenSequences
 from pmtools.adapters.twin_cache import replace_rows, twin_cache
 from pmtools.decoding._loop import run_loop
 
@@ -188,3 +203,119 @@ class TestCaches:
         with pytest.raises(ValueError, match="use_cache = True"):
             check_cache(None)
         check_cache(empty_cache(model_of("llava")))
+
+
+@pytest.mark.parametrize("name", HYBRID)
+class TestRecurrentLayers:
+    """Qwen 3.5, LFM2 and Jamba: half of the layers keep a state that changes in place."""
+
+    IDS = torch.randint(3, 90, (3, 12), generator=torch.Generator().manual_seed(0))
+
+    def filled(self, name, ids):
+        model = pair(name)[0]
+        sequences = TokenSequences(model, ids, None, {})
+        return sequences, find_cache(sequences.run(empty_cache(model)))
+
+    def after(self, name, cache, token):
+        """The logits of one more token."""
+        ids = torch.nn.functional.pad(self.IDS[: cached_rows(cache)], (0, 1), value=token)
+        return TokenSequences(pair(name)[0], ids, None, {}).run(cache).logits[:, -1]
+
+    def whole(self, name, ids, token):
+        return pair(name)[0](torch.nn.functional.pad(ids, (0, 1), value=token), use_cache=False).logits[:, -1]
+
+    def test_forks_share_no_state(self, name):
+        _, cache = self.filled(name, self.IDS)
+        one, other = fork(cache), fork(cache)
+        close(self.after(name, one, 7), self.whole(name, self.IDS, 7))
+        close(self.after(name, other, 9), self.whole(name, self.IDS, 9))
+        close(self.after(name, cache, 5), self.whole(name, self.IDS, 5))
+        assert cached_tokens(one) == cached_tokens(cache) == 13
+
+    def test_the_check_sees_states_that_are_shared(self, name):
+        _, cache = self.filled(name, self.IDS)
+        wrong = fork(cache)
+        for layer, own in zip(wrong.layers, cache.layers, strict=True):
+            vars(layer).update({key: value for key, value in vars(own).items() if key.endswith("_states")})
+        self.after(name, wrong, 7)
+        with pytest.raises(AssertionError, match="not close"):
+            close(self.after(name, cache, 5), self.whole(name, self.IDS, 5))
+
+    def test_rows_and_twins(self, name):
+        _, cache = self.filled(name, self.IDS)
+        ids = self.IDS[[2, 0]]
+        want = self.whole(name, ids, 7)
+        rows = cache_rows(cache, [2, 0])
+        twin = twin_cache(cache_rows(cache, [2, 0]), cache_rows(cache, [1, 1]), on_reorder=lambda origins: None)
+        replace_rows(twin, [2, 3], cache_rows(cache, [0, 2]))
+        for found, own, expected in ((rows, ids, want), (twin, ids[[0, 1, 1, 0]], want[[0, 1, 1, 0]])):
+            more = torch.nn.functional.pad(own, (0, 1), value=7)
+            close(TokenSequences(pair(name)[0], more, None, {}).run(found).logits[:, -1], expected)
+
+    def test_they_cannot_be_cut_back(self, name):
+        _, cache = self.filled(name, self.IDS)
+        assert not can_be_cut(cache)
+        assert kept_start(cache, 5) is None
+        with pytest.raises(ValueError, match="cannot be cut back to fewer tokens; use refine='exact'"):
+            fork(cache, 11)
+
+
+class TestWhatHappened:
+    """A pass that has not left all tokens in its cache is refused, whatever the reason."""
+
+    def test_gradient_checkpointing(self):
+        from pmtools.testing.models import tiny_model
+
+        model = tiny_model()
+        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+        enable()  # transformers 5.24 has another name for it
+        model.train()
+        sequences = TokenSequences(model, torch.full((1, 5), 40), None, {})
+        with torch.enable_grad(), pytest.raises(ValueError, match=r"train mode leaves it out; call `model.eval\(\)`"):
+            sequences.run(empty_cache(model))
+        model.eval()
+        sequences.run(empty_cache(model))
+
+    def test_tokens_that_a_wrapper_added(self):
+        model = model_of("llava")
+        other = empty_cache(model)
+        model(input_ids=torch.full((1, 7), 40), **{cache_name(): other})
+        handle = model.register_forward_hook(lambda module, args, output: output | {cache_name(): other})
+        try:
+            with pytest.raises(ValueError, match="keep 5 tokens in its cache here, got 7"):
+                TokenSequences(model, torch.full((1, 5), 40), None, {}).run(empty_cache(model))
+        finally:
+            handle.remove()
+
+    def test_image_tokens_that_the_model_wrote(self):
+        model, token = model_of("llava"), model_of("llava").config.image_token_id
+        now = state("llava")
+        more = torch.tensor([[40, token, 41]]).expand(2, -1)
+        step = TokenSequences(
+            model,
+            torch.cat([now.sequences.input_ids, more], 1),
+            torch.cat([now.sequences.attention_mask, torch.ones_like(more)], 1),
+            {
+                "position_ids": torch.cat(
+                    [now.sequences.options["position_ids"]]
+                    + [  # those after the prompt
+                        now.sequences.options["position_ids"][:, -1:] + after for after in (1, 2, 3)
+                    ],
+                    1,
+                )
+            },
+            prompt_length=now.sequences.length,
+        )
+        want = step.run(fork(now.cache)).logits[:, -1]  # as they were written: on the prompt's cache
+        close(step.run(empty_cache(model), image=now.image).logits[:, -1], want)
+        assert step.is_image(token).sum() == (now.sequences.input_ids == token).sum()
+        shorter, kept = step.without(torch.nn.functional.pad(some_hidden("llava"), (0, 3)))
+        assert shorter.prompt_length == now.sequences.length - (step.length - kept.shape[1])
+
+
+def test_one_file_knows_what_transformers_calls_a_cache():
+    """A release renamed it once; then it was in twenty places."""
+    name = "past_" + "key_values"
+    package = Path(pmtools.__file__).parent
+    knowing = {path.name for path in package.rglob("*.py") if name in path.read_text("utf-8")}
+    assert knowing == {"caches.py"}

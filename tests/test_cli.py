@@ -156,7 +156,7 @@ def test_units_say_the_same_box():
 
 
 def test_a_small_box_and_a_point_count_as_much_as_a_large_box():
-    from pmtools.cli.focus import Units, read_focus
+    from pmtools.cli.magnifying import Units, read_focus
 
     focus = read_focus(None, ["0,0,240,240", "600,40,603,43"], ["320,400"], Units.PIXELS)
     heat = focus.heatmap_for(Path("any.png"), (480, 640))

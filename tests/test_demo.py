@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,44 +12,37 @@ from typer.testing import CliRunner
 import pmtools
 from pmtools.cli import demo as command
 from pmtools.cli.application import app
-from pmtools.evaluation.scene_methods import Settings
 from pmtools.evaluation.scenes import scene_items
 from pmtools.zoo import demonstration
+from pmtools.zoo.demonstration_picture import _window, draw_example
 
 
-class Oracle:
+def looked_at(item):
+    """The map of the true boxes, and the warp of it."""
+    heatmap = pmtools.heatmaps.from_boxes(item.relevant_boxes_xyxy, source_hw=(384, 384), grid_hw=(12, 12))
+    return heatmap, pmtools.fit_warp(heatmap, source_hw=(384, 384), gain=30.0, kernel_size=1)
+
+
+def see(demo, items):
     """Answers in the place of a model: wrong from the plain image, right from the magnified one, but for a few."""
-
-    settings = Settings(gain=30.0, kernel_size=1)
-    model = SimpleNamespace(config=SimpleNamespace(vision_config=SimpleNamespace(image_size=96)))
-
-    def __call__(self, items, methods):
-        truth = [item.question.answer for item in items]
-        plain = [answer if item.index % 5 == 0 else "?" for item, answer in zip(items, truth, strict=True)]
-        magnified = ["?" if item.index % 10 == 0 else answer for item, answer in zip(items, truth, strict=True)]
-        return {"greedy": plain, "pm": magnified}
-
-    def heatmaps(self, items):
-        return np.stack(
-            [
-                pmtools.heatmaps.from_boxes(item.relevant_boxes_xyxy, source_hw=(384, 384), grid_hw=(12, 12))
-                for item in items
-            ]
-        )
+    found = []
+    for item in items:
+        plain = item.question.answer if item.index % 5 == 0 else "?"
+        magnified = "?" if item.index % 10 == 0 else item.question.answer
+        found.append(demonstration.Example(item, plain, magnified, *looked_at(item), (96, 96)))
+    return found
 
 
 @pytest.fixture
 def oracle(monkeypatch):
-    monkeypatch.setattr(demonstration, "scene_methods", lambda demo: Oracle())
+    monkeypatch.setattr(demonstration, "see", see)
 
 
 @pytest.fixture(scope="module")
 def example():
     """A question about one small thing, magnified by its own box."""
     item = next(item for item in scene_items(seed=4) if item.size == "small" and len(item.question.relevant) == 1)
-    warp = pmtools.fit_warp(Oracle().heatmaps([item])[0], source_hw=(384, 384), gain=30.0, kernel_size=1)
-    heatmap = Oracle().heatmaps([item])[0]
-    return demonstration.Example(item, "wrong", item.question.answer, heatmap, warp, (96, 96))
+    return demonstration.Example(item, "wrong", item.question.answer, *looked_at(item), (96, 96))
 
 
 def run(*arguments: object):
@@ -88,7 +80,7 @@ def test_the_example_is_the_clearest(oracle):
             and len(item.question.relevant) == 1
             and item.question.answer != "no"
         ):
-            warp = pmtools.fit_warp(Oracle().heatmaps([item])[0], source_hw=(384, 384), gain=30.0, kernel_size=1)
+            _, warp = looked_at(item)
             box = item.relevant_boxes_xyxy
             grown = np.prod(np.diff(warp.boxes(box).reshape(2, 2), axis=0)) / np.prod(
                 np.diff(box.reshape(2, 2), axis=0)
@@ -104,7 +96,7 @@ def test_boxes_on_the_input_are_a_quarter_and_grow(example):
 
 
 def test_the_figure_shows_both_inputs_and_both_answers(example):
-    picture = np.asarray(example.picture()).astype(int)
+    picture = np.asarray(draw_example(example)).astype(int)
     assert picture.shape[1] > 1500
     bottom = picture[-100:]
     red = (bottom[..., 0] > 150) & (bottom[..., 1:] < 80).all(-1)
@@ -117,16 +109,14 @@ def test_the_figure_shows_both_inputs_and_both_answers(example):
 def test_several_objects_and_those_at_the_edge_can_be_drawn():
     items = [item for item in scene_items(seed=4, limit=150) if len(item.question.relevant) > 1][:2]
     for item in items:
-        heatmap = Oracle().heatmaps([item])[0]
+        heatmap, _ = looked_at(item)
         warp = pmtools.fit_warp(heatmap, source_hw=(384, 384))
         shown = demonstration.Example(item, "?", item.question.answer, heatmap, warp, (96, 96))
-        assert shown.picture().width > 1500
+        assert draw_example(shown).width > 1500
 
 
 @pytest.mark.parametrize("box", [[0, 0, 4, 4], [92, 90, 96, 96], [40, 40, 44, 44], [-1, 0, 97, 96]])
 def test_the_window_is_inside_and_around(box):
-    from pmtools.zoo.demonstration_picture import _window
-
     x0, y0, x1, y1 = _window(np.array([box]), 24, (96, 96))
     assert x1 - x0 == y1 - y0 == 24
     assert 0 <= x0 < x1 <= 96

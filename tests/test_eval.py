@@ -21,7 +21,10 @@ from typer.testing import CliRunner
 from pmtools import zoo
 from pmtools.cli.application import app
 from pmtools.decoding import Greedy
-from pmtools.evaluation import generation, scene_methods
+from pmtools.evaluation import methods as methods_module
+from pmtools.evaluation import model_answers
+from pmtools.evaluation.methods import METHODS, USUAL
+from pmtools.evaluation.model_answers import ModelAnswers
 from pmtools.evaluation.scenes import CATEGORIES, SIZES, scene_items
 from pmtools.testing.models import tiny_model, tiny_processor
 
@@ -87,7 +90,7 @@ def known_replies(monkeypatch, **replies):
             for method in methods
         }
 
-    monkeypatch.setattr(scene_methods.SceneMethods, "__call__", answer)
+    monkeypatch.setattr(ModelAnswers, "__call__", answer)
 
 
 def test_json_by_hand(monkeypatch, tmp_path):
@@ -123,17 +126,17 @@ def test_json_without_greedy_compares_nothing(monkeypatch, tmp_path):
 
 
 def test_tables_fit_a_terminal_and_say_where_files_went(monkeypatch, tmp_path):
-    known_replies(monkeypatch, **dict.fromkeys(scene_methods.METHODS, "yes"))
+    known_replies(monkeypatch, **dict.fromkeys(USUAL, "yes"))
     result = run("scenes", "--limit", 14, "--out", tmp_path)
     assert max(map(len, result.stdout.splitlines())) <= 80
     assert "…" not in result.stdout
-    for name in scene_methods.METHODS:  # the default
+    for name in USUAL:  # the default
         assert len(re.findall(rf"^ {re.escape(name)} ", result.stdout, re.M)) == 2
     assert repr(str(tmp_path)) in result.stderr
     assert {"answers", "summary.json", "tables.md", "setup.json"} <= {path.name for path in tmp_path.iterdir()}
 
 
-def test_the_embedded_model_has_batched_and_generated_methods_and_a_seed_gives_one_table(tmp_path):
+def test_the_embedded_model_answers_in_one_word_and_a_seed_gives_one_table(tmp_path):
     options = ("scenes", "--methods", "greedy,pm,rolled,vcd", "--limit", 8, "--batch-size", 4, "--seed", 7)
     first, second = (run(*options, "--out", tmp_path / name).stdout for name in "ab")
     assert first == second == run(*options, "--out", tmp_path / "a").stdout
@@ -210,7 +213,7 @@ def test_what_ends_a_run_on_its_way_is_one_line(monkeypatch, tmp_path, error, co
     def answer(self, items, methods, /):
         raise error
 
-    monkeypatch.setattr(scene_methods.SceneMethods, "__call__", answer)
+    monkeypatch.setattr(ModelAnswers, "__call__", answer)
     assert words in run("scenes", "--methods", "pm", "--limit", 1, "--out", tmp_path, code=code).stderr
 
 
@@ -225,11 +228,12 @@ def test_another_model_in_the_folder_is_refused(folder, tmp_path):
 
 
 def test_methods_that_a_model_cannot_run_are_left_out_unless_they_were_named(monkeypatch, folder, tmp_path):
-    def unusable(answers, items):
+    def unusable(batch):
         raise ValueError("`image` must keep its size")
 
-    few = {name: generation.METHODS[name] for name in ("greedy", "blur")} | {"vicrop": unusable}
-    monkeypatch.setattr(generation, "METHODS", few)
+    few = {name: METHODS[name] for name in ("greedy", "blur")} | {"vicrop": unusable}
+    for module in (methods_module, model_answers):
+        monkeypatch.setattr(module, "METHODS", few)
     options = ("scenes", "--model", folder, "--limit", 2, "--max-new-tokens", 1, "--out", tmp_path)
     result = run(*options, "--methods", "all", "--json")
     assert list(json.loads(result.stdout)["methods"]) == ["greedy", "blur"]

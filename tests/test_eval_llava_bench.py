@@ -11,7 +11,7 @@ from benchmark_files import llava_bench_release, run
 from judge_stub import complaint
 from PIL import Image
 
-from pmtools.evaluation.llava_bench_files import read_llava_bench
+from pmtools.evaluation.llava_bench import read_llava_bench
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from judge_stub import KEY, complaint
 
-from pmtools.evaluation.judge import Judge, JudgeError, Verdict
+from pmtools.evaluation.llava_bench import Judge, JudgeError, Verdict
 
 
 def test_the_request_is_the_published_protocol(stub):

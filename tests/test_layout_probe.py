@@ -124,6 +124,11 @@ class TestCost:
             image_token_layout(model, processor).grids(size, 1)
         assert not calls
 
+    def test_a_processor_whose_inputs_the_model_does_not_take(self, unproven):
+        model, processor = tiny_model("qwen2_vl"), tiny_processor(tiny_model("llava"))
+        with pytest.raises(ValueError, match="must be one that was made for qwen2_vl models, got a LlavaProcessor"):
+            image_token_layout(model, processor).grids((90, 120), 1)
+
     @pytest.mark.parametrize("family", FAMILIES)
     def test_what_is_proven_is_what_a_probe_finds(self, family, unproven):
         model, processor = model_of(family), copy.copy(processor_of(family))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from pmtools.evaluation.json_lines import RecordError
 from pmtools.evaluation.llava_bench import Review, score_llava_bench
-from pmtools.evaluation.records import RecordError
 
 
 def test_sums_are_divided_and_not_ratios_averaged():

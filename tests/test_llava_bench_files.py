@@ -7,9 +7,8 @@ import json
 import pytest
 from benchmark_files import llava_bench_release, write_lines
 
-from pmtools.evaluation.llava_bench_files import read_llava_bench
-from pmtools.evaluation.llava_bench_reviews import judge_content
-from pmtools.evaluation.records import RecordError
+from pmtools.evaluation.json_lines import RecordError
+from pmtools.evaluation.llava_bench import judge_content, read_llava_bench
 
 
 def test_the_release_in_the_wild_is_joined_by_id_and_picture(tmp_path):

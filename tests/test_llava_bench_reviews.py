@@ -8,11 +8,18 @@ import pytest
 from benchmark_files import write_lines
 from judge_stub import complaint
 
-from pmtools.evaluation.judge import Judge, JudgeError
-from pmtools.evaluation.llava_bench_files import OpenQuestion
-from pmtools.evaluation.llava_bench_reviews import PROMPT, count_tokens, read_reviews, read_scores, review_answers
+from pmtools.evaluation.json_lines import RecordError
+from pmtools.evaluation.llava_bench import (
+    PROMPT,
+    Judge,
+    JudgeError,
+    OpenQuestion,
+    count_tokens,
+    read_reviews,
+    read_scores,
+    review_answers,
+)
 from pmtools.evaluation.questions import Question
-from pmtools.evaluation.records import RecordError
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from benchmark_files import LLAVA_SUFFIX, mme_pair, pope_questions, write_lines
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pmtools.evaluation.json_lines import RecordError
 from pmtools.evaluation.matching import Answer, answer_record, match_answers, read_answers
 from pmtools.evaluation.questions import Question
-from pmtools.evaluation.records import RecordError
 
 # ------------------------------------------------------------------------------------------------- by picture and text
 

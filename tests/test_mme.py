@@ -7,9 +7,9 @@ import pytest
 from benchmark_files import mme_pair
 
 from pmtools.evaluation.answers import read_yes_no
+from pmtools.evaluation.json_lines import RecordError
 from pmtools.evaluation.mme import CATEGORIES, COGNITION, HALLUCINATION, PERCEPTION, label_yes_then_no, score_mme
 from pmtools.evaluation.questions import Question
-from pmtools.evaluation.records import RecordError
 
 
 @pytest.mark.parametrize(

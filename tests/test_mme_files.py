@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from benchmark_files import LLAVA_SUFFIX, SUFFIX, mme_pair, mme_release, question_rows, write_lines
 
-from pmtools.evaluation.mme_files import label_mme_from_folder, read_mme, read_mme_questions, read_mme_release
-from pmtools.evaluation.pictures import find_image
+from pmtools.evaluation.json_lines import RecordError
+from pmtools.evaluation.mme import label_mme_from_folder, read_mme, read_mme_questions, read_mme_release
+from pmtools.evaluation.picture_files import find_image
 from pmtools.evaluation.questions import Question
-from pmtools.evaluation.records import RecordError
 
 
 @pytest.mark.parametrize("apart", [True, False])

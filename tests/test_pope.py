@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from benchmark_files import pope_questions
 
+from pmtools.evaluation.json_lines import RecordError
 from pmtools.evaluation.pope import read_pope_reply, score_pope
 from pmtools.evaluation.questions import Question
-from pmtools.evaluation.records import RecordError
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pmtools.evaluation.mme_files import read_mme
-from pmtools.evaluation.pope_files import read_pope, read_pope_folder
-from pmtools.evaluation.records import RecordError
+from pmtools.evaluation.json_lines import RecordError
+from pmtools.evaluation.mme import read_mme
+from pmtools.evaluation.pope import read_pope, read_pope_folder
 
 
 def write_questions(path: Path, text: str = "Is it?", **fields: str) -> Path:

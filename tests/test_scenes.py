@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from pmtools.evaluation import scene_drawing, scene_questions, scenes
-from pmtools.evaluation.scene_composition import compose_scene, place_objects
-from pmtools.evaluation.scene_drawing import COLORS, SHAPES, SIDE, Scene, draw_scene
-from pmtools.evaluation.scene_questions import NUMBERS, ask
 from pmtools.evaluation.scenes import CATEGORIES, SIZES, scene_items
+from pmtools.evaluation.scenes.composition import compose_scene, place_objects
+from pmtools.evaluation.scenes.drawing import COLORS, SHAPES, SIDE, Scene, draw_scene
+from pmtools.evaluation.scenes.questions import NUMBERS, ask
 
 
 def one_object(

@@ -10,8 +10,8 @@ import torch
 
 from pmtools import zoo
 from pmtools.evaluation.scenes import scene_items
-from pmtools.zoo.training import batches, network, objectives, views
 from pmtools.zoo.vocabulary import TOKEN_IDS
+from training import batches, network, objectives, views
 
 SIZES = batches.Sizes(start=28, end=12, begin=0.3, finish=0.8)
 
@@ -118,7 +118,7 @@ def test_losses_are_finite_and_reach_every_part():
 
 
 def run_training(out, *options):
-    command = [sys.executable, "-m", "pmtools.zoo.training", "--out", str(out), "--hours", "0.0011", *options]
+    command = [sys.executable, "-m", "training", "--out", str(out), "--hours", "0.0011", *options]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
 
 
@@ -130,7 +130,7 @@ def test_training_runs_and_goes_on_where_it_stopped(tmp_path):
     assert [line["stage"] for line in lines] == ["pictures", "questions"]
     zoo.demo_model(tmp_path / "whole" / "model")
     script = (
-        "import sys, pmtools.zoo.training.__main__ as t\n"
+        "import sys, training.__main__ as t\n"
         "step, count = t._question_step, []\n"
         "def stopping(*a):\n"
         "    count.append(1)\n"

@@ -1,6 +1,5 @@
 """The demo model's words and files, its settings, its demonstration and its card; random weights where none are needed."""
 
-import dataclasses
 import json
 
 import numpy as np
@@ -8,12 +7,13 @@ import pytest
 import torch
 
 from pmtools import zoo
-from pmtools.evaluation.runner import evaluate_scenes
-from pmtools.evaluation.scene_methods import SceneMethods, Settings
+from pmtools.decoding import PerceptionMagnifier
+from pmtools.evaluation.methods import COMPARED
+from pmtools.evaluation.model_answers import ModelAnswers
 from pmtools.evaluation.scenes import scene_items
-from pmtools.zoo import packaging
-from pmtools.zoo.training import batches, views
+from pmtools.evaluation.scenes.benchmark import evaluate_scenes
 from pmtools.zoo.vocabulary import SPECIAL, TOKEN_IDS, TOKENS, encode, unknown_words
+from training import batches, packaging, views
 
 # --- words -----------------------------------------------------------------------------------------------------------
 
@@ -110,15 +110,16 @@ def test_a_view_without_changes_is_what_the_processor_makes(random_demo):
 def test_the_shipped_model_is_small_and_complete():
     assert sum(path.stat().st_size for path in zoo.DEMO_MODEL.iterdir()) < 12e6
     demo = zoo.demo_model()
-    Settings(**demo.settings)
+    PerceptionMagnifier(demo.processor, **demo.settings)
+    assert set(demo.alternatives) == set(COMPARED)
     assert (zoo.DEMO_MODEL / "README.md").is_file()
 
 
 def test_the_shipped_model_answers():
     demo = zoo.demo_model()
     items = [item for item in scene_items(seed=5, limit=132) if item.size == "large"]
-    methods = SceneMethods(demo.model, demo.processor, settings=Settings(**demo.settings))
-    replies = methods(items, ["greedy"])["greedy"]
+    answer = ModelAnswers(demo.model, demo.processor, text=lambda item: item.question.text, max_new_tokens=1)
+    replies = answer(items, ["greedy"])["greedy"]
     right = np.mean([reply == item.question.answer for reply, item in zip(replies, items, strict=True)])
     assert right > 0.7
     assert demo.ask(items[0].image, items[0].question.text) == replies[0]  # generate ends after the answer
@@ -128,17 +129,17 @@ def test_the_shipped_model_answers():
 
 
 def test_the_selection_tries_every_method_and_keeps_the_best(random_demo, tmp_path):
-    from pmtools.zoo.selection import choose_settings
+    from training.selection import choose_settings
 
     folder = packaging.save_demo_model(random_demo.model, tmp_path / "model", settings={})
     found = choose_settings(folder, questions=4)
-    assert set(found.edits) == {"blur", "mask", "bbox", "crop"}
-    for method, own in found.edits.items():
+    assert set(found.alternatives) == set(COMPARED)
+    for method, own in found.alternatives.items():
         tried = [score for score in found.scores if score["method"] == method]
         best = max(tried, key=lambda score: score["accuracy"])
         assert own == {name: best[name] for name in ("gain", "kernel_size")}
     refined = [score for score in found.scores if score["method"] == "pm" and score["max_iterations"]]
-    assert dataclasses.asdict(found.settings).items() <= max(refined, key=lambda score: score["accuracy"]).items()
+    assert found.settings.items() <= max(refined, key=lambda score: score["accuracy"]).items()
 
 
 def test_the_demonstration_counts_both_ways(random_demo):
@@ -151,10 +152,12 @@ def test_the_demonstration_counts_both_ways(random_demo):
 
 
 def test_the_card_takes_its_numbers_from_the_evaluation(random_demo, tmp_path):
-    from pmtools.zoo.card import model_card
+    from training.card import model_card
 
     folder = packaging.save_demo_model(random_demo.model, tmp_path / "model", settings=random_demo.settings)
-    answer = SceneMethods(random_demo.model, random_demo.processor, settings=Settings(max_iterations=1))
+    answer = ModelAnswers(
+        random_demo.model, random_demo.processor, text=lambda item: item.question.text, max_new_tokens=1
+    )
     summary = evaluate_scenes(answer, out=tmp_path / "run", methods=("greedy", "pm"), limit=11)
     card = model_card(folder, tmp_path / "run", command="train it")
     assert "A Llava of 1.9 million parameters" in card
@@ -166,7 +169,7 @@ def test_the_card_takes_its_numbers_from_the_evaluation(random_demo, tmp_path):
 
 
 def test_the_cards_pairs_count_the_questions_they_name(tmp_path):
-    from pmtools.zoo.card import pairs_table
+    from training.card import pairs_table
 
     def record(index, category, size, right):
         return json.dumps({"index": index, "category": category, "size": size, "right": right}) + "\n"

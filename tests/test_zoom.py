@@ -280,6 +280,7 @@ def test_magnify_takes_what_is_named(astronaut):
         ((), {}, "`heatmap` must be given, or one of `boxes`, `points` and `mask`.*got none"),
         ((np.eye(3),), {"boxes": [1, 1, 2, 2]}, "got `heatmap` and `boxes`"),
         ((), {"boxes": [1, 1, 2, 2], "gain": 3}, "`gain` is for heatmaps"),
+        ((), {"boxes": [1, 1, 2, 2], "floor": 0.1}, r"`floor` is for heatmaps.*zoom_warp"),
         ((np.eye(3),), {"zoom": 3}, "`zoom` is for boxes, points and masks"),
         (
             (),

@@ -19,9 +19,14 @@ FAMILIES = (
 PROMPTS = ["Is <image> there?", "What is <image> then, and why?"]
 
 
+def with_mark(text, family):
+    """A text as the chat template of a family would write it."""
+    return text.replace("<image>", image_mark(family))
+
+
 def prompts_for(family):
     """`PROMPTS` as the chat template of a family would write them."""
-    return [text.replace("<image>", image_mark(family)) for text in PROMPTS]
+    return [with_mark(text, family) for text in PROMPTS]
 
 
 @cache

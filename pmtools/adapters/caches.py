@@ -82,6 +82,42 @@ def cached_tokens(cache: Any, /) -> int:
     return int(cache.get_seq_length())
 
 
+def check_filled(model: Any, output: Any, length: int, /) -> None:
+    """Refuse a forward pass that has not left all tokens in its cache: streams would go on from something else.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+    output : transformers.ModelOutput
+        Of the forward pass.
+    length : int
+        Tokens of each sequence, those that were in the cache before included.
+
+    Raises
+    ------
+    ValueError
+        If the cache holds another number of tokens, or there is none.
+    """
+    cache = find_cache(output)
+    held = 0 if cache is None else cached_tokens(cache)
+    if held == length:
+        return
+    if model.training and any(getattr(module, "gradient_checkpointing", False) for module in model.modules()):
+        raise ValueError(
+            "`model` must keep a cache here, but gradient checkpointing in train mode leaves it out; call `model.eval()` "
+            "before `generate`, and `model.train()` after it"
+        )
+    raise ValueError(
+        f"`model` must keep {length} tokens in its cache here, got {held} after a forward pass: prompt tuning adds tokens "
+        "of its own, say; streams cannot go on from it, so ask by the model's own `generate`"
+    )
+
+
+def cached_rows(cache: Any, /) -> int:
+    """How many sequences a cache holds; 0 if it is empty."""
+    return next((len(layer.keys) for layer in cache.layers if getattr(layer, "keys", None) is not None), 0)
+
+
 # ----------------------------------------------------------------------------------------------- forks and rows
 
 

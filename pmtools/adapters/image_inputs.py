@@ -14,6 +14,21 @@ if TYPE_CHECKING:
     import torch
 
 
+def input_device(model: Any, /) -> torch.device:
+    """Where a model's inputs belong: on its device, or where accelerate runs a model whose weights wait elsewhere.
+
+    `model.device` is "meta" then, and what is moved there is lost.
+    """
+    import torch
+
+    for module in (model, model.get_input_embeddings()):
+        if (hook := getattr(module, "_hf_hook", None)) is not None:
+            for single in getattr(hook, "hooks", (hook,)):
+                if (place := getattr(single, "execution_device", None)) is not None:
+                    return torch.device(place)
+    return torch.device(model.device)
+
+
 def image_encoder(model: Any, /) -> Callable[..., Any] | None:
     """The vision side of a model: its own `get_image_features`, or the inner model's; None if it has neither."""
     found: Callable[..., Any] | None = getattr(model, "get_image_features", None)
@@ -55,6 +70,42 @@ def encoded_images(model: Any, pixels: dict[str, Any], /) -> dict[str, Any]:
 def takes_features(model: Any, /) -> bool:
     """Whether the model's forward pass takes image features that were encoded beforehand."""
     return "mm_encoder_outputs" in inspect.signature(model.forward).parameters
+
+
+def uncached_images(model: Any, image: dict[str, Any], is_image: torch.Tensor, cached: int, /) -> dict[str, Any]:
+    """The image inputs of a pass that goes on from a cache: without the images that it holds.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+    image : dict
+        The image inputs of the whole conversation.
+    is_image : bool tensor of shape (B, T)
+        Which of its tokens stand for images.
+    cached : int
+        Tokens of each sequence in the cache.
+
+    Raises
+    ------
+    ValueError
+        If some images are new, and this transformers takes all pixels or none.
+    """
+    new = is_image.clone()
+    new[:, :cached] = False
+    if not bool(new.any()):
+        return {}
+    if not takes_features(model):
+        raise ValueError(
+            "new images cannot go on from a cache with this version of transformers, which takes all pixels or none; "
+            "install a newer one, or give the whole conversation and no cache"
+        )
+    found = kept_features(encoded_images(model, image), new[is_image].nonzero()[:, 0], int(is_image.sum()))
+    if found is None:
+        raise ValueError(
+            "new images cannot go on from a cache with this model, whose features are not one for each token; give the "
+            "whole conversation and no cache"
+        )
+    return found
 
 
 def kept_features(image: dict[str, Any], kept: torch.Tensor, tokens: int, /) -> dict[str, Any] | None:

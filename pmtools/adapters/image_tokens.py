@@ -179,9 +179,12 @@ def _overlaps(low: float, high: float, cells: int, targets: int) -> torch.Tensor
 @cache
 def _shares(low: float, high: float, cells: int, targets: int) -> torch.Tensor:
     """How a cell's mass on [0, 1] is spread over the targets it meets: columns sum to 1, or 0 beyond [0, 1]."""
-    overlaps = _overlaps(low, high, cells, targets)
-    inside = overlaps.sum(0, keepdim=True)
-    return overlaps / inside.clamp(min=1e-12)
+    import torch
+
+    with torch.inference_mode(False):  # kept: a tensor of that mode could not take part in gradients later
+        overlaps = _overlaps(low, high, cells, targets)
+        inside = overlaps.sum(0, keepdim=True)
+        return overlaps / inside.clamp(min=1e-12)
 
 
 def _place_images(

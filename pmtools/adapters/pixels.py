@@ -13,7 +13,7 @@ import numpy as np
 
 from pmtools import _array, _checks, frames
 from pmtools._eight_bits import eight_bits, is_deep, value_range
-from pmtools.adapters.image_inputs import image_encoder
+from pmtools.adapters.image_inputs import image_encoder, input_device
 from pmtools.adapters.layouts import ImageTokenLayout
 from pmtools.io import from_array, to_array
 from pmtools.typing import Ndarray, SizeHW
@@ -130,11 +130,11 @@ def encode(
     out = processor(images=nested, text=texts, padding=True, return_tensors="pt", **given)
     encoder = image_encoder(model)
     taken = {*inspect.signature(model.forward).parameters, *(inspect.signature(encoder).parameters if encoder else ())}
-    pixels = {}
+    pixels, device = {}, input_device(model)
     for name, value in out.items():
         if name in taken - _OF_THE_TEXT and not name.endswith("token_type_ids"):
             value = torch.as_tensor(value)
-            pixels[name] = value.to(model.device, model.dtype if value.is_floating_point() else None)
+            pixels[name] = value.to(device, model.dtype if value.is_floating_point() else None)
     return pixels
 
 

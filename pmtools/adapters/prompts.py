@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pmtools.adapters.caches import cache_name
-from pmtools.adapters.image_inputs import image_inputs
+from pmtools.adapters.image_inputs import image_inputs, input_device
 from pmtools.adapters.image_tokens import ImageTokens
 from pmtools.adapters.layouts import ImageTokenLayout, image_token_layout
 from pmtools.adapters.sequences import TokenSequences, check_padding
@@ -77,12 +77,12 @@ class Prompts:
             raise ValueError(
                 f"`inputs` must hold `input_ids`, got {sorted(inputs)}; make them with the method's `processor`"
             )
-        ids = inputs["input_ids"].to(model.device)
+        ids = inputs["input_ids"].to(input_device(model))
         mask = inputs.get("attention_mask")
         check_padding(mask)
         sources = processor.sources(images, inputs.get("pm_images"), len(ids))
         processor = processor.made_with(sources.options)
-        types = {name: inputs[name].to(model.device) for name in _TYPES if inputs.get(name) is not None}
+        types = {name: value.to(ids.device) for name, value in cls.types_in(inputs).items()}
         return cls(model, processor, ids, torch.ones_like(ids) if mask is None else mask.to(ids), sources.rows, types)
 
     @classmethod
@@ -103,8 +103,13 @@ class Prompts:
         first = [row for row in range(len(images)) if not row or images[row] is not images[row - 1]]
         some = sequences.rows(first)
         mask = torch.ones_like(some.input_ids) if some.attention_mask is None else some.attention_mask
-        types = {name: some.options[name] for name in _TYPES if some.options.get(name) is not None}
+        types = cls.types_in(some.options)
         return cls(sequences.model, processor, some.input_ids, mask, [images[row] for row in first], types)
+
+    @staticmethod
+    def types_in(inputs: Mapping[str, Any], /) -> dict[str, torch.Tensor]:
+        """The token types among keyword arguments or inputs."""
+        return {name: inputs[name] for name in _TYPES if inputs.get(name) is not None}
 
     @property
     def layout(self) -> ImageTokenLayout:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from pmtools.adapters.caches import cache_name, cached_tokens
+from pmtools.adapters.caches import cache_name, cached_tokens, check_filled
 
 if TYPE_CHECKING:
     import torch
@@ -33,6 +33,8 @@ class TokenSequences:
         Sequences whose answer is complete, so that nobody reads what comes next. None: not known of any.
     places : integer tensor of shape (B, T), optional
         Where each token was before some were left out.
+    prompt_length : int, optional
+        Where answers begin: image tokens from there on were written by the model and show nothing. None: there is none.
     """
 
     model: Any
@@ -41,6 +43,7 @@ class TokenSequences:
     options: dict[str, Any]
     ended: torch.Tensor | None = None
     places: torch.Tensor | None = None
+    prompt_length: int | None = None
 
     @property
     def length(self) -> int:
@@ -61,7 +64,16 @@ class TokenSequences:
         -------
         transformers.ModelOutput
             Logits of the last position.
+
+        Raises
+        ------
+        ValueError
+            If the model keeps another number of tokens than there are.
         """
+        if image is not None and self._answers_hold_images():
+            # in a pass of their own, without images, they are embedded like words, as when they were written
+            self._prompts().run(cache, image=image)
+            image = None
         inputs = self.model.prepare_inputs_for_generation(
             self.input_ids,
             next_sequence_length=self.length - cached_tokens(cache),
@@ -72,7 +84,19 @@ class TokenSequences:
         )
         if self.places is not None and inputs.get("position_ids") is None:
             inputs["position_ids"] = self.places[:, cached_tokens(cache) :]  # HyperCLOVA X counts, and would do so anew
-        return self.model(**inputs, return_dict=True)
+        return self.forward({**inputs, "return_dict": True})
+
+    def forward(self, inputs: dict[str, Any], /) -> Any:
+        """One forward pass with inputs that are prepared for these sequences.
+
+        Raises
+        ------
+        ValueError
+            If the model keeps another number of tokens than there are.
+        """
+        output = self.model(**inputs)
+        check_filled(self.model, output, self.length)
+        return output
 
     def hiding(self, hidden: torch.Tensor, /) -> TokenSequences:
         """The same sequences with some tokens masked for every query; positions stay.
@@ -92,6 +116,7 @@ class TokenSequences:
         Parameters
         ----------
         hidden : bool tensor of shape (B, T)
+            Of the prompts; nothing of the answers.
 
         Returns
         -------
@@ -100,15 +125,18 @@ class TokenSequences:
             Where the remaining tokens were.
         """
         gone = hidden & (hidden.cumsum(-1) <= hidden.sum(-1).min())
-        rows, _ = hidden.shape
+        rows, length = hidden.shape
         kept = (~gone).nonzero()[:, 1].reshape(rows, -1)
         options = dict(self.options)
         for name in ("position_ids", *_PER_TOKEN):
             if (value := options.get(name)) is not None:
                 options[name] = value.gather(-1, kept.expand(*value.shape[:-1], -1))
         mask = (self._mask() * ~hidden).gather(1, kept)
+        prompt = None if self.prompt_length is None else self.prompt_length - (length - kept.shape[1])
         ids = self.input_ids.gather(1, kept)
-        return replace(self, input_ids=ids, attention_mask=mask, options=options, places=kept), kept
+        return replace(
+            self, input_ids=ids, attention_mask=mask, options=options, places=kept, prompt_length=prompt
+        ), kept
 
     def rows(self, rows: Sequence[int] | torch.Tensor, /) -> TokenSequences:
         """Some of the sequences, in the order of `rows`; a row may come twice."""
@@ -145,6 +173,25 @@ class TokenSequences:
         types = types.clone()
         types[:, prompt_length:] = token_type
         return replace(self, options={**self.options, "token_type_ids": types})
+
+    def is_image(self, image_token_id: int, /) -> torch.Tensor:
+        """Which tokens stand for images, (B, T): those of the prompts, not what the model wrote."""
+        found = self.input_ids == image_token_id
+        found[:, self.prompt_length :] &= self.prompt_length is None
+        return found
+
+    def _answers_hold_images(self) -> bool:
+        token = getattr(self.model.config, "image_token_id", None)
+        if self.prompt_length is None or token is None:
+            return False
+        return bool((self.input_ids[:, self.prompt_length :] == token).any())
+
+    def _prompts(self) -> TokenSequences:
+        """The same sequences without their answers."""
+        end = self.prompt_length
+        cut = {name: self.options[name][..., :end] for name in ("position_ids", *_PER_TOKEN) if name in self.options}
+        mask = None if self.attention_mask is None else self.attention_mask[:, :end]
+        return replace(self, input_ids=self.input_ids[:, :end], attention_mask=mask, options={**self.options, **cut})
 
     def _mask(self) -> torch.Tensor:
         import torch

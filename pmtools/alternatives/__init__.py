@@ -1,4 +1,4 @@
-"""What else one can do with a perception map: the strategies magnification is compared with, interchangeable.
+"""What else one can do with a perception map: the alternatives that magnification is compared with, interchangeable.
 
 Every alternative is one file and one row of `ALTERNATIVES`, and they share one signature:
 `alternative(image, perception_map, /, **options) -> Edited`.
@@ -16,10 +16,10 @@ array([[30., 20.]])
 
 from __future__ import annotations
 
-from pmtools.alternatives._edited import Alternative, Edited
 from pmtools.alternatives.bbox import bbox
 from pmtools.alternatives.blur import blur
 from pmtools.alternatives.crop import crop
+from pmtools.alternatives.edited import Alternative, Edited
 from pmtools.alternatives.magnify import magnify
 from pmtools.alternatives.mask import mask
 

@@ -1,6 +1,6 @@
 """Bounding box: a frame drawn around what matters.
 
-A strategy of https://arxiv.org/abs/2503.10183.
+An alternative of https://arxiv.org/abs/2503.10183.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pmtools import _checks
-from pmtools.alternatives._edited import Edited, box_above, edit_colours
+from pmtools.alternatives.edited import Edited, box_above, edit_colours
 from pmtools.typing import Array, Image
 
 

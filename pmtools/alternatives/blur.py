@@ -1,6 +1,6 @@
 """Blur: the background out of focus.
 
-One of the strategies of https://arxiv.org/abs/2503.10183, table "strategies".
+An alternative of https://arxiv.org/abs/2503.10183.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pmtools import _checks
-from pmtools.alternatives._edited import Edited, edit_colours
+from pmtools.alternatives.edited import Edited, edit_colours
 from pmtools.typing import Array, Image
 
 

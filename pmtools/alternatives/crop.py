@@ -1,12 +1,12 @@
 """Crop: only what matters, the rest is gone.
 
-A strategy of https://arxiv.org/abs/2503.10183; ViCrop, https://arxiv.org/abs/2502.17422, searches its window instead.
+An alternative of https://arxiv.org/abs/2503.10183; ViCrop, https://arxiv.org/abs/2502.17422, searches its window instead.
 """
 
 from __future__ import annotations
 
 from pmtools import _checks, _images
-from pmtools.alternatives._edited import Edited, box_above, map_on_pixels
+from pmtools.alternatives.edited import Edited, box_above, map_on_pixels
 from pmtools.frames import crop as crop_frame
 from pmtools.frames import resize
 from pmtools.typing import Array, Image, SizeHW

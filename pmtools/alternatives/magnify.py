@@ -5,11 +5,10 @@ https://arxiv.org/abs/2503.10183
 
 from __future__ import annotations
 
-from typing import Any
-
 from pmtools import _array, _images
 from pmtools._magnify import warp_from_perception
-from pmtools.alternatives._edited import Edited
+from pmtools.alternatives.edited import Edited
+from pmtools.marginals import DEFAULT_FLOOR
 from pmtools.typing import Array, Image, SizeHW
 
 
@@ -20,8 +19,10 @@ def magnify(
     *,
     size_hw: SizeHW | None = None,
     antialias: bool = True,
+    marginal: str = "max",
+    floor: float = DEFAULT_FLOOR,
+    max_magnification: float | None = None,
     channel_axis: int | None = None,
-    **options: Any,
 ) -> Edited:
     """Magnify what the map marks.
 
@@ -32,10 +33,8 @@ def magnify(
         In [0, 1].
     size_hw : (int, int), optional
         Height and width of the result. Default: those of the image.
-    antialias, channel_axis
+    antialias, marginal, floor, max_magnification, channel_axis
         As in `pmtools.magnify`.
-    **options
-        `marginal`, `floor`, `max_magnification`, as in `pmtools.magnify`.
 
     Returns
     -------
@@ -44,5 +43,12 @@ def magnify(
     pixels = _images.unpack(image, channel_axis=channel_axis).values
     source_hw = (int(pixels.shape[1]), int(pixels.shape[2]))
     perception_map = _array.asarray_like(_array.asarray(perception_map, "perception_map"), pixels)
-    warp = warp_from_perception(perception_map, source_hw=source_hw, target_hw=size_hw, **options)
+    warp = warp_from_perception(
+        perception_map,
+        source_hw=source_hw,
+        target_hw=size_hw,
+        marginal=marginal,
+        floor=floor,
+        max_magnification=max_magnification,
+    )
     return Edited(warp.image(image, antialias=antialias, channel_axis=channel_axis), warp)

@@ -1,6 +1,6 @@
 """Mask: the background dimmed towards grey.
 
-API, https://arxiv.org/abs/2409.17143, and a strategy of https://arxiv.org/abs/2503.10183.
+API, https://arxiv.org/abs/2409.17143, and an alternative of https://arxiv.org/abs/2503.10183.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 
 from pmtools import _checks
-from pmtools.alternatives._edited import Edited, edit_colours
+from pmtools.alternatives.edited import Edited, edit_colours
 from pmtools.typing import Array, Image
 
 
 def mask(image: Image, perception_map: Array, /, *, gray: float = 0.0, channel_axis: int | None = None) -> Edited:
-    """Dim what the map does not mark: `image * m + gray * (1 - m)`.
+    """Dim what the map does not mark.
+
+    `image * m + gray * (1 - m)`, with the map `m`.
 
     Parameters
     ----------

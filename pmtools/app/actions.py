@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from pmtools import Warp, fit_warp, io, perception_map, viz
+from pmtools._sizes import size_from_text
 from pmtools.app.pictures import PageError, Picture, for_view
 from pmtools.frames import resize
 from pmtools.marginals import DEFAULT_FLOOR
@@ -128,8 +129,7 @@ def read_size(text: str, /, *, source_hw: SizeHW, most_pixels: int) -> SizeHW:
     """
     if not isinstance(text, str) or text.strip() in ("", AS_ORIGINAL):
         return source_hw
-    match = re.fullmatch(r"\s*(\d{1,6})\s*[xX×]\s*(\d{1,6})\s*", text)
-    size = (int(match[1]), int(match[2])) if match else (0, 0)
+    size = size_from_text(text) or (0, 0)
     if not all(size):
         raise PageError(f"The output size must be height x width in pixels, 336x448 say, got '{text[:40]}'.")
     if size[0] * size[1] > most_pixels:

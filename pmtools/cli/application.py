@@ -11,8 +11,9 @@ import typer
 from typer.core import TyperGroup
 
 from pmtools.cli import app as web_page
-from pmtools.cli import ask, coords, demo, evaluate, magnify, score, serve, show, unmagnify
+from pmtools.cli import ask, demo, eval, magnify, methods, score, serve, show, unmagnify
 from pmtools.cli.console import print_error
+from pmtools.cli.coordinates.command import coords
 
 
 class OneLineErrors(TyperGroup):
@@ -62,14 +63,14 @@ app = typer.Typer(
 )
 app.command()(magnify.magnify)
 app.command()(unmagnify.unmagnify)
-app.command()(coords.coords)
+app.command()(coords)
 app.command()(show.show)
 app.add_typer(score.app, name="score")
-app.add_typer(evaluate.app, name="eval")
-app.command()(ask.ask)
+app.add_typer(eval.app, name="eval")
+app.command(help=methods.with_methods(ask.ask))(ask.ask)
 app.command()(demo.demo)
 app.command()(web_page.app)
-app.command()(serve.serve)
+app.command(help=methods.with_methods(serve.serve))(serve.serve)
 
 
 def _print_version(wanted: bool) -> None:

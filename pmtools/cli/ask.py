@@ -41,16 +41,7 @@ def ask(
     max_pixels: opt.MaxPixelsOption = io.MAX_PIXELS,
     as_json: Annotated[bool, opt.flag("Print one JSON object on stdout.", "--json", panel=OUTPUT)] = False,
 ) -> None:
-    """Answer a question about an image, from the image in which what the model looks at is magnified.
-
-    Or by another `--method`:
-
-    - `pm`: magnify; `pm-official`: with the official implementation's numbers, for LLaVA-1.5
-    - `greedy`: the model as it is
-    - `blur`, `mask`, `bbox`, `crop`: edit the image where `pm` would magnify it
-    - `api`, `vicrop`: dim what does not matter; show the best window beside the image
-    - `vcd`, `vdd`, `m3id`, `pai`, `ibd`: weigh the answer against one from less, or more, of the image
-    """
+    """Answer a question about an image, from the image in which what the model looks at is magnified."""
     given = methods.given(
         method, refine=refine, refresh=refresh, start_layer=start_layer, gain=gain, kernel_size=kernel_size
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from pmtools import io
+from pmtools.app.pictures import PATCH_XYXY
 from pmtools.cli import options as opt
 from pmtools.cli.console import CommandError, progress, quoted, stderr
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from pmtools.zoo.demonstration import Demonstration, Example
 
 NEEDS = {"torch": "hf", "transformers": "hf", "matplotlib": "viz"}
-PATCH_XYXY = (128.0, 346.0, 206.0, 428.0)  # on the astronaut's photograph, in pixels
 WIDTH = 80  # of what is printed, in columns
 
 
@@ -85,6 +85,8 @@ def _show_example(console: Console, example: Example | None, path: Path) -> dict
     if example is None:
         console.print("\nMagnifying mended no answer about a small object: try more --questions, or another --seed")
         return {}
+    from pmtools.zoo.demonstration_picture import draw_example
+
     before, after = (
         f"{box[2] - box[0]:.0f} x {box[3] - box[1]:.0f}" for box, *_ in map(list, example.input_boxes_xyxy)
     )
@@ -92,7 +94,7 @@ def _show_example(console: Console, example: Example | None, path: Path) -> dict
     console.print(f"  from the image            [bold red]{example.plain:8}[/] wrong: the object has {before} pixels")
     console.print(f"  from the magnified image  [bold green]{example.magnified:8}[/] right: it has {after} pixels")
     console.print(f"  the truth                 [bold]{example.item.question.answer}[/]")
-    io.write_image(example.picture(), path)
+    io.write_image(draw_example(example), path)
     return {path: "this scene, where the model looked, the scene magnified"}
 
 

@@ -11,7 +11,7 @@ from pmtools.cli import options as opt
 from pmtools.cli.console import CommandError, usage_error
 
 if TYPE_CHECKING:
-    from pmtools.evaluation.judge import Judge
+    from pmtools.evaluation.llava_bench import Judge
 
 JudgeModelOption = Annotated[str | None, opt.value("NAME", "The judge, as its endpoint calls it.", show_default=False)]
 JudgeUrlOption = Annotated[
@@ -25,7 +25,7 @@ SkipUnreadOption = Annotated[bool, opt.flag("Leave out reviews without scores, [
 
 def make_judge(model: str, url: str | None) -> Judge:
     """The judge of `--judge-model` and `--judge-url`."""
-    from pmtools.evaluation.judge import DEFAULT_URL, Judge
+    from pmtools.evaluation.llava_bench.judge import DEFAULT_URL, Judge
 
     try:
         return Judge(model, url or DEFAULT_URL)
@@ -36,7 +36,7 @@ def make_judge(model: str, url: str | None) -> Judge:
 @contextlib.contextmanager
 def judging() -> Iterator[None]:
     """What a judge's endpoint refuses, in one line; what was reviewed is on disk."""
-    from pmtools.evaluation.judge import JudgeError
+    from pmtools.evaluation.llava_bench import JudgeError
 
     try:
         yield

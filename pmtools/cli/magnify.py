@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 
 from pmtools import io
+from pmtools._kernel import processor_count
 from pmtools.cli import options as opt
-from pmtools.cli.focus import Units
 from pmtools.cli.jobs import Job, find_sources, plan, run_jobs
-from pmtools.cli.recipe import read_recipe
+from pmtools.cli.magnifying import read_recipe
+from pmtools.cli.options import Units
 from pmtools.marginals import DEFAULT_FLOOR
 
 
@@ -71,5 +72,5 @@ def magnify(
             io.write_image(result.picture(), job.show)
         io.write_image(result.image, job.output)  # last: where it is, all is done
 
-    workers = jobs or opt.default_workers()
+    workers = jobs or processor_count()
     run_jobs(planned, work, done="magnified", overwrite=overwrite, workers=workers, as_json=as_json)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import re
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated, Any, TypeAlias
 
@@ -10,7 +12,7 @@ from pmtools.alternatives import ALTERNATIVES
 from pmtools.cli import options as opt
 from pmtools.cli.console import usage_error
 from pmtools.cli.models import LoadedModel
-from pmtools.decoding import METHODS, DecodingMethod, ImagePrompting, PerceptionMagnifier
+from pmtools.decoding import METHODS, DecodingMethod, ImagePrompting, PerceptionMagnifier, options_like_pm
 
 LOOK = "How it looks"
 
@@ -43,6 +45,18 @@ StartLayerOption: TypeAlias = Annotated[
 ]
 GainOption: TypeAlias = Annotated[float | None, opt.value("X", "Contrast of the map.", panel=LOOK)]
 KernelSizeOption: TypeAlias = Annotated[int | None, opt.value("N", "Smoothing window in tokens, odd.", panel=LOOK)]
+
+
+def with_methods(command: Callable[..., None], /) -> str:
+    """The help of a command that has `--method`: its docstring, and a line for each method."""
+    lines = [f"- `{name}`: {_summary(kind)}" for name, kind in METHODS.items()]
+    return "\n".join([inspect.getdoc(command) or "", "", "Methods:", "", *lines])
+
+
+def _summary(kind: type) -> str:
+    """The first line of a method's docstring without its link."""
+    line = (inspect.getdoc(kind) or "").partition("\n")[0].partition(";")[0]
+    return re.sub(r",? \[arXiv:.*?\]\(.*?\)", "", line).rstrip(".")
 
 
 def given(method: Method, /, **options: Any) -> dict[str, Any]:
@@ -83,10 +97,4 @@ def _settings(method: str, loaded: LoadedModel) -> dict[str, Any]:
         return dict(chosen)
     if method not in ALTERNATIVES or not chosen:
         return {}
-    from pmtools.adapters.heatmaps import AttentionHeatmap
-
-    layers = range(chosen["start_layer"] - 1, loaded.model.config.get_text_config().num_hidden_layers)
-    refinement = {name: chosen[name] for name in ("threshold", "max_iterations")}
-    own = {"gain": chosen["gain"], "kernel_size": chosen["kernel_size"]}
-    own |= loaded.demo.edits.get(method, {}) if loaded.demo is not None else {}
-    return {"heatmap": AttentionHeatmap(tuple(layers), refine="exact", **refinement), **own}
+    return options_like_pm(method, chosen) | loaded.alternatives.get(method, {})

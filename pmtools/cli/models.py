@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -31,6 +31,8 @@ class LoadedModel:
     processor : transformers processor
     settings : dict
         Arguments of `PerceptionMagnifier` that were chosen for the model.
+    alternatives : dict of str to dict
+        `gain` and `kernel_size` that were chosen for alternatives.
     demo : DemoModel or None
         The embedded model, or one trained in its place, if it is that.
     """
@@ -39,6 +41,7 @@ class LoadedModel:
     model: Any
     processor: Any
     settings: dict[str, Any]
+    alternatives: dict[str, dict[str, Any]] = field(default_factory=dict)
     demo: Any = None
 
 
@@ -68,7 +71,7 @@ def load_model(name: str | None, device: str | None, *, command: str) -> LoadedM
             demo = zoo.demo_model()
         except FileNotFoundError as error:
             raise CommandError(str(error)) from None
-        return LoadedModel("demo model", demo.model.to(where), demo.processor, dict(demo.settings), demo)
+        return _loaded_demo("demo model", demo, where)
     if (Path(name).is_absolute() or name.startswith(".")) and not Path(name).is_dir():
         raise CommandError(f"--model: there is no folder {quoted(name)}", exit_code=1)
     short = Path(name).resolve().name if Path(name).is_dir() else name
@@ -76,13 +79,17 @@ def load_model(name: str | None, device: str | None, *, command: str) -> LoadedM
         processor = transformers.AutoProcessor.from_pretrained(name)
         if _speaks_as_the_demo(processor) and Path(name).is_dir():
             demo = zoo.demo_model(name)
-            return LoadedModel(short, demo.model.to(where), demo.processor, dict(demo.settings), demo)
+            return _loaded_demo(short, demo, where)
         model = transformers.AutoModelForImageTextToText.from_pretrained(name, dtype="auto")
     except (OSError, ValueError, ImportError, KeyError) as error:
         raise CommandError(
             f"--model: cannot load {name!r}: {str(error).strip().splitlines()[0]}", exit_code=1
         ) from None
     return LoadedModel(short, model.to(where).eval(), processor, {})
+
+
+def _loaded_demo(name: str, demo: Any, where: str) -> LoadedModel:
+    return LoadedModel(name, demo.model.to(where), demo.processor, dict(demo.settings), demo.alternatives, demo)
 
 
 def _speaks_as_the_demo(processor: Any) -> bool:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from pmtools import Warp, io
+from pmtools import Warp, frames, io
+from pmtools._sizes import size_from_text
 from pmtools.cli.console import quoted, usage_error
-from pmtools.cli.focus import Units
 from pmtools.typing import SizeHW
 
 # Panels of the help, in the order in which the commands take their options.
@@ -24,6 +22,20 @@ class Marginal(StrEnum):
 
     MAX = "max"
     SUM = "sum"
+
+
+class Units(StrEnum):
+    """What coordinates count."""
+
+    PIXELS = "pixels"
+    FRACTIONS = "fractions"
+    THOUSANDTHS = "thousandths"
+
+    def frame(self, image_hw: SizeHW) -> Warp:
+        """The map from pixels of an image to these units."""
+        if self is Units.PIXELS:
+            return frames.identity(image_hw)
+        return frames.normalized(image_hw, scale=1 if self is Units.FRACTIONS else 1000)
 
 
 def flag(help: str, *names: str, panel: str | None = None) -> Any:
@@ -62,13 +74,6 @@ WarpOption = Annotated[
 ]
 
 
-def default_workers() -> int:
-    """One thread per core that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def check_folder(folder: Path, option: str) -> None:
     """Make the folder of `option`, before a model is loaded for nothing."""
     try:
@@ -83,11 +88,10 @@ def read_size(text: str | None) -> SizeHW | None:
     """Height and width from text such as "336x448"."""
     if text is None:
         return None
-    match = re.fullmatch(r"(\d{1,6})[xX×](\d{1,6})", text)
-    if match is None:
+    size = size_from_text(text)
+    if size is None:
         hint = f"; {text}x{text} for a square" if text.isdigit() else ""
         raise usage_error(f"{text!r} must be HxW, height x width in pixels, 336x448 say{hint}", "--size")
-    size = int(match[1]), int(match[2])
     if not 0 < size[0] * size[1] <= io.MAX_PIXELS:
         raise usage_error(f"{text!r} must have 1 to {io.MAX_PIXELS} pixels, the most that is read back", "--size")
     return size

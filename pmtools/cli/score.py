@@ -14,19 +14,30 @@ from pmtools.cli import judging
 from pmtools.cli import options as opt
 from pmtools.cli.console import CommandError, progress, stderr, usage_error
 from pmtools.cli.tables import print_json, print_table
-from pmtools.evaluation.llava_bench import score_llava_bench
-from pmtools.evaluation.llava_bench_files import read_llava_bench
-from pmtools.evaluation.llava_bench_reviews import count_tokens, read_reviews, review_answers
+from pmtools.evaluation.json_lines import RecordError
+from pmtools.evaluation.llava_bench import (
+    count_tokens,
+    read_llava_bench,
+    read_reviews,
+    review_answers,
+    score_llava_bench,
+)
 from pmtools.evaluation.matching import Matching, match_answers, read_answers
-from pmtools.evaluation.mme import COGNITION, HALLUCINATION, PERCEPTION, label_yes_then_no, score_mme
-from pmtools.evaluation.mme_files import label_mme_from_folder, read_mme_questions, read_mme_results
-from pmtools.evaluation.pope import score_pope
-from pmtools.evaluation.pope_files import read_pope
+from pmtools.evaluation.mme import (
+    COGNITION,
+    HALLUCINATION,
+    PERCEPTION,
+    label_mme_from_folder,
+    label_yes_then_no,
+    read_mme_questions,
+    read_mme_results,
+    score_mme,
+)
+from pmtools.evaluation.pope import read_pope, score_pope
 from pmtools.evaluation.questions import Question
-from pmtools.evaluation.records import RecordError
 
 if TYPE_CHECKING:
-    from pmtools.evaluation._bootstrap import Interval
+    from pmtools.evaluation.statistics import Interval
 
 app = typer.Typer(help="Score answers to MME, POPE and LLaVA-Bench; needs no model.")
 

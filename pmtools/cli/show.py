@@ -8,9 +8,9 @@ import typer
 
 from pmtools import io
 from pmtools.cli import options as opt
-from pmtools.cli.focus import Units
 from pmtools.cli.jobs import Job, find_sources, plan, run_jobs
-from pmtools.cli.recipe import read_recipe
+from pmtools.cli.magnifying import read_recipe
+from pmtools.cli.options import Units
 from pmtools.marginals import DEFAULT_FLOOR
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pmtools.decoding._image_prompting import ImagePrompting, ImagePromptingStep
+from pmtools.alternatives import ALTERNATIVES
+from pmtools.decoding._image_prompting import ImagePrompting, ImagePromptingStep, method_of, options_like_pm
 from pmtools.decoding._magnified import magnified
 from pmtools.decoding._method import DecodingMethod
 from pmtools.decoding._steps import MagnifierStep
@@ -15,12 +16,12 @@ from pmtools.decoding.m3id import M3ID
 from pmtools.decoding.official import OfficialMagnifier
 from pmtools.decoding.pai import PAI
 from pmtools.decoding.pm import PerceptionMagnifier
-from pmtools.decoding.strategies import BBox, Blur, Crop, Mask
 from pmtools.decoding.vcd import VCD
 from pmtools.decoding.vdd import VDD
 from pmtools.decoding.vicrop import ViCrop
 
-#: Every method by its name: `METHODS[name](processor, **options)`; a file and a row more is a method more.
+#: Every method by its name: `METHODS[name](processor, **options)`. A file and a row here add a method, a row of `ALTERNATIVES`
+#: adds one too.
 METHODS: dict[str, type[DecodingMethod]] = {
     "greedy": Greedy,
     "pm": PerceptionMagnifier,
@@ -32,10 +33,7 @@ METHODS: dict[str, type[DecodingMethod]] = {
     "ibd": IBD,
     "api": API,
     "vicrop": ViCrop,
-    "blur": Blur,
-    "mask": Mask,
-    "bbox": BBox,
-    "crop": Crop,
+    **{name: method_of(name) for name in ALTERNATIVES},
 }
 
 #: A `custom_generate` folder: `model.generate(custom_generate=HUB_FOLDER, trust_remote_code=True, processor=..., images=...)`.
@@ -50,17 +48,14 @@ __all__ = [
     "PAI",
     "VCD",
     "VDD",
-    "BBox",
-    "Blur",
-    "Crop",
     "DecodingMethod",
     "Greedy",
     "ImagePrompting",
     "ImagePromptingStep",
     "MagnifierStep",
-    "Mask",
     "OfficialMagnifier",
     "PerceptionMagnifier",
     "ViCrop",
     "magnified",
+    "options_like_pm",
 ]

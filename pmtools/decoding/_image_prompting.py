@@ -1,17 +1,18 @@
-"""Attend, edit, answer: methods that look once, show the model an edited image and decode from that.
+"""Attend, show, answer: methods that look once, show the model an alternative of the image and decode from that.
 
-The edited prompt is a second stream; the first one is not run at all.
+The prompt with the alternatives is a second stream; the first one is not run at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pmtools import _array, _checks
 from pmtools.adapters.caches import cache_name, find_cache, put_cache
-from pmtools.adapters.heatmaps import HeatmapSource, heatmap_source
+from pmtools.adapters.heatmaps import AttentionHeatmap, HeatmapSource, heatmap_source
 from pmtools.adapters.prompts import Prompts
 from pmtools.adapters.sequences import TokenSequences
 from pmtools.adapters.source_images import SourceImages
@@ -38,7 +39,7 @@ class ImagePromptingStep:
     shown : list of lists of lists of PIL images
         What stands in the place of each image.
     frames : list of lists of Warp
-        From each image to the edited one.
+        From each image to its alternative.
     """
 
     heatmaps: list[list[Heatmap]]
@@ -47,21 +48,21 @@ class ImagePromptingStep:
 
 
 class ImagePrompting(DecodingMethod):
-    """Any heatmap with any edit: attend, edit the image, answer from the edited image.
+    """Any heatmap with any alternative: attend, make the alternative of the image, answer from it.
 
     Parameters
     ----------
     processor : transformers processor
         The model's own.
-    edit : str or callable
-        A name in `pmtools.alternatives.ALTERNATIVES`, or `edit(image, perception_map)` that returns an `Edited`.
+    alternative : str or callable
+        A name in `pmtools.alternatives.ALTERNATIVES`, or `alternative(image, perception_map)` that returns an `Edited`.
     heatmap : str, array of shape (h, w), or callable, optional
         Where it looks: a name in `pmtools.adapters.heatmaps.SOURCES`, a map of your own, or a source. Default: the model's
         refined attention, as for the Perception Magnifier.
     gain, kernel_size
         Of the perception map; see `pmtools.perception_map`. Sources that return final maps do without.
-    **edit_options
-        Of the edit.
+    **options
+        Of the alternative.
 
     Attributes
     ----------
@@ -71,38 +72,40 @@ class ImagePrompting(DecodingMethod):
     Raises
     ------
     TypeError, ValueError
-        If an option is out of range; when called, if an edit changes the size of an image in a family that writes text
+        If an option is out of range; when called, if an alternative changes the size of an image in a family that writes text
         between image tokens.
 
     References
     ----------
-    - Perception Magnifier, [arXiv:2503.10183](https://arxiv.org/abs/2503.10183), table of strategies
+    - Perception Magnifier, [arXiv:2503.10183](https://arxiv.org/abs/2503.10183), table of alternatives
 
     Examples
     --------
     >>> from PIL import Image
     >>> from pmtools.testing.models import tiny_model, tiny_processor
     >>> model = tiny_model()
-    >>> method = ImagePrompting(tiny_processor(model), edit="blur", heatmap="relative", sigma=5.0)
+    >>> method = ImagePrompting(tiny_processor(model), alternative="blur", heatmap="relative", sigma=5.0)
     >>> answer = method.generate(model, Image.new("RGB", (60, 40)), "Is it blue?", max_new_tokens=2)
     >>> method.last[0].shown[0][0][0].size
     (60, 40)
     """
 
+    _keeps_prompts = False
+
     def __init__(
         self,
         processor: Any,
         *,
-        edit: str | Callable[..., Edited],
+        alternative: str | Callable[..., Edited],
         heatmap: str | Heatmap | HeatmapSource = "refined",
         gain: float = 10.0,
         kernel_size: int = 3,
-        **edit_options: Any,
+        **options: Any,
     ) -> None:
         super().__init__(processor)
-        if not callable(edit):
-            edit = ALTERNATIVES[_checks.choice(edit, "edit", ALTERNATIVES)]
-        self.edit, self.edit_options = edit, edit_options
+        if not callable(alternative):
+            alternative = ALTERNATIVES[_checks.choice(alternative, "alternative", ALTERNATIVES)]
+        self.alternative, self.options = alternative, options
         self.heatmap = heatmap_source(heatmap)
         self.gain = _checks.real_number(gain, "gain", minimum=0.0)
         self.kernel_size = _checks.odd_number(kernel_size, "kernel_size")
@@ -115,8 +118,55 @@ class ImagePrompting(DecodingMethod):
         weights = heatmap
         if not getattr(self.heatmap, "perceptual", False):
             weights = perception_map(heatmap, gain=self.gain, kernel_size=self.kernel_size)
-        edited = self.edit(image, _array.to_numpy(weights), **self.edit_options)
+        edited = self.alternative(image, _array.to_numpy(weights), **self.options)
         return [edited.image], edited.frame
+
+
+def method_of(name: str, /) -> type[ImagePrompting]:
+    """The decoding method that answers from an alternative.
+
+    Parameters
+    ----------
+    name : str
+        In `pmtools.alternatives.ALTERNATIVES`.
+
+    Returns
+    -------
+    type
+        `method(processor, **options)`, with the options of `ImagePrompting` and of the alternative.
+    """
+
+    class AlternativePrompting(ImagePrompting):
+        def __init__(self, processor: Any, **options: Any) -> None:
+            super().__init__(processor, alternative=name, **options)
+
+    summary = (inspect.getdoc(ALTERNATIVES[name]) or name).splitlines()[0]
+    AlternativePrompting.__doc__ = (
+        f"{summary}\n\nOptions are those of `ImagePrompting` and of `pmtools.alternatives.{name}`."
+    )
+    return AlternativePrompting
+
+
+def options_like_pm(alternative: str, settings: Mapping[str, Any], /) -> dict[str, Any]:
+    """Options with which an alternative looks where the Perception Magnifier looks.
+
+    Parameters
+    ----------
+    alternative : str
+        A name in `pmtools.alternatives.ALTERNATIVES`.
+    settings : mapping
+        Arguments of `PerceptionMagnifier`.
+
+    Returns
+    -------
+    dict
+        Of `ImagePrompting`: `heatmap`, and those of gain, smoothing and warp that the settings have and it takes.
+    """
+    looks = {name: settings[name] for name in ("start_layer", "threshold", "max_iterations") if name in settings}
+    taken = inspect.signature(ALTERNATIVES[alternative]).parameters
+    names = ["gain", "kernel_size", *(name for name in ("marginal", "floor", "antialias") if name in taken)]
+    shows = {name: settings[name] for name in names if name in settings}
+    return {"heatmap": AttentionHeatmap(refine="exact", **looks), **shows}
 
 
 class ImagePromptingRun:
@@ -128,22 +178,22 @@ class ImagePromptingRun:
         self._stream: SecondStream | None = None
 
     def step(self, sequences: TokenSequences, inputs: dict[str, Any], image: dict[str, Any], /) -> Any:
-        """Logits of the edited prompts; the cache that transformers keeps stays empty."""
+        """Logits of the prompts with the alternatives; the cache that transformers keeps stays empty."""
         from transformers.modeling_outputs import CausalLMOutputWithPast
 
         if self._stream is None:
             prompts = Prompts.from_sequences(self.method.processor, sequences, self.images)
-            self._stream = SecondStream(self._edited(prompts), prompt_length=sequences.length)
+            self._stream = SecondStream(self._with_alternatives(prompts), prompt_length=sequences.length)
         logits: torch.Tensor = self._stream(sequences.input_ids)
         return CausalLMOutputWithPast(logits=logits[:, None], **{cache_name(): find_cache(inputs)})
 
     def finish(self, output: Any, /) -> Any:
-        """What `generate` returns, with the cache of the edited prompts."""
+        """What `generate` returns, with the cache of the prompts with the alternatives."""
         if self._stream is not None and find_cache(output) is not None:
             put_cache(output, self._stream.cache)
         return output
 
-    def _edited(self, prompts: Prompts) -> Prompts:
+    def _with_alternatives(self, prompts: Prompts) -> Prompts:
         heatmaps = [list(row) for row in self.method.heatmap(prompts)]
         found = [
             [self.method._shown(image, heatmap) for image, heatmap in zip(*row, strict=True)]

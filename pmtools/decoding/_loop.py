@@ -10,7 +10,7 @@ import itertools
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pmtools.adapters.caches import cache_name, cached_tokens, check_cache, empty_cache, find_cache
-from pmtools.adapters.image_inputs import image_inputs
+from pmtools.adapters.image_inputs import image_inputs, uncached_images
 from pmtools.adapters.sequences import TokenSequences, check_padding
 from pmtools.decoding._view import view_of
 
@@ -81,13 +81,7 @@ def run_loop(
     if arguments.get("pixel_values_videos") is not None or "video" in arguments.get("mm_encoder_outputs", {}):
         raise ValueError("videos cannot be magnified; give still images")
     check_padding(arguments.get("attention_mask"))
-    cache = _growing_cache(arguments, generation_config, model)
-    if cached_tokens(cache):
-        raise ValueError(
-            f"`{cache_name()}` must be empty, got {cached_tokens(cache)} cached tokens; give the whole conversation as "
-            "the prompt"
-        )
-
+    _growing_cache(arguments, generation_config, model)
     generation_config.prefill_chunk_size = None  # `generate` has made this copy for the call
     view = _stepping(model, step)
     arguments["logits_processor"] = _each_after_a_step(view, arguments["logits_processor"])
@@ -117,8 +111,8 @@ def _check_mode(asked: Any, stored: Any) -> None:
             raise ValueError(f"`{name}` must be None here, got {value}: {why}; leave it out")
 
 
-def _growing_cache(arguments: dict[str, Any], asked: Any, model: Any) -> Any:
-    """The call's cache; an own one where only the checkpoint's configuration asks for none, or for a fixed one."""
+def _growing_cache(arguments: dict[str, Any], asked: Any, model: Any) -> None:
+    """Check the call's cache; a growing one of its own, where only the checkpoint asks for none or for a fixed one."""
     stored, cache = model.generation_config, find_cache(arguments)
     if not arguments.get("use_cache"):
         if stored.use_cache is not False:
@@ -128,7 +122,6 @@ def _growing_cache(arguments: dict[str, Any], asked: Any, model: Any) -> Any:
         cache = empty_cache(model)
     check_cache(cache)
     arguments[cache_name()] = cache
-    return cache
 
 
 def _stepping(model: Any, step: Step) -> Any:
@@ -143,8 +136,16 @@ def _stepping(model: Any, step: Step) -> Any:
         apart = {cache_name(), "attention_mask", "next_sequence_length", "is_first_iteration", "use_cache", *image}
         options = {name: value for name, value in keywords.items() if name not in apart and value is not None}
         mask = keywords.get("attention_mask")
-        sequences = TokenSequences(model, input_ids, mask, options, ended=self.ended)
-        self.pending = sequences.with_types_of_words(), image
+        if self.prompt_length is None:
+            self.prompt_length = input_ids.shape[1]
+        sequences = TokenSequences(
+            model, input_ids, mask, options, ended=self.ended, prompt_length=self.prompt_length
+        ).with_types_of_words()
+        if self.pending is None and (cached := cached_tokens(find_cache(keywords))):  # a conversation goes on
+            is_image = sequences.is_image(model.config.image_token_id)
+            rest = {name: value for name, value in keywords.items() if name not in image}
+            keywords = {**rest, **uncached_images(model, image, is_image, cached)}
+        self.pending = sequences, image
         return model.prepare_inputs_for_generation(input_ids, **keywords)
 
     def call(self: Any, **inputs: Any) -> Any:
@@ -157,7 +158,7 @@ def _stepping(model: Any, step: Step) -> Any:
         "__call__": call,
         "_valid_auto_compile_criteria": lambda self, *_, **__: False,  # a compiled model would go past the step
     }
-    return view_of(model, members, steps=0, pending=None, ended=None)
+    return view_of(model, members, steps=0, pending=None, ended=None, prompt_length=None)
 
 
 def _noting_the_ended(view: Any, criteria: Any) -> Any:

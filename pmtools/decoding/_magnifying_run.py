@@ -22,7 +22,7 @@ from pmtools.adapters.caches import cache_rows, empty_cache, find_cache, kept_st
 from pmtools.adapters.heatmaps import AttentionHeatmap
 from pmtools.adapters.heatmaps.attention import ModelAttention
 from pmtools.adapters.heatmaps.given import given_map
-from pmtools.adapters.image_inputs import encoded_images
+from pmtools.adapters.image_inputs import encoded_images, input_device
 from pmtools.adapters.image_tokens import ImageTokens
 from pmtools.adapters.layouts import image_token_layout
 from pmtools.adapters.pixels import check_fusible, encode_fused
@@ -55,6 +55,7 @@ class MagnifyingRun:
         self.steps: list[MagnifierStep] = []
         self.heatmaps: list[list[torch.Tensor]] = [[] for _ in images]
         self.warps: list[list[Warp]] = [[] for _ in images]
+        self.prompt_cache: Any = None  # the original stream's, where the magnified one runs on alone
         self.on_device: dict[int, torch.Tensor] = {}  # source pixels, by the identity of their image
         self.view: Callable[[Any, Any], Any] = partial(through_warp, antialias=pm.antialias)
 
@@ -85,7 +86,9 @@ class MagnifyingRun:
         return output
 
     def finish(self, output: Any) -> Any:
-        """What `generate` returns."""
+        """What `generate` returns, with the original stream's cache: of the prompt alone, if it ran no further."""
+        if self.prompt_cache is not None and find_cache(output) is not None:
+            put_cache(output, self.prompt_cache)
         return output
 
     # ------------------------------------------------------------------------------------------------- the method
@@ -93,7 +96,7 @@ class MagnifyingRun:
     def _decide(self, sequences: TokenSequences, inputs: dict[str, Any]) -> tuple[Any, list[int]]:
         """The original stream's output with the magnified stream's logits, and the rows that were magnified anew."""
         if self.steps and self.pm.refresh == "first":  # the magnified stream is all that is left
-            return self._counted("magnified", self.model(**inputs)), []
+            return self._counted("magnified", sequences.forward(inputs)), []
         output, cache, mass = self._original_stream(sequences, inputs)
         rows = self._rows_to_refresh(sequences, mass)
         if rows:
@@ -125,11 +128,11 @@ class MagnifyingRun:
         self.prompts = Prompts.from_sequences(self.pm.processor, sequences, self.sources)
 
     def _model_attention(self, settings: AttentionHeatmap) -> ModelAttention:
-        return ModelAttention(settings, self.model, self.layout, self.prompt_length)
+        return ModelAttention(settings, self.model, self.layout)
 
     def _original_stream(self, sequences: TokenSequences, inputs: dict[str, Any]) -> tuple[Any, Any, Any]:
         """Output, cache, and what the last query attends to on each image, (rows, n); None without attention."""
-        output, mass = self._looked("original", self.tokens, lambda: self.model(**inputs))
+        output, mass = self._looked("original", self.tokens, lambda: sequences.forward(inputs))
         return output, find_cache(output), mass
 
     def _looked(self, stream: str, tokens: ImageTokens, forward: Callable[[], Any]) -> tuple[Any, torch.Tensor | None]:
@@ -153,6 +156,7 @@ class MagnifyingRun:
             output.logits = output.logits[:, -1:].clone()
             output.logits[rows] = magnified.logits[:, -1:]
         if self.pm.refresh == "first":
+            self.prompt_cache = find_cache(output)
             put_cache(output, find_cache(magnified))
 
     # ------------------------------------------------------------------------------------ 1. heatmap, 2. refinement
@@ -230,7 +234,7 @@ class MagnifyingRun:
         import torch
 
         if id(image) not in self.on_device:
-            pixels = torch.from_numpy(np.array(image)).to(self.model.device)
+            pixels = torch.from_numpy(np.array(image)).to(input_device(self.model))
             self.on_device[id(image)] = pixels.permute(2, 0, 1).float()
         return self.on_device[id(image)]
 

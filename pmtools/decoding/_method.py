@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pmtools import _checks
-from pmtools.adapters.image_inputs import image_inputs
+from pmtools.adapters.image_inputs import image_inputs, input_device
 from pmtools.adapters.sequences import TokenSequences
 from pmtools.adapters.source_images import SourceImages
+from pmtools.decoding._conversation import continued_arguments
 from pmtools.decoding._loop import run_loop
 from pmtools.decoding._plain import PlainRun
 from pmtools.decoding._processor import SourceProcessor, check_family
@@ -53,6 +54,7 @@ class DecodingMethod:
     """
 
     streamer = None  # it belongs to a call: see `streaming`
+    _keeps_prompts = True  # whether a conversation may go on from the cache of an earlier call
 
     def __init__(self, processor: Any) -> None:
         if not hasattr(processor, "image_processor") or not hasattr(processor, "tokenizer"):
@@ -198,7 +200,8 @@ class DecodingMethod:
             prompts = [prompt] if isinstance(prompt, str) else list(prompt)
             nested = self.processor.nested(images, len(prompts))
             texts = [self.processor.as_prompt(text, len(row)) for text, row in zip(prompts, nested, strict=True)]
-            inputs = self.processor(images=nested, text=texts, return_tensors="pt", padding=True).to(model.device)
+            inputs = self.processor(images=nested, text=texts, return_tensors="pt", padding=True)
+            inputs = inputs.to(input_device(model))
         output = self.generate_ids(model, **inputs, streamer=streamer, stop_strings=stop_strings, **options)
         ids = getattr(output, "sequences", output)[:, inputs["input_ids"].shape[1] :]
         answers = [text.strip() for text in self.processor.tokenizer.batch_decode(ids, skip_special_tokens=True)]
@@ -251,6 +254,17 @@ class MethodCall:
             sources = method.processor.sources(images, pm_images, prompts)
             run = method._new_run(model, sources.repeated(copies)) if any(sources) else PlainRun(model)
             method._steps.begin(run.steps)
+            if any(sources):
+                model_kwargs = continued_arguments(
+                    model,
+                    method.processor.made_with(sources.options),
+                    input_ids,
+                    sources.repeated(copies).rows,
+                    model_kwargs,
+                    copies=copies,
+                    keeps_prompts=method._keeps_prompts,
+                    mask_length=getattr(generation_config, "_mask_length", None),
+                )
             output = run_loop(
                 model,
                 run.step,

@@ -21,7 +21,7 @@ class PlainRun:
 
     def step(self, sequences: TokenSequences, inputs: dict[str, Any], image: dict[str, Any], /) -> Any:
         """The model's own forward pass."""
-        return self.model(**inputs)
+        return sequences.forward(inputs)
 
     def finish(self, output: Any, /) -> Any:
         """What `generate` returns, as it is."""

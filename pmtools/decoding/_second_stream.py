@@ -149,7 +149,7 @@ class ContrastiveMethod(DecodingMethod):
 
     def _forward(self, sequences: TokenSequences, inputs: dict[str, Any]) -> Any:
         """The first stream."""
-        return sequences.model(**inputs)
+        return sequences.forward(inputs)
 
     def logits_processor(self, model: Any, inputs: Any, /, *, images: Any = None) -> ContrastProcessor:
         """The contrast alone, for `generate(logits_processor=[...])`: of another method's scores, or of plain decoding's.

@@ -54,4 +54,4 @@ class API(ImagePrompting):
         kernel_size: int = 3,
         gray: float = 0.0,
     ) -> None:
-        super().__init__(processor, edit="mask", heatmap=heatmap, gain=gain, kernel_size=kernel_size, gray=gray)
+        super().__init__(processor, alternative="mask", heatmap=heatmap, gain=gain, kernel_size=kernel_size, gray=gray)

@@ -1,7 +1,7 @@
 r"""Image-biased decoding: towards what the model would say if it attended more to the image.
 
 Experimental: the paper gives no values for its options. These were chosen with the embedded demo model on the scenes' tuning
-split, `python tests/benchmarks/tune_rivals.py OUT`: of nine pairs, the one with the most right answers (`docs/log.md`).
+split, `python tests/benchmarks/tune_methods.py OUT`: of nine pairs, the one with the most right answers (`docs/log.md`).
 
 References
 ----------
@@ -62,8 +62,9 @@ class IBD(ContrastiveMethod):
         image_token_id = prompts.layout.image_token_id
 
         def within(input_ids: torch.Tensor) -> AbstractContextManager[None]:
-            edit = biased_image(input_ids == image_token_id, bias=self.bias)
-            return edited_attention(prompts.model, edit)
+            is_image = input_ids == image_token_id
+            is_image[:, prompts.input_ids.shape[1] :] = False  # what the model wrote shows nothing
+            return edited_attention(prompts.model, biased_image(is_image, bias=self.bias))
 
         return [SecondStream(prompts, prompt_length=prompt_length, within=within)]
 

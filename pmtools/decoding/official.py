@@ -78,7 +78,7 @@ class OfficialRun(MagnifyingRun):
         self.view = compat.official_magnify
 
     def _model_attention(self, settings: AttentionHeatmap) -> ModelAttention:
-        return OfficialAttention(settings, self.model, self.layout, self.prompt_length)
+        return OfficialAttention(settings, self.model, self.layout)
 
     def _warps(self, heatmaps: list[list[torch.Tensor]], rows: list[int]) -> list[list[Any]]:
         options = {name: self.pm.warp_options[name] for name in ("gain", "kernel_size")}
@@ -109,7 +109,7 @@ class OfficialAttention(ModelAttention):
         /,
     ) -> RefinedMass:
         """Always a pass with hidden tokens; the pass that ends the loop is left out of the average."""
-        how = "exact" if sequences.length == self.prompt_length else "cached"
+        how = "exact" if sequences.length == sequences.prompt_length else "cached"
         encoded = image()
         visible = mass.new_ones(mass.shape).bool()
         running = visible[:, :1]

@@ -1,7 +1,7 @@
 r"""Pay attention to the image: more of the last query's attention for the image, then guidance away from text alone.
 
 Experimental: checked against its formulas on tiny models, not against the published results. The strengths are the paper's; they
-are meant to be chosen for each model, as `tests/benchmarks/tune_rivals.py` does on the scenes' tuning split.
+are meant to be chosen for each model, as `tests/benchmarks/tune_methods.py` does on the scenes' tuning split.
 
 References
 ----------
@@ -81,7 +81,7 @@ class PAI(ContrastiveMethod):
         layout = image_token_layout(model, self.processor)
         count = text_decoder(model).config.num_hidden_layers
         layers = {layer for layer in layout.heat_layers or range(count) if layer >= self.first_layer}
-        is_image = sequences.input_ids == layout.image_token_id
+        is_image = sequences.is_image(layout.image_token_id)
         with edited_attention(model, boosted_image(is_image, strength=self.strength, layers=layers)):
             return super()._forward(sequences, inputs)
 

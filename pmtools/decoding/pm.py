@@ -24,11 +24,12 @@ PREPROCESS = ("processor", "fused")
 
 
 class PerceptionMagnifier(DecodingMethod):
-    r"""Perception Magnifier as a `custom_generate` callable of transformers' `generate`.
+    r"""Magnify what the model looks at, and answer from that: Perception Magnifier.
 
-    At each step: the last query's attention to the image tokens, max over heads, mean over the layers from
-    `start_layer` on; refined by hiding what stood out and looking again; the images magnified by it; the next token
-    from the magnified images' logits. Every argument of `generate` keeps its meaning.
+    A `custom_generate` callable of transformers' `generate`. At each step: the last query's attention to the image
+    tokens, max over heads, mean over the layers from `start_layer` on; refined by hiding what stood out and looking
+    again; the images magnified by it; the next token from the magnified images' logits. Every argument of `generate`
+    keeps its meaning.
 
     Parameters
     ----------
@@ -65,8 +66,14 @@ class PerceptionMagnifier(DecodingMethod):
 
     Notes
     -----
-    The cache, attentions and hidden states in what `generate` returns are the original stream's; with
-    `refresh="first"` they are the magnified one's, the only stream that runs on.
+    The attentions and hidden states in what `generate` returns are the original stream's; with `refresh="first"` they are
+    the magnified one's, the only stream that runs on.
+
+    The cache that comes with `return_dict_in_generate=True` is the original stream's always, with `refresh="first"` that of
+    the prompt. With the next question it goes back in, by the name it came with: the inputs are those of the whole
+    conversation, images and answer included, and begin with the tokens that are in the cache. These are not run again in
+    the original stream, and the answer is that to the conversation as one prompt. Not with beams, or several sequences
+    for a prompt, or models that read their prompt both ways (PaliGemma).
 
     Raises
     ------

@@ -58,7 +58,7 @@ class ViCrop(ImagePrompting):
         heatmap: str | Heatmap | HeatmapSource = "relative",
         window: int | None = None,
     ) -> None:
-        super().__init__(processor, edit="crop", heatmap=heatmap)
+        super().__init__(processor, alternative="crop", heatmap=heatmap)
         self.window = (
             _input_side(self.processor.image_processor) if window is None else _checks.whole_number(window, "window")
         )

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pmtools import _checks
+from pmtools.evaluation.json_lines import PathLike, Record, RecordError, read_records
 from pmtools.evaluation.questions import Question, image_stem, normalize_question
-from pmtools.evaluation.records import PathLike, Record, RecordError, read_records
 
 __all__ = [
     "Answer",

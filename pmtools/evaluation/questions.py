@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from pmtools.evaluation.records import Record
+from pmtools.evaluation.json_lines import Record
 
 __all__ = [
     "Question",

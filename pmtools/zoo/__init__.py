@@ -38,14 +38,14 @@ class DemoModel:
     processor : transformers.LlavaProcessor
     settings : dict
         Arguments of `PerceptionMagnifier` chosen for this model on its tuning split.
-    edits : dict of str to dict
-        `gain` and `kernel_size` chosen for each alternative (blur, mask, bbox, crop), likewise.
+    alternatives : dict of str to dict
+        `gain` and `kernel_size` chosen for each alternative, likewise.
     """
 
     model: Any
     processor: Any
     settings: dict[str, Any]
-    edits: dict[str, dict[str, Any]]
+    alternatives: dict[str, dict[str, Any]]
 
     def prompt(self, question: str, /, *, images: int = 1) -> str:
         """The text that the processor takes for a question.
@@ -96,7 +96,7 @@ def check_question(question: str, /) -> None:
     ----------
     question : str
     """
-    from pmtools.evaluation.scene_drawing import COLORS, SHAPES
+    from pmtools.evaluation.scenes.drawing import COLORS, SHAPES
     from pmtools.zoo.vocabulary import unknown_words
 
     if not isinstance(question, str) or not question.strip():
@@ -118,7 +118,7 @@ def demo_model(folder: str | Path | None = None, /, *, dtype: Any = None) -> Dem
     Parameters
     ----------
     folder : str or Path, optional
-        Another model of the same kind, as `python -m pmtools.zoo.training` writes it.
+        Another model of the same kind, as `python -m training` writes it.
     dtype : torch.dtype, optional
         Default: float32; the weights are stored in float16.
 
@@ -136,12 +136,10 @@ def demo_model(folder: str | Path | None = None, /, *, dtype: Any = None) -> Dem
 
     path = DEMO_MODEL if folder is None else Path(folder)
     if not (path / "model.safetensors").is_file():
-        raise FileNotFoundError(
-            f"no model in {path}; train one with `python -m pmtools.zoo.training --out DIR` and pass DIR/model"
-        )
+        raise FileNotFoundError(f"no model in {path}; train one with `python -m training --out DIR` and pass DIR/model")
     model = LlavaForConditionalGeneration.from_pretrained(path, dtype=dtype or torch.float32).eval()
-    chosen = (path / name for name in ("settings.json", "edits.json"))
-    settings, edits = (json.loads(file.read_text()) if file.is_file() else {} for file in chosen)
+    chosen = (path / name for name in ("settings.json", "alternatives.json"))
+    settings, alternatives = (json.loads(file.read_text()) if file.is_file() else {} for file in chosen)
     processor = AutoProcessor.from_pretrained(path)
     processor.general_question = GENERAL_QUESTION
-    return DemoModel(model, processor, settings, edits)
+    return DemoModel(model, processor, settings, alternatives)

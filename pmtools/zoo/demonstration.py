@@ -10,24 +10,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pmtools import frames
-from pmtools._magnify import fit_warp
-from pmtools.evaluation.runner import grade
-from pmtools.evaluation.scene_methods import SceneMethods, Settings
 from pmtools.evaluation.scenes import SceneItem, scene_items
+from pmtools.evaluation.scenes.benchmark import grade
 from pmtools.typing import SizeHW
 from pmtools.warp import Warp
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from pmtools.zoo import DemoModel
 
-__all__ = ["Demonstration", "Example", "demonstrate", "scene_methods"]
+__all__ = ["Demonstration", "Example", "demonstrate", "see"]
 
 
 @dataclass(frozen=True)
 class Example:
-    """A question that the model answers wrongly from the plain image and rightly from the magnified one.
+    """A question, and what the model says of it from the plain image and from the magnified one.
 
     Attributes
     ----------
@@ -63,22 +59,6 @@ class Example:
         before, after = (_areas(boxes).sum() for boxes in self.input_boxes_xyxy)
         return float(after / before)
 
-    def picture(self) -> Image:
-        """The image, the map, the magnified image, and below what the model is given of the object in each.
-
-        Returns
-        -------
-        PIL image, mode RGB
-
-        Raises
-        ------
-        ImportError
-            If Matplotlib is not installed.
-        """
-        from pmtools.zoo.demonstration_picture import draw_example
-
-        return draw_example(self)
-
 
 @dataclass(frozen=True)
 class Demonstration:
@@ -99,11 +79,6 @@ class Demonstration:
     right_before: int
     right_after: int
     example: Example | None
-
-
-def scene_methods(demo: DemoModel, /) -> SceneMethods:
-    """The demo model's methods with its own settings."""
-    return SceneMethods(demo.model, demo.processor, settings=Settings(**demo.settings), edits=demo.edits)
 
 
 def demonstrate(
@@ -137,41 +112,49 @@ def demonstrate(
             break
         if not items or item.image_index != items[-1].image_index:
             items.append(item)
-    methods = scene_methods(demo)
-    replies: dict[str, list[str]] = {"greedy": [], "pm": []}
+    seen: list[Example] = []
     for start in range(0, len(items), batch_size):
         batch = items[start : start + batch_size]
-        for name, texts in methods(batch, list(replies)).items():
-            replies[name] += texts
+        seen += see(demo, batch)
         if progress:
             progress(len(batch))
-    before, after = ([grade(i, r) for i, r in zip(items, replies[name], strict=True)] for name in ("greedy", "pm"))
-    mended = [k for k in range(len(items)) if after[k] and not before[k]]
-    shown = [k for k in mended if items[k].size != "large" and items[k].question.relevant]
-    examples = _examples(methods, items, replies, shown) if shown else []
+    before = [grade(example.item, example.plain) for example in seen]
+    after = [grade(example.item, example.magnified) for example in seen]
+    mended = [e for e, b, a in zip(seen, before, after, strict=True) if a and not b]
+    shown = [e for e in mended if e.item.size != "large" and e.item.question.relevant]
     return Demonstration(
-        questions=len(items),
+        questions=len(seen),
         mended=len(mended),
         broken=sum(b and not a for b, a in zip(before, after, strict=True)),
         right_before=sum(before),
         right_after=sum(after),
-        example=max(examples, key=_clarity, default=None),
+        example=max(shown, key=_clarity, default=None),
     )
 
 
-def _examples(
-    methods: SceneMethods, items: Sequence[SceneItem], replies: dict[str, list[str]], shown: Sequence[int]
-) -> list[Example]:
-    """Some of the items with what the model saw of them."""
-    heatmaps = methods.heatmaps([items[k] for k in shown])
-    s = methods.settings
-    options: Any = {"gain": s.gain, "kernel_size": s.kernel_size, "marginal": s.marginal, "floor": s.floor}
-    size = methods.model.config.vision_config.image_size
-    found = []
-    for k, heatmap in zip(shown, heatmaps, strict=True):
-        warp = fit_warp(heatmap, source_hw=items[k].pixels.shape[:2], **options)
-        found.append(Example(items[k], replies["greedy"][k], replies["pm"][k], heatmap, warp, (size, size)))
-    return found
+def see(demo: DemoModel, items: Sequence[SceneItem], /) -> list[Example]:
+    """What the model says of items, plain and magnified.
+
+    Parameters
+    ----------
+    demo : DemoModel
+    items : sequence of SceneItem
+
+    Returns
+    -------
+    list of Example
+    """
+    from pmtools.decoding import Greedy, PerceptionMagnifier
+
+    pm = PerceptionMagnifier(demo.processor, **demo.settings)
+    images, prompts = [[item.image] for item in items], [demo.prompt(item.question.text) for item in items]
+    plain, magnified = (
+        decoder.generate(demo.model, images, prompts, max_new_tokens=1, do_sample=False)
+        for decoder in (Greedy(demo.processor), pm)
+    )
+    side = demo.model.config.vision_config.image_size
+    rows = zip(items, plain, magnified, pm.last[0].heatmaps, pm.last[0].warps, strict=True)
+    return [Example(item, a, b, heatmap, warp, (side, side)) for item, a, b, (heatmap,), (warp,) in rows]
 
 
 def _clarity(example: Example) -> tuple[bool, float]:

@@ -9,12 +9,11 @@ import numpy as np
 
 from pmtools import frames, viz
 from pmtools.typing import SizeHW
+from pmtools.zoo.demonstration import Example
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from PIL.Image import Image as PILImage
-
-    from pmtools.zoo.demonstration import Example
 
 __all__ = ["draw_example"]
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
-from pmtools.evaluation.scene_drawing import COLORS, SHAPES
-from pmtools.evaluation.scene_questions import NUMBERS, RELATIONS
+from pmtools.evaluation.scenes.drawing import COLORS, SHAPES
+from pmtools.evaluation.scenes.questions import NUMBERS, RELATIONS
 
 __all__ = ["ANSWERS", "DROPPED", "IGNORED", "SINGULAR", "SPECIAL", "TOKENS", "TOKEN_IDS", "encode", "unknown_words"]
 

@@ -85,7 +85,7 @@ class AttentionHeatmap:
 
         tokens = prompts.tokens()
         sequences, pixels = prompts.prepared()
-        attention = ModelAttention(self, prompts.model, prompts.layout, sequences.length)
+        attention = ModelAttention(self, prompts.model, prompts.layout)
         with torch.no_grad():
             image = encoded_images(prompts.model, pixels)
             output, mass = attention.look(tokens, lambda: sequences.run(empty_cache(prompts.model), image=image))
@@ -120,12 +120,10 @@ class ModelAttention:
     settings : AttentionHeatmap
     model : transformers.PreTrainedModel
     layout : ImageTokenLayout
-    prompt_length : int
-        Image tokens are those of the prompt; a model may generate more of them, which show nothing.
     """
 
-    def __init__(self, settings: AttentionHeatmap, model: Any, layout: ImageTokenLayout, prompt_length: int, /) -> None:
-        self.settings, self.model, self.layout, self.prompt_length = settings, model, layout, prompt_length
+    def __init__(self, settings: AttentionHeatmap, model: Any, layout: ImageTokenLayout, /) -> None:
+        self.settings, self.model, self.layout = settings, model, layout
         decoder = text_decoder(model)
         telling = layout.heat_layers or attention_layers(decoder)
         self.layers = _chosen_layers(settings, decoder.config.num_hidden_layers, telling)
@@ -207,8 +205,7 @@ class ModelAttention:
         if self.layout.prefix_reuse and takes_features(self.model):
             # a token that nobody may look at may as well be absent: the same numbers from a shorter sequence
             shorter, kept = sequences.without(hidden)
-            is_image = sequences.input_ids == self.layout.image_token_id
-            is_image[:, self.prompt_length :] = False
+            is_image = sequences.is_image(self.layout.image_token_id)
             stays = is_image.new_zeros(is_image.shape).scatter(1, kept, True)
             features = kept_features(image, stays[is_image].nonzero()[:, 0], int(is_image.sum()))
         if features is None:

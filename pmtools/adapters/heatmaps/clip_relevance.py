@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pmtools.adapters.image_inputs import input_device
 from pmtools.adapters.image_tokens import ImageTokens
 from pmtools.adapters.layouts import ImageTokenLayout, TokenGrid
 from pmtools.adapters.pixels import canvas_fill, canvas_frame
@@ -122,7 +123,7 @@ class CLIPRelevance:
         canvas, tokens = self._canvas(image)
         with torch.no_grad():
             pixels = self.processor.image_processor(images=canvas, return_tensors="pt")["pixel_values"]
-            states = class_states(self.model, pixels.to(self.model.device, self.model.dtype))
+            states = class_states(self.model, pixels.to(input_device(self.model), self.model.dtype))
             text = self._text(question)
             depth = len(states) - 1
             layer = depth - 2 if self.layer is None else self.layer
@@ -148,13 +149,13 @@ class CLIPRelevance:
 
         import torch
 
-        patches = torch.zeros(1, side * side, dtype=torch.long, device=self.model.device)
+        patches = torch.zeros(1, side * side, dtype=torch.long, device=input_device(self.model))
         tokens = ImageTokens(ImageTokenLayout(0, grids), patches, [[size_hw]])
         return frame.image(image, fill=canvas_fill(self.processor.image_processor)), tokens
 
     def _text(self, question: str) -> torch.Tensor:
         """The normalised embedding of a question, (D,)."""
-        inputs = self.processor.tokenizer([question], return_tensors="pt", truncation=True).to(self.model.device)
+        inputs = self.processor.tokenizer([question], return_tensors="pt", truncation=True).to(input_device(self.model))
         found = self.model.get_text_features(**inputs)
         embedding = getattr(found, "pooler_output", found)[0]
         return embedding / embedding.norm()  # type: ignore[no-any-return]

@@ -1,0 +1,90 @@
+"""`pmtools eval pope`: POPE from a local folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import typer
+
+from pmtools.cli.eval import options as shared
+from pmtools.cli.eval.answering import Part, answer_parts
+from pmtools.cli.tables import print_table
+from pmtools.evaluation.picture_files import with_pictures
+from pmtools.evaluation.pope import POPEScore, read_pope_folder, score_pope
+
+
+def pope(
+    *,
+    data: shared.DataOption,
+    out: shared.OutOption,
+    questions: shared.QuestionsOption = None,
+    methods: shared.MethodsOption = None,
+    model: shared.ModelOption = None,
+    device: shared.DeviceOption = None,
+    clip: shared.ClipOption = None,
+    limit: shared.LimitOption = None,
+    seed: shared.SeedOption = 0,
+    instruction: shared.InstructionOption = "Please answer this question with one word.",
+    batch_size: shared.BatchOption = None,
+    max_new_tokens: shared.TokensOption = 16,
+    as_json: shared.JsonOption = False,
+) -> None:
+    """POPE: answers of each method, and their scores. Without `--methods`: greedy and pm.
+
+    DIR has files of questions, such as `coco_pope_random.json`, and the pictures, in `val2014` say. Several files get a folder of
+    OUT each, and are scored each and together.
+    """
+    with shared.reported():
+        files = read_pope_folder(data, questions=questions)
+        parts = {
+            name: Part(out / name if len(files) > 1 else out, asked, with_pictures(asked[:limit], data))
+            for name, asked in files.items()
+        }
+        for part in parts.values():
+            score_pope(part.questions, [None] * len(part.items), rounds=1)
+    replies = answer_parts(
+        "pope",
+        list(parts.values()),
+        methods=methods,
+        model=model,
+        device=device,
+        clip=clip,
+        batch_size=batch_size,
+        seed=seed,
+        max_new_tokens=max_new_tokens,
+        instruction=instruction,
+    )
+    tables = {
+        name: {method: score_pope(part.questions, texts) for method, texts in found.items()}
+        for (name, part), found in zip(parts.items(), replies, strict=True)
+    }
+    every = [question for part in parts.values() for question in part.questions]
+    together = {
+        method: score_pope(every, [text for found in replies for text in found[method]]) for method in replies[0]
+    }
+    numbers = {method: score.to_dict() for method, score in together.items()}
+    if len(parts) > 1:
+        for method, entry in numbers.items():
+            entry["files"] = {name: scores[method].to_dict() for name, scores in tables.items()}
+        tables["all"] = together
+    shared.write_scores(out, numbers, as_json)
+    if not as_json:
+        for name, scores in tables.items():
+            _print_pope(scores, f"POPE, {name}, n = {next(iter(scores.values())).n}")
+
+
+def _print_pope(scores: Mapping[str, POPEScore], title: str) -> None:
+    """Accuracy and F1 with their intervals, and what they are made of."""
+    typer.echo(title)
+    rows = [
+        [
+            name,
+            f"{score.accuracy:.4f}",
+            shared.span(score.intervals["accuracy"], 3),
+            f"{score.f1:.4f}",
+            shared.span(score.intervals["f1"], 3),
+            *(f"{value:.4f}" for value in (score.precision, score.recall, score.yes_ratio)),
+        ]
+        for name, score in scores.items()
+    ]
+    print_table(["method", "accuracy", "95 %", "F1", "95 %", "precision", "recall", "yes\nratio"], rows, narrow=True)

@@ -1,0 +1,278 @@
+"""Answer every item with every method, resumably: one JSON line an answer, nothing lost and nothing twice.
+
+Knows no models: items have an index, a function answers them, another makes records of the answers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+from pmtools import _checks
+from pmtools.evaluation.json_lines import RecordError, keep_whole_lines, read_records
+from pmtools.evaluation.matching import answer_record
+from pmtools.evaluation.picture_files import PictureQuestion
+from pmtools.evaluation.questions import question_record
+from pmtools.io.files import replacing
+
+__all__ = ["Answerer", "Item", "answer_items", "answer_questions", "answers_path", "found_answers", "write_whole"]
+
+Answered: TypeAlias = dict[str, Any]
+SETUP = "setup.json"
+
+
+class Item(Protocol):
+    """What is answered: `index` tells it from the others."""
+
+    @property
+    def index(self) -> int:
+        """The same in every run."""
+
+
+AnyItem = TypeVar("AnyItem", bound=Item)
+
+
+class Answerer(Protocol):
+    """Answers a batch of items with several methods at once, so that the methods can share work."""
+
+    def __call__(self, items: Sequence[Any], methods: Sequence[str], /) -> dict[str, list[str]]:
+        """Replies per method, in the order of the items."""
+
+
+def answer_items(
+    items: Iterable[AnyItem],
+    answer: Answerer,
+    /,
+    *,
+    methods: Sequence[str],
+    out: str | Path,
+    record: Callable[[AnyItem, str], Answered],
+    setup: Mapping[str, Any] | None = None,
+    batch_size: int = 32,
+    progress: Callable[[int], object] | None = None,
+) -> dict[str, list[Answered]]:
+    """Answer every item with every method, going on where the folder says, and return all records.
+
+    Parameters
+    ----------
+    items : iterable of Item
+    answer : Answerer
+        Called with the items of a batch and the methods that lack just these.
+    methods : sequence of str
+    out : str or Path
+        Folder; in it `answers/<method>.jsonl` grow.
+    record : callable
+        `record(item, reply)`, JSON-able; the index is added.
+    setup : mapping, optional
+        What the answers depend on (model, seed, split, settings), JSON-able. A folder made with another one is refused.
+    batch_size : int, optional
+    progress : callable, optional
+        Called with the number of answers that are new or were found.
+
+    Returns
+    -------
+    dict of str to list of dict
+        The records of each method, in the order of the items.
+
+    Raises
+    ------
+    ValueError
+        If a method is named twice, the folder holds answers of another setup, or another run is at work in it.
+    RecordError
+        If a line of answers was changed by somebody else.
+    OSError
+        If the folder cannot be written to.
+    """
+    if len(set(methods)) != len(methods) or not methods:
+        raise ValueError(f"`methods` must name at least one method and none twice, got {list(methods)}")
+    _checks.whole_number(batch_size, "batch_size")
+    folder = Path(out)
+    folder.joinpath("answers").mkdir(parents=True, exist_ok=True)
+    results: dict[str, list[Answered]] = {method: [] for method in methods}
+    with contextlib.ExitStack() as open_files:
+        open_files.enter_context(_alone(folder, setup))
+        known = {method: {r["index"]: r for r in found_answers(folder, method)} for method in methods}
+        lines = {m: open_files.enter_context(answers_path(folder, m).open("a", encoding="utf-8")) for m in methods}
+        for batch in _batches(items, batch_size):
+            for method, item in itertools.product(methods, batch):
+                if item.index in known[method]:
+                    _check_fields(known[method][item.index], record(item, ""), answers_path(folder, method))
+            lacking = {
+                method: tuple(item.index for item in batch if item.index not in known[method]) for method in methods
+            }
+            # methods that lack the same items go together and share their work
+            for indices in dict.fromkeys(filter(None, lacking.values())):
+                todo = [item for item in batch if item.index in indices]
+                replies = answer(todo, [method for method in methods if lacking[method] == indices])
+                for method, texts in replies.items():
+                    fresh = [
+                        {"index": item.index, **record(item, text)} for item, text in zip(todo, texts, strict=True)
+                    ]
+                    lines[method].write("".join(json.dumps(each) + "\n" for each in fresh))
+                    lines[method].flush()
+                    known[method] |= {each["index"]: each for each in fresh}
+            for method in methods:
+                results[method] += [known[method][item.index] for item in batch]
+            if progress:
+                progress(len(batch) * len(methods))
+    return results
+
+
+def answers_path(folder: str | Path, method: str, /) -> Path:
+    """The file of a method's answers in the folder of a run.
+
+    Parameters
+    ----------
+    folder : str or Path
+    method : str
+
+    Returns
+    -------
+    Path
+    """
+    return Path(folder) / "answers" / f"{method}.jsonl"
+
+
+def found_answers(folder: str | Path, method: str, /) -> list[Answered]:
+    """The whole records of a method in a folder; a line that a kill cut short is taken out of the file.
+
+    Parameters
+    ----------
+    folder : str or Path
+    method : str
+
+    Returns
+    -------
+    list of dict
+
+    Raises
+    ------
+    RecordError
+        If a whole line is no JSON object with an `index`.
+    """
+    path = answers_path(folder, method)
+    lines = read_records(path) if keep_whole_lines(path) else []
+    for line in lines:
+        if type(line.fields.get("index")) is not int:
+            raise line.error(f"`index` must be a whole number, got {line.fields.get('index')!r}; delete the line")
+    return [dict(line.fields) for line in lines]
+
+
+def write_whole(path: Path, text: str, /) -> Path:
+    """Write a text file that is there as a whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+    text : str
+
+    Returns
+    -------
+    Path
+    """
+    content = text.encode()
+    with replacing(path) as stream:
+        stream.write(content)
+    return path
+
+
+def answer_questions(
+    items: Sequence[PictureQuestion],
+    answer: Answerer,
+    /,
+    *,
+    methods: Sequence[str],
+    out: str | Path,
+    setup: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> dict[str, list[str]]:
+    """Answer MME, POPE or questions like theirs, resumably, into files that their scorers take as they are.
+
+    Parameters
+    ----------
+    items : sequence of PictureQuestion
+    answer : Answerer
+        `ModelAnswers`; its `setup`, if it has one, is kept with the answers.
+    methods : sequence of str
+    out : str or Path
+        Folder for `answers/<method>.jsonl`, `questions.jsonl` (those of this run, with labels) and `setup.json`.
+    setup : mapping, optional
+        What else the answers depend on: the benchmark, a digest of its questions.
+    **options
+        `batch_size` and `progress` of `answer_items`.
+
+    Returns
+    -------
+    dict of str to list of str
+        The replies of each method, in the order of the items.
+    """
+    found = answer_items(
+        items,
+        answer,
+        methods=methods,
+        out=out,
+        record=lambda item, reply: answer_record(item.question, reply),
+        setup={**(setup or {}), **getattr(answer, "setup", {})},
+        **options,
+    )
+    rows = [json.dumps(question_record(item.question)) + "\n" for item in items]
+    write_whole(Path(out) / "questions.jsonl", "".join(rows))
+    return {method: [each["text"] for each in answers] for method, answers in found.items()}
+
+
+def _check_fields(found: Answered, fresh: Answered, path: Path) -> None:
+    """A record from a file must have the fields, by name and type, of one that would be made now."""
+    for name, value in fresh.items():
+        if type(found.get(name)) is not type(value):
+            raise RecordError(
+                f"{path}: the answer with index {found['index']} has no `{name}` as this command writes it; delete the line, "
+                "and the question is asked again"
+            )
+
+
+def _batches(items: Iterable[AnyItem], size: int) -> Iterator[list[AnyItem]]:
+    iterator = iter(items)
+    while batch := list(itertools.islice(iterator, size)):
+        yield batch
+
+
+@contextlib.contextmanager
+def _alone(folder: Path, setup: Mapping[str, Any] | None) -> Iterator[None]:
+    """Keep other runs out of the folder, where the system can lock files, and runs of another setup in any case."""
+    path = folder / SETUP
+    with path.open("a+", encoding="utf-8") as file:
+        with contextlib.suppress(ImportError):  # Windows
+            import fcntl
+
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ValueError(f"`out` must be a folder that no other run is writing to, got {folder}") from None
+            except OSError:  # a file system without locks
+                pass
+        file.seek(0)
+        found, wanted = file.read(), json.dumps(setup or {}, indent=2, sort_keys=True) + "\n"
+        if found.strip() and found != wanted:
+            raise ValueError(
+                f"`out` holds answers of another setup, {_differing(found, wanted)}; see {path}. Give another folder, or "
+                "delete this one to start anew"
+            )
+        if not found.strip():
+            file.truncate(0)
+            file.write(wanted)
+            file.flush()
+        yield
+
+
+def _differing(found: str, wanted: str) -> str:
+    """Which entries of two setups differ."""
+    try:
+        before, after = json.loads(found), json.loads(wanted)
+        names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        return "or of none"
+    return "which differs in " + ", ".join(f"`{name}`" for name in names)

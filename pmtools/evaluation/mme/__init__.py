@@ -1,0 +1,37 @@
+"""MME: its questions and labels from files, and its scores."""
+
+from __future__ import annotations
+
+from pmtools.evaluation.mme.files import (
+    label_mme_from_folder,
+    read_mme,
+    read_mme_questions,
+    read_mme_release,
+    read_mme_results,
+)
+from pmtools.evaluation.mme.scoring import (
+    CATEGORIES,
+    COGNITION,
+    HALLUCINATION,
+    PERCEPTION,
+    CategoryScore,
+    MMEScore,
+    label_yes_then_no,
+    score_mme,
+)
+
+__all__ = [
+    "CATEGORIES",
+    "COGNITION",
+    "HALLUCINATION",
+    "PERCEPTION",
+    "CategoryScore",
+    "MMEScore",
+    "label_mme_from_folder",
+    "label_yes_then_no",
+    "read_mme",
+    "read_mme_questions",
+    "read_mme_release",
+    "read_mme_results",
+    "score_mme",
+]

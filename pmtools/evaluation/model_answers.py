@@ -1,0 +1,246 @@
+"""Answers of any vision-language model, with every method there is: transformers' `generate`, in batches.
+
+An item has an index and a picture; where the true boxes are known, it has them too. Knows neither benchmarks nor the
+names of methods.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pmtools import _checks, decoding
+from pmtools.adapters.heatmaps import AttentionHeatmap, CLIPRelevance, HeatmapSource
+from pmtools.adapters.image_inputs import input_device
+from pmtools.alternatives import ALTERNATIVES
+from pmtools.evaluation.methods import METHODS
+
+__all__ = ["Batch", "ModelAnswers", "UnusableMethodError", "weights_digest"]
+
+
+class UnusableMethodError(ValueError):
+    """A method does not go with the model; the message names it and says why."""
+
+
+class ModelAnswers:
+    """Answers questions about pictures by `generate`; an `Answerer`.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+    processor : transformers.ProcessorMixin
+        Of that model; set to pad on the left, as generation in batches needs it.
+    text : callable
+        The words that go with an item's picture.
+    settings : mapping, optional
+        Arguments of `PerceptionMagnifier`; its map and warp also serve the ablations, alternatives and controls. Images
+        are magnified once, from the first token's attention (`refresh="first"`), as the official scripts for yes/no
+        benchmarks do, unless it says otherwise.
+    alternatives : mapping of str to dict, optional
+        `gain` and `kernel_size` of the map of an alternative, if they are not those of `settings`.
+    seed : int, optional
+        Of the random controls, where each item has its own stream, and of VCD's noise.
+    max_new_tokens : int, optional
+    name : str, optional
+        Of the model, for the record of the setup.
+    clip : str, optional
+        Folder or hub name of a CLIP, for the method "api-c".
+    preset : {"mme", "pope"}, optional
+        Whose hyper-parameters the method "pm-official" has.
+
+    Attributes
+    ----------
+    setup : dict
+        What the answers depend on.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        processor: Any,
+        /,
+        *,
+        text: Callable[[Any], str],
+        settings: Mapping[str, Any] | None = None,
+        alternatives: Mapping[str, Mapping[str, Any]] | None = None,
+        seed: int = 0,
+        max_new_tokens: int = 16,
+        name: str = "",
+        clip: str | None = None,
+        preset: str = "mme",
+    ) -> None:
+        self.model: Any = model
+        self.processor: Any = processor
+        self.seed: int = seed
+        self.text, self.clip = text, clip
+        self.preset: str = preset
+        self.max_new_tokens = _checks.whole_number(max_new_tokens, "max_new_tokens")
+        self.settings = {"refresh": "first", **(settings or {})}
+        self.alternatives = {
+            _checks.choice(name, "alternatives", ALTERNATIVES): dict(own) for name, own in (alternatives or {}).items()
+        }
+        tokenizer = processor.tokenizer
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        decoding.PerceptionMagnifier(processor, **self.settings)  # refuses settings that are out of range
+        self.setup = {
+            "model": name,
+            "weights": weights_digest(model),
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "settings": self.settings,
+            "alternatives": self.alternatives,
+            "seed": seed,
+            "max_new_tokens": max_new_tokens,
+        }
+        self._relevance: CLIPRelevance | None = None
+        if clip is not None:
+            self.setup["clip"] = Path(clip).resolve().name if Path(clip).is_dir() else clip
+
+    def __call__(
+        self, items: Sequence[Any], methods: Sequence[str], /, *, maps: dict[AttentionHeatmap, Any] | None = None
+    ) -> dict[str, list[str]]:
+        """Replies of each method to each item.
+
+        Parameters
+        ----------
+        items : sequence
+            With `index` and `image`; with `relevant_boxes_xyxy` for the methods of `methods.ORACLES`.
+        methods : sequence of str
+            Keys of `pmtools.evaluation.methods.METHODS`.
+        maps : dict, optional
+            What the model attends to in these items. Filled here; calls with other settings can share it.
+
+        Returns
+        -------
+        dict of str to list of str
+
+        Raises
+        ------
+        ValueError
+            If a method is unknown.
+        UnusableMethodError
+            If it does not go with the model.
+        """
+        batch = Batch(self, items, {} if maps is None else maps)
+        images = [[item.image] for item in items]
+        texts = [self._prompt(self.text(item)) for item in items]
+        replies = {}
+        for method in methods:
+            make = METHODS[_checks.choice(method, "methods", METHODS)]
+            try:
+                decoder = make(batch)
+                replies[method] = decoder.generate(
+                    self.model, images, texts, max_new_tokens=self.max_new_tokens, do_sample=False, num_beams=1
+                )
+            except (TypeError, ValueError) as error:
+                raise UnusableMethodError(f"the method {method!r} cannot be used with this model: {error}") from error
+        return replies
+
+    def _prompt(self, text: str) -> str:
+        if getattr(self.processor, "chat_template", None):
+            return text  # `generate` makes a chat turn of it
+        return f"{getattr(self.processor, 'image_token', '<image>')}\n{text}"
+
+    def relevance(self) -> CLIPRelevance:
+        """API-C's map, by the CLIP that was named; loaded once.
+
+        Raises
+        ------
+        ValueError
+            If none was.
+        """
+        if self.clip is None:
+            raise ValueError(
+                "`clip` must name a CLIP model for the method 'api-c', got None; give its folder or hub name"
+            )
+        if self._relevance is None:
+            self._relevance = CLIPRelevance.from_pretrained(self.clip, device=str(input_device(self.model)))
+        return self._relevance
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Items that are answered together, and what their methods share: each map is asked of the model once.
+
+    Attributes
+    ----------
+    answers : ModelAnswers
+    items : sequence
+    maps : dict
+        What the model attends to in the items, by the `AttentionHeatmap` that says so.
+    """
+
+    answers: ModelAnswers
+    items: Sequence[Any]
+    maps: dict[AttentionHeatmap, Any]
+
+    def attention(self, **ablation: Any) -> HeatmapSource:
+        """The Perception Magnifier's heatmap under the settings.
+
+        Parameters
+        ----------
+        **ablation
+            Arguments of `AttentionHeatmap` that differ.
+
+        Returns
+        -------
+        HeatmapSource
+        """
+        source = decoding.options_like_pm("magnify", self.answers.settings)["heatmap"]
+        return _Once(replace(source, **ablation), self.maps)
+
+    def showing(self, alternative: str, source: HeatmapSource, /) -> decoding.ImagePrompting:
+        """The method that shows an alternative by a source's map, with the gain, smoothing and warp of the settings.
+
+        Parameters
+        ----------
+        alternative : str
+            A name in `pmtools.alternatives.ALTERNATIVES`.
+        source : HeatmapSource
+
+        Returns
+        -------
+        ImagePrompting
+        """
+        options = decoding.options_like_pm(alternative, self.answers.settings)
+        options |= self.answers.alternatives.get(alternative, {})
+        return decoding.ImagePrompting(
+            self.answers.processor, alternative=alternative, **(options | {"heatmap": source})
+        )
+
+
+@dataclass(frozen=True)
+class _Once:
+    """A source that asks another once for a batch."""
+
+    source: AttentionHeatmap
+    maps: dict[AttentionHeatmap, Any]
+
+    def __call__(self, prompts: Any, /) -> Any:
+        if self.source not in self.maps:
+            self.maps[self.source] = self.source(prompts)
+        return self.maps[self.source]
+
+
+def weights_digest(model: Any, /) -> str:
+    """A short digest of a model's weights, that tells models under one name apart.
+
+    From the shape and the first values of each parameter, so that it costs nothing.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    for name, weights in model.named_parameters():
+        first = weights.detach().reshape(-1)[:64].float().cpu().numpy()
+        digest.update(f"{name} {tuple(weights.shape)}".encode() + first.tobytes())
+    return digest.hexdigest()[:16]

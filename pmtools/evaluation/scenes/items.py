@@ -1,0 +1,176 @@
+"""The scenes benchmark: questions with exact answers about synthetic pictures.
+
+Anyone can ask them of any vision-language model: the prompts are plain English, four categories are in MME's format
+(two questions an image, one `yes`, one `no`), three are open. Everything follows from the seed. This file knows how
+scenes and questions take turns; it knows no model and no method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pmtools.evaluation.scenes.composition import compose_scene
+from pmtools.evaluation.scenes.drawing import COLORS, SHAPES, Scene, draw_scene
+from pmtools.evaluation.scenes.questions import NUMBERS, SceneQuestion, ask
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL import Image
+
+__all__ = ["CATEGORIES", "SIZES", "SceneItem", "scene_items"]
+
+YES_NO_CATEGORIES = ("existence", "count", "position", "color")
+OPEN_CATEGORIES = ("open_color", "open_shape", "open_count")
+CATEGORIES = YES_NO_CATEGORIES + OPEN_CATEGORIES
+"""The benchmark's categories; the first four are yes/no in MME's format."""
+
+SIZES = {"small": (13.0, 19.0), "medium": (19.0, 30.0), "large": (30.0, 60.0)}
+"""Object diameters of each size class, in pixels of the original; a quarter of that at the demo model's input."""
+
+_ANSWERS = {"open_color": COLORS, "open_shape": SHAPES}
+_PLANS = {
+    "existence": ("mixed",),
+    "color": ("mixed", "unique_shape"),
+    "position": ("unique_shape", "mixed"),
+    "open_color": ("mixed", "unique_shape"),
+    "open_shape": ("mixed", "unique_color"),
+}
+
+
+@dataclass(frozen=True)
+class SceneItem:
+    """One question of the benchmark.
+
+    Attributes
+    ----------
+    index, image_index : int
+        Of the question and of its picture; the two questions of a yes/no picture share the latter.
+    size : str
+        A key of `SIZES`.
+    scene : Scene
+    question : SceneQuestion
+    seed : tuple of int
+        Seeds the picture's texture.
+    """
+
+    index: int
+    image_index: int
+    size: str
+    scene: Scene
+    question: SceneQuestion
+    seed: tuple[int, ...]
+
+    @property
+    def pixels(self) -> NDArray[np.uint8]:
+        """The picture, uint8 of shape (SIDE, SIDE, 3)."""
+        drawn = draw_scene(self.scene, np.random.default_rng(self.seed))
+        return np.ascontiguousarray((255 * drawn + 0.5).astype(np.uint8).transpose(1, 2, 0))
+
+    @property
+    def image(self) -> Image.Image:
+        """The picture as an RGB image."""
+        from PIL import Image
+
+        return Image.fromarray(self.pixels)
+
+    @property
+    def instruction(self) -> str:
+        """The question with what MME adds to yes/no questions, or a wish for one word."""
+        wish = "Please answer yes or no." if self.question.answer in {"yes", "no"} else "Answer with one word."
+        return f"{self.question.text} {wish}"
+
+    @property
+    def relevant_boxes_xyxy(self) -> NDArray[Any]:
+        """Boxes of the objects the question is about, shape (k, 4), in pixels."""
+        return self.scene.boxes_xyxy[list(self.question.relevant)]
+
+
+def scene_items(*, seed: int = 0, limit: int | None = None, split: str = "test") -> Iterator[SceneItem]:
+    """The benchmark's questions, in a fixed order: without end unless `limit` is given.
+
+    Categories, sizes and answers take turns, so that any prefix is nearly balanced and a multiple of 132 questions is
+    so exactly. Yes/no pictures get two questions, yes and no in random order; open answers are uniform (counts: one
+    to four).
+
+    Parameters
+    ----------
+    seed : int, optional
+    limit : int, optional
+        Number of questions.
+    split : {"test", "tune"}
+        Two disjoint streams of pictures: choose settings on one, report on the other.
+
+    Yields
+    ------
+    SceneItem
+
+    Examples
+    --------
+    >>> item = next(scene_items(seed=0))
+    >>> item.image.size, item.question.category
+    ((384, 384), 'existence')
+    """
+    if split not in {"test", "tune"}:
+        raise ValueError(f'`split` must be "test" or "tune", got {split!r}')
+    if limit is not None and limit < 0:
+        raise ValueError(f"`limit` must be at least 0, got {limit}; leave it out for an endless stream")
+    index = 0
+    for image_index, (size, category, turn) in enumerate(_turns()):
+        root = (seed, ("test", "tune").index(split), image_index)
+        scene, questions = _scene_with_questions(np.random.default_rng((*root, 0)), category, SIZES[size], turn)
+        for question in questions:
+            if index == limit:
+                return
+            yield SceneItem(index, image_index, size, scene, question, (*root, 1))
+            index += 1
+
+
+def _turns() -> Iterator[tuple[str, str, int]]:
+    turn = 0
+    while True:
+        for category in CATEGORIES:
+            for size in SIZES:
+                yield size, category, turn
+        turn += 1
+
+
+def _scene_with_questions(
+    rng: np.random.Generator, category: str, diameters: tuple[float, float], turn: int
+) -> tuple[Scene, list[SceneQuestion]]:
+    """Draw scenes until one carries the wished-for questions."""
+    if category.endswith("count"):
+        # yes/no: with these frequencies every number is asked as often rightly as wrongly
+        numbers = (1, 2, 3, 2, 3, 4) if category == "count" else (1, 2, 3, 4)
+        plan, repeats = ("repeat_color", "repeat_shape")[turn % 2], numbers[turn // 2 % len(numbers)]
+    else:
+        plan, repeats = _PLANS[category][turn % len(_PLANS[category])], None
+    if category == "open_count":
+        wished = [NUMBERS[repeats or 0]]
+    elif category in _ANSWERS:
+        wished = [_ANSWERS[category][turn % len(_ANSWERS[category])]]
+    else:
+        wished = ["yes", "no"] if rng.random() < 0.5 else ["no", "yes"]
+    while True:
+        scene = compose_scene(rng, plan=plan, diameters=diameters, repeats=repeats)
+        state = rng.bit_generator.state
+        questions = []
+        for answer in wished:
+            # the same draw for both: the two questions are about the same objects where the category allows it
+            rng.bit_generator.state = state
+            question = ask(scene, category=category, rng=rng, answer=answer)
+            if question is not None and _fair(question, plan, repeats):
+                questions.append(question)
+        if len(questions) == len(wished):
+            return scene, questions
+
+
+def _fair(question: SceneQuestion, plan: str, repeats: int | None) -> bool:
+    """Count questions are about what the scene repeats, so that the counts are uniform."""
+    if not question.category.endswith("count"):
+        return True
+    word = question.mentions[0][0]
+    return (word in COLORS) == (plan == "repeat_color") and len(question.relevant) == repeats
