@@ -44,11 +44,12 @@ class Parts:
         kind = f"{name}ImageProcessor{'Pil' if self.backend == 'pil' else ''}"
         return getattr(transformers, kind)(**options)
 
-    def videos(self, name: str, **options: Any) -> Any:
-        """A video processor of transformers; None where torchvision is missing, which all of them need."""
+    def videos(self, name: str, *, required: bool = False, **options: Any) -> Any:
+        """A video processor of transformers; without torchvision, which all of them need, None unless it is `required`."""
         import transformers
 
-        return getattr(transformers, f"{name}VideoProcessor")(**options) if _has_torchvision() else None
+        build = required or _has_torchvision()
+        return getattr(transformers, f"{name}VideoProcessor")(**options) if build else None
 
 
 class _WithoutVideos:

@@ -70,7 +70,7 @@ def _minicpm_parts(parts: Parts) -> dict[str, Any]:
     sizes = {"patch_size": TILE // 8, "scale_resolution": 2 * TILE, "max_slice_nums": 4}
     return {
         "image_processor": parts.images("MiniCPMV4_6", **sizes),
-        "video_processor": parts.videos("MiniCPMV4_6", **sizes),
+        "video_processor": parts.videos("MiniCPMV4_6", required=True, **sizes),
     }
 
 
