@@ -20,8 +20,8 @@ demo: $(STAMP)  ## the embedded model answers, plain and magnified; pictures in 
 test: $(STAMP)  ## every test but the slow sweeps
 	$(PY) -m pytest -n 2 -m "not slow"
 
-test-slow: $(STAMP)  ## the slow ones: the built site, examples with datasets and Ray
-	$(INSTALL) '.[pipelines]'
+test-slow: $(STAMP)  ## the slow ones: the built site, examples with datasets and Ray, wrapped models
+	$(INSTALL) '.[pipelines,wrapped]'
 	$(PY) -m pytest -n 2 -m slow --ignore tests/test_families.py
 
 test-numpy: $(STAMP)  ## every test again without the compiled kernel
