@@ -1,16 +1,19 @@
-# `make demo` and `make test` do everything a fresh machine needs: .venv, install, run.
+# `make demo` and `make test` do everything a fresh machine needs: .venv, install what constraints.txt locks, run.
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
 FUZZ_SECONDS ?= 60
-INSTALL := $(PY) -m pip install --quiet --constraint constraints.txt
+# the environment variable holds for what builds the package too, the option does not
+INSTALL := PIP_CONSTRAINT=constraints.txt $(PY) -m pip install --quiet
+# the release with a CPU wheel on the machines that build this project; anything newer pulls several GB of CUDA packages
+TORCH := torch==2.13.0
 
-.PHONY: demo app test test-families test-browser test-slow test-numpy test-lowest test-harness lint types docs bench fuzz clean
+.PHONY: demo app test test-browser test-families test-slow test-core test-lowest test-latest test-harness \
+	lint types docs bench fuzz lock versions clean
 
 $(STAMP): pyproject.toml constraints.txt setup.py pmtools/_resample.c
 	test -x $(PY) || python3 -m venv $(VENV)
-	$(INSTALL) torch
 	$(INSTALL) --editable '.[dev]'
 	touch $(STAMP)
 
@@ -20,24 +23,40 @@ demo: $(STAMP)  ## the embedded model answers, plain and magnified; pictures in 
 test: $(STAMP)  ## every test but the slow sweeps
 	$(PY) -m pytest -n 2 -m "not slow"
 
-test-slow: $(STAMP)  ## the slow ones: the built site, examples with datasets and Ray
-	$(INSTALL) '.[pipelines]'
+test-slow: $(STAMP)  ## the slow ones: the built site, examples with datasets and Ray, wrapped models
+	$(INSTALL) '.[pipelines,wrapped,serve]'
 	$(PY) -m pytest -n 2 -m slow --ignore tests/test_families.py
 
-test-numpy: $(STAMP)  ## every test again without the compiled kernel
-	PMTOOLS_KERNEL=numpy $(PY) -m pytest -n 2 -m "not slow"
+test-core: .venv-core  ## the tests that need no torch, where there is none; with the compiled kernel and without it
+	.venv-core/bin/python -m pytest -n 2 -m "not slow"
+	PMTOOLS_KERNEL=numpy .venv-core/bin/python -m pytest -n 2 -m "not slow"
 
-test-lowest: $(STAMP)  ## the adapters on the lowest transformers that is supported
-	test -x .venv-lowest/bin/python || python3 -m venv .venv-lowest
-	.venv-lowest/bin/python -m pip install --quiet --constraint constraints.txt torch
-	.venv-lowest/bin/python -m pip install --quiet --constraint constraints.txt transformers==5.17.0 --editable '.[hf,test]'
-	.venv-lowest/bin/python -m pytest -n 2 tests/test_attention.py tests/test_layouts.py tests/test_image_tokens.py \
-		tests/test_streams.py tests/test_pm*.py tests/test_official_preset.py
+.venv-core: pyproject.toml constraints.txt setup.py
+	test -x $@/bin/python || python3 -m venv $@
+	PIP_CONSTRAINT=constraints.txt $@/bin/python -m pip install --quiet --editable '.[cli,test]'
+	touch $@
+
+test-lowest: .venv-lowest  ## every test on the lowest version of everything that pyproject.toml promises
+	.venv-lowest/bin/python -m pytest -n 2 -m "not slow"
+
+.venv-lowest: pyproject.toml setup.py tests/versions.py | $(STAMP)
+	test -x $@/bin/python || python3 -m venv $@
+	$(PY) tests/versions.py lowest $(TORCH) > $@/pins.txt
+	PIP_CONSTRAINT=$@/pins.txt $@/bin/python -m pip install --quiet --editable '.[dev,pipelines,bench,test-browser]'
+	touch $@
+
+LATEST := tests/test_attention.py tests/test_caches.py tests/test_calls.py tests/test_layouts.py tests/test_image_tokens.py \
+	tests/test_pm*.py tests/test_methods.py tests/test_processor.py tests/test_second_turn.py tests/test_ask.py tests/test_examples.py
+
+test-latest:  ## adapters, decoding, `ask` and the examples on the newest of everything but torch
+	test -x .venv-latest/bin/python || python3 -m venv .venv-latest
+	.venv-latest/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager $(TORCH) --editable '.[hf,cli,test,pipelines]'
+	.venv-latest/bin/python -m pytest -n 2 -m "not slow" $(LATEST)
+	.venv-latest/bin/python -m pytest -n 2 -m slow tests/test_examples.py
 
 test-harness: $(STAMP)  ## the adapter inside the real lmms-eval, without its dependencies: it asks for torchvision
 	test -x .venv-harness/bin/python || python3 -m venv .venv-harness
-	.venv-harness/bin/python -m pip install --quiet --constraint constraints.txt torch
-	.venv-harness/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[hf,test]' --requirement tests/harness.txt
+	PIP_CONSTRAINT=constraints.txt .venv-harness/bin/python -m pip install --quiet --editable '.[hf,test]' --requirement tests/harness.txt
 	.venv-harness/bin/python -m pip install --quiet --no-deps lmms-eval==0.7.3
 	.venv-harness/bin/python -m pytest -n 2 tests/test_lmms_eval.py
 
@@ -46,18 +65,16 @@ test-families: .venv-families  ## every family of models that transformers has a
 
 .venv-families: pyproject.toml constraints.txt setup.py tests/families.txt  # torchvision without its dependencies
 	test -x $@/bin/python || python3 -m venv $@
-	$@/bin/python -m pip install --quiet --constraint constraints.txt torch
-	$@/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[hf,test]'
+	PIP_CONSTRAINT=constraints.txt $@/bin/python -m pip install --quiet --editable '.[hf,test]'
 	$@/bin/python -m pip install --quiet --no-deps --requirement tests/families.txt
 	touch $@
 
 app: .venv-app  ## the web page, at http://127.0.0.1:7860
 	.venv-app/bin/pmtools app
 
-.venv-app: pyproject.toml constraints.txt setup.py  # of its own: gradio asks for an older Pillow
+.venv-app: pyproject.toml constraints-app.txt setup.py  # of its own, as its lock is: gradio asks for an older Pillow
 	test -x $@/bin/python || python3 -m venv $@
-	$@/bin/python -m pip install --quiet --constraint constraints.txt torch
-	$@/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[test-browser]'
+	PIP_CONSTRAINT=constraints-app.txt $@/bin/python -m pip install --quiet --editable '.[test-browser]'
 	touch $@
 
 test-browser: .venv-app  ## the web page in a headless Chromium; says why where there is none
@@ -82,5 +99,18 @@ bench: $(STAMP)
 fuzz: $(STAMP)  ## the compiled kernel under AddressSanitizer and UBSan, a minute of random cases
 	$(PY) tests/fuzz/fuzz_kernel.py $(FUZZ_SECONDS)
 
+RESOLVE := out/lock/bin/python -m pip install --quiet --dry-run --ignore-installed $(TORCH)
+
+lock: $(STAMP)  ## the newest of everything that go together under one torch, into constraints.txt and constraints-app.txt
+	rm -rf out/lock && python3 -m venv out/lock
+	$(RESOLVE) --report out/lock/all.json '.[dev,pipelines,wrapped,serve,bench]' --requirement tests/harness.txt
+	$(RESOLVE) --report out/lock/app.json '.[test-browser]'
+	$(PY) tests/versions.py lock out/lock/all.json constraints.txt 'everything but the web page'
+	$(PY) tests/versions.py lock out/lock/app.json constraints-app.txt 'the web page and its tests'
+
+versions: test-lowest test test-latest  ## the page of tested versions, once every test has passed on all three
+	$(PY) tests/versions.py page
+
 clean:
-	rm -rf $(VENV) .venv-app .venv-families .venv-lowest .venv-harness site out build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-app .venv-core .venv-families .venv-lowest .venv-latest .venv-harness site out build *.egg-info \
+		.pytest_cache .mypy_cache .ruff_cache

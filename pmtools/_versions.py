@@ -10,6 +10,17 @@ from pmtools import _kernel
 #: Packages whose version changes what comes out. They are not imported for the question.
 PACKAGES = ("numpy", "pillow", "scipy", "scikit-image", "array-api-compat", "torch", "transformers")
 
+#: The transformers that the tests run on, lowest and newest; the page "Tested versions" has the others.
+TESTED_TRANSFORMERS = ("5.17", "5.24.0")
+
+
+def untested_transformers(missing: str, /) -> RuntimeError:
+    """The error where transformers is not what it was: which release, what is missing, and the way out."""
+    return RuntimeError(
+        f"transformers {_version('transformers')} {missing}; pmtools is tested with {' to '.join(TESTED_TRANSFORMERS)}, "
+        "install one of these"
+    )
+
 
 def show_versions() -> str:
     """Versions of pmtools, of Python and of the packages it uses, and which resampling kernel runs.

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -21,6 +25,22 @@ settings.register_profile("thorough", settings.get_profile("default"), max_examp
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
+# what a file of tests imports if it is about models; `make test-core` runs the others where there is no torch
+ABOUT_MODELS = re.compile(
+    r"^(?:from|import) (?:torch|transformers|tiny\w*|pmtools\.testing\.models|pmtools\.zoo)\b", re.MULTILINE
+)
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    if find_spec("torch") is not None or collection_path.suffix != ".py":
+        return None
+    return True if ABOUT_MODELS.search(collection_path.read_text("utf-8")) else None
+
+
+def pytest_report_header() -> str | None:
+    return None if find_spec("torch") else "torch is not installed: tests about models are left out"
+
+
 class Namespace(NamedTuple):
     """An array library under test: how to get in and out of it."""
 
@@ -32,11 +52,19 @@ class Namespace(NamedTuple):
 
 def _namespaces() -> list[Namespace]:
     import array_api_strict
+
+    strict = Namespace("strict", array_api_strict.asarray, np.asarray, type(array_api_strict.asarray(0)))
+    return [Namespace("numpy", np.asarray, np.asarray, np.ndarray), strict, *_torch_namespaces()]
+
+
+def _torch_namespaces() -> list[Namespace]:
+    if find_spec("torch") is None:
+        return []
     import torch
 
     torch.set_num_threads(1)  # pytest-xdist has a process for each core
 
-    def torch_on(device: str) -> Namespace:
+    def on(device: str) -> Namespace:
         return Namespace(
             f"torch-{device}",
             lambda a: torch.as_tensor(np.ascontiguousarray(a), device=device),
@@ -44,15 +72,19 @@ def _namespaces() -> list[Namespace]:
             torch.Tensor,
         )
 
-    strict = Namespace("strict", array_api_strict.asarray, np.asarray, type(array_api_strict.asarray(0)))
-    found = [Namespace("numpy", np.asarray, np.asarray, np.ndarray), strict, torch_on("cpu")]
-    return found + ([torch_on("cuda")] if torch.cuda.is_available() else [])
+    return [on("cpu"), on("cuda")] if torch.cuda.is_available() else [on("cpu")]
 
 
 @pytest.fixture(params=_namespaces(), ids=lambda namespace: namespace.name)
 def xp(request: pytest.FixtureRequest) -> Namespace:
     """One array library after the other."""
     return request.param
+
+
+@pytest.fixture
+def torch() -> ModuleType:
+    """The package, for the tests of the core that compare with it."""
+    return pytest.importorskip("torch")
 
 
 @pytest.fixture

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from pmtools import io
+
+Image.init()
+needs_avif = pytest.mark.skipif("AVIF" not in Image.SAVE, reason="Pillow below 11.3 comes without AVIF")
 
 
 def picture(mode="RGB", size=(7, 5), seed=0):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 import pmtools
@@ -24,7 +23,7 @@ def photo(astronaut) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", ALTERNATIVES)
-def test_one_signature_for_all_kinds(name, photo, where):
+def test_one_signature_for_all_kinds(name, photo, where, torch):
     edited = ALTERNATIVES[name](photo, where)
     assert edited.image.dtype == np.uint8
     assert edited.frame.source_hw == (240, 320)

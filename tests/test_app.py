@@ -362,6 +362,7 @@ def model() -> answers.DemoAnswers:
 
 def test_with_its_own_settings_the_model_answers_as_perception_magnifier(model):
     """What is seen is what is asked: the answer about the magnified picture is the method's."""
+    pytest.importorskip("torch")
     from pmtools.decoding import PerceptionMagnifier
     from pmtools.zoo import demo_model
 

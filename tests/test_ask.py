@@ -142,7 +142,11 @@ def test_the_help_names_every_method():
     ("arguments", "words", "code"),
     [
         (("--method", "greedy", "--refine", "none"), "--refine: is an option of --method pm\n", 2),
-        (("--method", "vcd", "--gain", 3), "--gain: is an option of --method pm, api, blur, mask, bbox, crop\n", 2),
+        (
+            ("--method", "vcd", "--gain", 3),
+            "--gain: is an option of --method pm, api, magnify, blur, mask, bbox, crop\n",
+            2,
+        ),
         (("--method", "vcd", "--save", "x"), "--save: there is nothing to save with --method vcd", 2),
         (("--method", "pm-official", "--refresh", "adaptive"), "`refresh` must be", 2),
         (("--method", "magic"), "'pm-official', 'vcd'", 2),
@@ -214,7 +218,7 @@ def test_the_embedded_model_has_settings_of_its_own(scene, method, monkeypatch):
     assert seen["gain"] == 7
     assert seen["kernel_size"] == (settings | demo.alternatives.get(method, {}))["kernel_size"]
     if method == "blur":
-        assert seen["heatmap"].layers[0] == settings["start_layer"] - 1
+        assert seen["heatmap"].start_layer == settings["start_layer"]
         assert seen["heatmap"].max_iterations == settings["max_iterations"]
 
 

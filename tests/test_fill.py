@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from pmtools import frames
@@ -83,7 +82,7 @@ def test_each_dtype_holds_its_own_range(dtype, fine, refused):
             PAD.image(image, fill=value)
 
 
-def test_tensors_without_a_numpy_dtype():
+def test_tensors_without_a_numpy_dtype(torch):
     image = torch.zeros(3, 8, 8, dtype=torch.bfloat16)
     assert PAD.image(image, fill=0.5)[0, 0, 0] == 0.5
     assert PAD.image(image, fill=torch.tensor([1.0, 2.0, 3.0]))[:, 0, 0].tolist() == [1, 2, 3]

@@ -95,3 +95,15 @@ def test_a_row_without_images_has_no_columns():
     assert tokens.coverage.tolist() == [[0.0] * 16, [1.0] * 16]
     assert tokens.first == 3
     assert [len(row) for row in tokens.heatmaps(tokens.coverage)] == [0, 1]
+
+
+def test_heatmaps_are_differentiable_whatever_ran_in_inference_mode_before():
+    layout = image_token_layout(model_of("llava_next"), processor_of("llava_next"))
+    image = Image.new("RGB", (130, 70))  # a size of this test's own: nothing is remembered of it
+    inputs = processor_of("llava_next")(images=image, text="a <image>", return_tensors="pt")
+    tokens = ImageTokens(layout, inputs["input_ids"], [[(70, 130)]])
+    with torch.inference_mode():
+        tokens.heatmaps(torch.rand(tokens.columns.shape))
+    mass = torch.rand(tokens.columns.shape, requires_grad=True)
+    tokens.heatmaps(mass)[0][0].sum().backward()
+    assert (mass.grad[tokens.coverage > 0] > 0).all()

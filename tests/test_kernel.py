@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 import pmtools
 from pmtools import _kernel, _resample_numpy
@@ -78,7 +77,7 @@ def test_planes_stay_planes(rng):
 
 @compiled
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
-def test_tensors_in_main_memory_are_served(rng, monkeypatch, dtype):
+def test_tensors_in_main_memory_are_served(rng, monkeypatch, dtype, torch):
     calls = []
     resample_compiled = _kernel.resample
     monkeypatch.setattr(_kernel, "resample", lambda *args: calls.append(args) or resample_compiled(*args))
@@ -95,7 +94,7 @@ def test_tensors_in_main_memory_are_served(rng, monkeypatch, dtype):
     np.testing.assert_array_equal(tensor.permute(0, 2, 3, 1).numpy(), image)
 
 
-def test_gradients_are_never_lost_to_the_kernel(rng):
+def test_gradients_are_never_lost_to_the_kernel(rng, torch):
     image = torch.as_tensor(rng.uniform(0, 1, (3, 20, 30)), dtype=torch.float32)
     heatmap = torch.as_tensor(rng.uniform(0, 1, (4, 5)))
     for pair in ((image.clone().requires_grad_(), heatmap), (image, heatmap.clone().requires_grad_())):

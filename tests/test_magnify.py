@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -96,8 +95,9 @@ def test_arrays_of_every_dtype(xp, rng, heatmap, dtype, size_hw):
     np.testing.assert_array_equal(xp.numpy(magnify(xp.asarray(source), np.ones((3, 3)))), source)  # bit for bit
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision(rng, heatmap, dtype):
+@pytest.mark.parametrize("name", ["float16", "bfloat16"])
+def test_half_precision(rng, heatmap, name, torch):
+    dtype = getattr(torch, name)
     image = torch.as_tensor(rng.random((3, 24, 33)))
     result = magnify(image.to(dtype), heatmap)
     assert result.dtype == dtype
@@ -108,7 +108,7 @@ def test_half_precision(rng, heatmap, dtype):
 
 @pytest.mark.parametrize("size_hw", [None, (12, 20)])  # products of blocks, with a box and with a cubic
 @pytest.mark.parametrize("kind", ["int16", "float32", "float64", "float16"])
-def test_autocast_changes_nothing(rng, heatmap, kind, size_hw):
+def test_autocast_changes_nothing(rng, heatmap, kind, size_hw, torch):
     image = torch.as_tensor(random_image(rng, "int16") if kind == "int16" else rng.random((24, 33, 3)).astype(kind))
     image.requires_grad_(kind == "float32")  # which the compiled kernel leaves to PyTorch
     heat = torch.as_tensor(heatmap, dtype=torch.float32)
@@ -120,7 +120,7 @@ def test_autocast_changes_nothing(rng, heatmap, kind, size_hw):
     assert torch.equal(result, wanted)
 
 
-def test_a_copy_has_the_gradient_of_its_image():
+def test_a_copy_has_the_gradient_of_its_image(torch):
     image = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
     same = magnify(image, torch.ones(2, 2))
     assert torch.equal(same, image)
@@ -195,7 +195,7 @@ def test_exif_and_icc_stay_with_the_image(heatmap):
 # -------------------------------------------------------------------------------------------- layouts, batches
 
 
-def test_layouts(rng, heatmap):
+def test_layouts(rng, heatmap, torch):
     image = rng.random((24, 33, 3))
     wanted = magnify(image, heatmap)
     np.testing.assert_allclose(magnify(image[..., 0], heatmap), wanted[..., 0], atol=1e-12)
@@ -224,7 +224,7 @@ def test_a_batch_has_a_heatmap_each(xp, rng):
         np.testing.assert_allclose(np.moveaxis(result[i], 0, -1) if "torch" in xp.name else result[i], alone, atol=1e-9)
 
 
-def test_ragged_lists(rng, heatmap):
+def test_ragged_lists(rng, heatmap, torch):
     small, large = rng.random((10, 12, 3)), pil_image("RGB", rng)
     results = magnify([small, large], heatmap)
     np.testing.assert_array_equal(results[0], magnify(small, heatmap))
@@ -238,10 +238,11 @@ def test_ragged_lists(rng, heatmap):
 
 
 @pytest.mark.parametrize(
-    "convert", [lambda a: a, torch.as_tensor, lambda a: a.tolist(), Image.fromarray, lambda a: a.astype(bool)]
+    "convert", [lambda a: a, "as_tensor", lambda a: a.tolist(), Image.fromarray, lambda a: a.astype(bool)]
 )
-def test_heatmaps_of_another_kind_follow_the_image(rng, convert):
+def test_heatmaps_of_another_kind_follow_the_image(rng, convert, torch):
     heat = (rng.random((6, 8)) * 255).astype(np.uint8)
+    convert = torch.as_tensor if convert == "as_tensor" else convert
     image = rng.random((24, 33, 3)).astype(np.float32)
     result = magnify(image, convert(heat))
     assert isinstance(result, np.ndarray)
@@ -327,7 +328,7 @@ def test_inputs_stay_as_they_are(rng, heatmap):
         ),
         (np.zeros((3, 5, 5, 1)), np.ones((2, 3, 3)), "a batch of 2 warps"),
         (np.zeros((5, 5)), -np.eye(3), "`heatmap` must be non-negative"),
-        (torch.zeros(3, 5, 5), np.full((2, 2), np.nan), "`heatmap` must be finite"),
+        (np.zeros((5, 5)), np.full((2, 2), np.nan), "`heatmap` must be finite"),
         (np.zeros((5, 5)), "heat", "`heatmap` must be an array"),
         (Image.new("RGB", (0, 5)), np.eye(3), "`image` must not be empty"),
     ],
@@ -335,6 +336,11 @@ def test_inputs_stay_as_they_are(rng, heatmap):
 def test_bad_input(image, heat, words):
     with pytest.raises((TypeError, ValueError), match=words):
         magnify(image, heat)
+
+
+def test_bad_input_beside_a_tensor(torch):
+    with pytest.raises(ValueError, match="`heatmap` must be finite"):
+        magnify(torch.zeros(3, 5, 5), np.full((2, 2), np.nan))
 
 
 @pytest.mark.parametrize(

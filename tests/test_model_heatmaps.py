@@ -54,7 +54,7 @@ class TestAttention:
         prompts = prompts_of(images=SQUARES, model=model)
 
         def layers(source):
-            return ModelAttention(source, model, prompts.layout, 1).layers
+            return ModelAttention(source, model, prompts.layout).layers
 
         assert layers(AttentionHeatmap()) == list(range(11, 32))  # 12 in the paper's count from 1
         assert layers(AttentionHeatmap(start_layer=20)) == list(range(19, 32))

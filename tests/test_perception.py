@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,7 +22,7 @@ def test_hand_worked(xp):
 
 
 @pytest.mark.parametrize("kernel_size", [1, 3, 5, 9, 31])
-def test_smooth_is_a_mean_filter_with_replicated_edges(xp, rng, kernel_size):
+def test_smooth_is_a_mean_filter_with_replicated_edges(xp, rng, kernel_size, torch):
     values = rng.random((2, 5, 8))
     pad = kernel_size // 2
     padded = torch.nn.functional.pad(torch.as_tensor(values), [pad] * 4, mode="replicate")
@@ -32,7 +31,7 @@ def test_smooth_is_a_mean_filter_with_replicated_edges(xp, rng, kernel_size):
 
 
 @pytest.mark.parametrize("size_hw", [(5, 8), (17, 23), (64, 9), (3, 4), (1, 1)])
-def test_upsample_is_bilinear(xp, rng, size_hw):
+def test_upsample_is_bilinear(xp, rng, size_hw, torch):
     values = rng.random((5, 8))
     wanted = torch.nn.functional.interpolate(
         torch.as_tensor(values)[None, None], size_hw, mode="bilinear", align_corners=False
@@ -84,7 +83,7 @@ def test_dtypes(xp):
         assert str(xp.numpy(result).dtype) == "float64"
 
 
-def test_bfloat16_heatmap():
+def test_bfloat16_heatmap(torch):
     heatmap = torch.tensor([[0.0, 1.0], [2.0, 4.0]], dtype=torch.bfloat16)
     result = perception_map(heatmap)
     assert result.dtype == torch.bfloat16

@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from tiny import PICTURES, PROMPTS, model_of, picture, processor_of
@@ -11,6 +12,7 @@ from pmtools import zoo
 from pmtools.adapters.caches import find_cache
 from pmtools.decoding import METHODS, Greedy, PerceptionMagnifier
 from pmtools.decoding._stopping import StopsAtStrings
+from pmtools.testing.models import FAMILIES
 
 
 def right_padding(family):
@@ -48,15 +50,11 @@ class TestArgumentsOfGenerate:
         out = run(magnifier(refresh="first"), return_dict_in_generate=False)
         assert isinstance(out, torch.Tensor)
 
-    def test_the_returned_cache_is_the_original_stream(self):
-        pm = magnifier("llava")
-        caches = {}
-        for refresh in ("every", "adaptive"):
-            pm.refresh = refresh
-            out = run(pm)
-            caches[refresh] = find_cache(out)
+    @pytest.mark.parametrize("refresh", ["every", "adaptive"])
+    def test_the_returned_cache_is_the_original_stream(self, refresh):
+        pm = magnifier("llava", refresh=refresh)
+        out = run(pm)
         inputs = pm.processor(images=PICTURES, text=PROMPTS, return_tensors="pt", padding=True)
-        inputs.pop("pm_images")
         mask = torch.nn.functional.pad(inputs["attention_mask"], (0, 3), value=1)
         with torch.no_grad():
             want = find_cache(
@@ -67,9 +65,8 @@ class TestArgumentsOfGenerate:
                     position_ids=(mask.cumsum(-1) - 1).clamp(min=0),
                 )
             )
-        for found in caches.values():
-            for layer, own in zip(found.layers, want.layers, strict=True):
-                close((layer.keys * mask[:, None, :, None]), own.keys * mask[:, None, :, None])
+        for layer, own in zip(find_cache(out).layers, want.layers, strict=True):
+            close((layer.keys * mask[:, None, :, None]), own.keys * mask[:, None, :, None])
 
     def test_the_streamer_of_the_magnifier(self):
         class Collect:
@@ -267,3 +264,35 @@ def test_the_steps_tell_what_was_done():
     assert later.forwards == {"magnified": 1}
     assert first.seconds > 0
     assert later.warps[0][0] is first.warps[0][0]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+class TestImageTokensThatTheModelWrites:
+    """They stand for no image: plain `generate` goes on from them as from words, and so does every stream."""
+
+    def written(self, family):
+        def force(ids, scores):
+            force.calls += 1
+            if force.calls in (2, 3):
+                scores = scores.clone()
+                scores[:, model_of(family).config.image_token_id] = 1e4
+            return scores
+
+        force.calls = 0
+        return {"logits_processor": [force], "max_new_tokens": 5, "min_new_tokens": 5}
+
+    def test_uniform_maps_give_plain_decoding(self, family):
+        call = {"family": family, "images": [[picture(80, 80, 1)]], "text": PROMPTS[:1]}
+        want = plain(magnifier(family), **call, **self.written(family))
+        found = run(magnifier(family, heatmap=np.ones((4, 4))), **call, **self.written(family))
+        same(found, want)
+        assert found.sequences[0, -4:-2].tolist() == [model_of(family).config.image_token_id] * 2
+
+    @pytest.mark.parametrize(
+        "options", [{"refine": "exact"}, {"refine": "none", "refresh": "adaptive", "tolerance": 0.0}]
+    )
+    def test_with_attention(self, family, options):
+        pm = magnifier(family, **options)
+        out = run(pm, family=family, **self.written(family))
+        assert all(step.heatmaps[0][0].shape == pm.last[0].heatmaps[0][0].shape for step in pm.last)
+        assert out.sequences[0, -4:-2].tolist() == [model_of(family).config.image_token_id] * 2

@@ -97,6 +97,15 @@ def test_a_token_without_a_step_is_an_error(monkeypatch):
         model.generate(**inputs, custom_generate=pm, max_new_tokens=2, do_sample=False)
 
 
+def test_a_loop_that_is_gone_is_named_with_the_way_out(monkeypatch):
+    from transformers import GenerationMixin
+
+    monkeypatch.delattr(GenerationMixin, "_beam_search")
+    wanted = r"transformers [\d.]+\S* has no `_beam_search`.*is tested with 5\.17 to [\d.]+, install one of these"
+    with pytest.raises(RuntimeError, match=wanted):
+        run(magnifier(), images=picture(), text=PROMPTS[0], max_new_tokens=1, num_beams=2)
+
+
 def test_the_view_is_the_model_and_leaves_it_alone():
     model = model_of()
     before = dict(vars(model))

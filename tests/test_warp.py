@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -136,7 +135,7 @@ def test_linear_sampling_is_scipys(warp, seed):
 
 @pytest.mark.parametrize("target_hw", [None, (40, 70), (17, 99), (80, 31)])
 @pytest.mark.parametrize("align_corners", [False, True])
-def test_grid_sample_gives_the_linear_image(rng, target_hw, align_corners):
+def test_grid_sample_gives_the_linear_image(rng, target_hw, align_corners, torch):
     warp = fit_warp(rng.random((6, 9)) ** 4, source_hw=(40, 70), target_hw=target_hw)
     image = rng.random((3, 40, 70))
     grid = torch.as_tensor(warp.to_grid_sample(align_corners=align_corners))
@@ -358,7 +357,7 @@ def test_frames_follow_a_warp_to_its_library(xp, rng):
 
 @pytest.mark.parametrize("antialias", [False, True])
 @pytest.mark.parametrize("target_hw", [None, (9, 8), (20, 30)])
-def test_gradients_in_image_and_map(rng, antialias, target_hw):
+def test_gradients_in_image_and_map(rng, antialias, target_hw, torch):
     weights = torch.tensor(rng.random((3, 4)) + 0.5, requires_grad=True)
     image = torch.tensor(rng.random((1, 12, 15)), requires_grad=True)
 
@@ -370,7 +369,7 @@ def test_gradients_in_image_and_map(rng, antialias, target_hw):
 
 
 @pytest.mark.parametrize("marginal", ["max", "sum"])
-def test_a_map_that_starts_uniform_learns(rng, marginal):
+def test_a_map_that_starts_uniform_learns(rng, marginal, torch):
     image = torch.tensor(rng.random((3, 12, 12)))
     weights = torch.ones(4, 4, dtype=torch.float64, requires_grad=True)
 
@@ -389,14 +388,14 @@ def test_a_map_that_starts_uniform_learns(rng, marginal):
     np.testing.assert_allclose(weights.grad[:, -1].sum(), change, rtol=1e-4)
 
 
-def test_a_map_that_starts_uniform_keeps_nan_in_its_place(rng):
+def test_a_map_that_starts_uniform_keeps_nan_in_its_place(rng, torch):
     image = torch.tensor(rng.random((12, 12)))
     image[3, 7] = torch.nan
     weights = torch.ones(4, 4, dtype=torch.float64, requires_grad=True)
     np.testing.assert_array_equal(Warp.from_map(weights, source_hw=(12, 12)).image(image).detach(), image)
 
 
-def test_gradient_of_the_whole_call(rng):
+def test_gradient_of_the_whole_call(rng, torch):
     heatmap = torch.tensor(rng.random((6, 6)), requires_grad=True)
     image = torch.tensor(rng.random((3, 32, 32)), requires_grad=True)
     pmtools.magnify(image, heatmap, gain=2.0)[:, 8:16].sum().backward()

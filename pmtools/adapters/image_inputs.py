@@ -5,6 +5,7 @@ Knows nothing of layouts or caches.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
 from collections.abc import Callable, Mapping
@@ -21,7 +22,10 @@ def input_device(model: Any, /) -> torch.device:
     """
     import torch
 
-    for module in (model, model.get_input_embeddings()):
+    embeddings = None
+    with contextlib.suppress(NotImplementedError):  # CLIP has none
+        embeddings = model.get_input_embeddings()
+    for module in (model, embeddings):
         if (hook := getattr(module, "_hf_hook", None)) is not None:
             for single in getattr(hook, "hooks", (hook,)):
                 if (place := getattr(single, "execution_device", None)) is not None:

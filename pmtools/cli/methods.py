@@ -97,4 +97,5 @@ def _settings(method: str, loaded: LoadedModel) -> dict[str, Any]:
         return dict(chosen)
     if method not in ALTERNATIVES or not chosen:
         return {}
-    return options_like_pm(method, chosen) | loaded.alternatives.get(method, {})
+    own = loaded.demo.alternatives.get(method, {}) if loaded.demo is not None else {}
+    return options_like_pm(method, chosen) | own

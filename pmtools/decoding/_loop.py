@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pmtools._versions import untested_transformers
 from pmtools.adapters.caches import cache_name, cached_tokens, check_cache, empty_cache, find_cache
 from pmtools.adapters.image_inputs import image_inputs, uncached_images
 from pmtools.adapters.sequences import TokenSequences, check_padding
@@ -67,6 +68,8 @@ def run_loop(
     ------
     ValueError
         If the configuration or the inputs ask for something that a step cannot keep.
+    RuntimeError
+        If this transformers has no such loop, or one that goes past the step.
     """
     beams = generation_config.num_beams > 1
     _check_mode(generation_config, model.generation_config)
@@ -85,12 +88,16 @@ def run_loop(
     generation_config.prefill_chunk_size = None  # `generate` has made this copy for the call
     view = _stepping(model, step)
     arguments["logits_processor"] = _each_after_a_step(view, arguments["logits_processor"])
+    name = "_beam_search" if beams else "_sample"
+    loop = getattr(view, name, None)
+    if loop is None:
+        raise untested_transformers(f"has no `{name}`, the loop that the method runs in")
     if beams:
-        return view._beam_search(input_ids, generation_config=generation_config, **arguments)
+        return loop(input_ids, generation_config=generation_config, **arguments)
     arguments["stopping_criteria"] = _noting_the_ended(view, arguments["stopping_criteria"])
     if streamer is not None:
         streamer.put(input_ids.cpu())
-    return view._sample(input_ids, generation_config=generation_config, streamer=streamer, **arguments)
+    return loop(input_ids, generation_config=generation_config, streamer=streamer, **arguments)
 
 
 def _check_mode(asked: Any, stored: Any) -> None:
@@ -182,9 +189,8 @@ def _each_after_a_step(view: Any, processors: Any) -> Any:
 
     def check(input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         if view.steps < next(calls):
-            raise RuntimeError(
-                "transformers chose a token without calling the method's step, so it would have been plain decoding; "
-                "this release of transformers is not supported: see the tested versions in the documentation"
+            raise untested_transformers(
+                "chose a token without calling the method's step, so it would have been plain decoding"
             )
         return scores
 

@@ -162,7 +162,7 @@ class DecodingMethod:
             ids = options.get("input_ids") if inputs is None else inputs
             stored = _without_stop_strings(options, model.generation_config)
             stop_strings = stored if stop_strings is None else stop_strings
-            if stop_strings and ids is not None:
+            if stop_strings is not None and ids is not None:
                 stop = StopsAtStrings(tokenizer or self.processor.tokenizer, stop_strings, ids.shape[1])
                 options["stopping_criteria"] = [*(options.get("stopping_criteria") or []), stop]
             given = {} if inputs is None else {"inputs": inputs}

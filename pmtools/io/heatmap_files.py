@@ -91,6 +91,8 @@ def _one_array(stream: IO[bytes], path: str, max_pixels: int | None) -> Ndarray:
     shape, _, dtype = _HEADER_READERS[version](stream)
     if dtype.kind not in "biuf":
         raise ImageFileError(path, f"holds no heatmap: it must hold real numbers or booleans, got dtype {dtype}")
+    if min(shape, default=0) < 0:  # NumPy below 2.2 reads what is there as if nothing were wrong
+        raise ImageFileError(path, f"claims shape {shape}, which no array has; save it with np.save")
     if max_pixels is not None and math.prod(shape) > max_pixels:
         raise ImageFileError(
             path,

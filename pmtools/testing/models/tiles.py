@@ -265,7 +265,7 @@ FAMILIES = {
         text={"head_dim": 16, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32},
     ),
     "qianfan_ocr": Family(_qianfan, "QianfanOCRProcessor", _qianfan_parts, names={"context_image_token": "<patch>"}),
-    "minicpmv4_6": Family(_minicpm, "MiniCPMV4_6Processor", _minicpm_parts),
+    "minicpmv4_6": Family(_minicpm, "MiniCPMV4_6Processor", _minicpm_parts, packages=("torchvision",)),
     "idefics3": Family(_idefics3("Idefics3"), "Idefics3Processor", _idefics3_parts),
     "smolvlm": Family(_idefics3("SmolVLM"), "SmolVLMProcessor", _smolvlm_parts, packages=("num2words",)),
     "aya_vision": Family(_aya, "AyaVisionProcessor", _aya_parts),
