@@ -153,7 +153,7 @@ def test_cv2_maps_give_the_linear_image(rng):
     assert map_x.dtype == np.float32
     assert map_x.shape == map_y.shape == (50, 60)
     remapped = cv2.remap(image, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    np.testing.assert_allclose(remapped, warp.image(image, antialias=False), atol=2e-2)  # OpenCV works in 1/32 px
+    np.testing.assert_allclose(remapped, warp.image(image, antialias=False), atol=3e-2)  # OpenCV 4 works in 1/32 px
 
 
 def test_a_half_pixel_shift_would_be_seen(warp, rng):

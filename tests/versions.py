@@ -90,7 +90,7 @@ def _python() -> str:
 WORDS = """\
 # Tested versions
 
-`make versions` writes this page, once every test has passed on all three (Python {python}; newest as of {date}).
+`make versions` writes this page, once the tests have passed on all three (Python {python}; newest as of {date}).
 CI runs the three.
 
 | package | lowest (`make test-lowest`) | lock (`make test`) | newest (`make test-latest`) |
