@@ -191,7 +191,9 @@ class TokenSequences:
         end = self.prompt_length
         cut = {name: self.options[name][..., :end] for name in ("position_ids", *_PER_TOKEN) if name in self.options}
         mask = None if self.attention_mask is None else self.attention_mask[:, :end]
-        return replace(self, input_ids=self.input_ids[:, :end], attention_mask=mask, options={**self.options, **cut})
+        places = None if self.places is None else self.places[:, :end]
+        options = {**self.options, **cut}
+        return replace(self, input_ids=self.input_ids[:, :end], attention_mask=mask, options=options, places=places)
 
     def _mask(self) -> torch.Tensor:
         import torch
