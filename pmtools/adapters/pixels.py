@@ -222,7 +222,7 @@ def check_fusible(model: Any, processor: Any, layout: ImageTokenLayout, options:
     y, x = np.mgrid[:height, :width]
     picture = from_array(np.stack([200 * x / width, 200 * y / height, 100 + 50 * x / width], -1).astype(np.uint8))
     wanted = processor.encode(model, [[picture]])
-    pixels = torch.from_numpy(np.array(picture)).to(model.device).permute(2, 0, 1).float()
+    pixels = torch.from_numpy(np.array(picture)).to(input_device(model)).permute(2, 0, 1).float()
     try:
         found = encode_fused(model, processor.image_processor, layout, [pixels], [frames.identity((height, width))])
     except (AttributeError, KeyError, TypeError):  # another kind of image processor

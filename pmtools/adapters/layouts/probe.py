@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pmtools import frames
+from pmtools.adapters.image_inputs import input_device
 from pmtools.adapters.layouts._asking import Asker, own_processor, question
 from pmtools.adapters.layouts._layout import ImageTokenLayout, TokenGrid
 from pmtools.typing import Ndarray, SizeHW
@@ -207,7 +208,7 @@ def text_inputs(model: Any, inputs: Mapping[str, Any], /) -> torch.Tensor:
             found.append(embeddings.detach().float().cpu())
             raise _Stopped
 
-    device, taken = model.device, inspect.signature(model.forward).parameters
+    device, taken = input_device(model), inspect.signature(model.forward).parameters
     taken_all = any(item.kind is inspect.Parameter.VAR_KEYWORD for item in taken.values())
     moved = {}
     for name, value in inputs.items():
