@@ -85,7 +85,7 @@ def test_unknown_methods_are_refused(parts):
 
 
 def test_a_method_that_the_model_cannot_run_is_named():
-    model = tiny_model("smolvlm")
+    model = tiny_model("qwen2_vl")
     with pytest.raises(
         ValueError, match="the method 'pm-official' cannot be used with this model: `model` must be LLaVA"
     ):
