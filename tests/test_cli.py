@@ -110,7 +110,7 @@ def test_defaults_are_those_of_the_library():
     from pmtools.cli.magnify import magnify
     from pmtools.cli.show import show
 
-    library = inspect.signature(pmtools.magnify).parameters
+    library = {**inspect.signature(pmtools.magnify).parameters, **inspect.signature(pmtools.fit_warp).parameters}
     for command in (magnify, show):
         for name, parameter in inspect.signature(command).parameters.items():
             if name in ("gain", "kernel_size", "marginal", "floor", "max_magnification", "antialias"):

@@ -10,7 +10,6 @@ from judge_stub import complaint
 
 from pmtools.evaluation.json_lines import RecordError
 from pmtools.evaluation.llava_bench import (
-    PROMPT,
     Judge,
     JudgeError,
     OpenQuestion,
@@ -19,6 +18,7 @@ from pmtools.evaluation.llava_bench import (
     read_scores,
     review_answers,
 )
+from pmtools.evaluation.llava_bench.reviews import PROMPT
 from pmtools.evaluation.questions import Question
 
 

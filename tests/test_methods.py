@@ -416,7 +416,7 @@ def test_a_batch_equals_its_rows(name):
         assert batch.sequences[row, -NEW:].tolist() == one.sequences[0, -NEW:].tolist()
         for a, b in zip(batch.logits, one.logits, strict=True):
             a, b = a[row].log_softmax(-1), b[0].log_softmax(-1)
-            close(a[~a.isinf()], b[~b.isinf()], 1e-3)
+            close(a[~a.isinf()], b[~b.isinf()], 2e-3)  # the warp passes the rounding of padded batches on
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -10,7 +10,7 @@ from pmtools import decoding
 from pmtools.adapters.heatmaps import AttentionHeatmap, CLIPRelevance, heatmap_source
 from pmtools.alternatives import ALTERNATIVES
 from pmtools.evaluation.methods import METHODS, USUAL, truth_map
-from pmtools.evaluation.model_answers import Batch, ModelAnswers, weights_digest
+from pmtools.evaluation.model_answers import ModelAnswers, weights_digest
 from pmtools.evaluation.scenes import scene_items
 from pmtools.testing.models import tiny_model, tiny_processor, tiny_tokenizer
 
@@ -47,7 +47,7 @@ def answers(parts, **options):
 
 def showing(given):
     """Magnifying by the Perception Magnifier's map, as an alternative."""
-    batch = Batch(given, ITEMS, {})
+    batch = given.batch(ITEMS)
     return batch.showing("magnify", batch.attention().source)
 
 
@@ -85,7 +85,7 @@ def test_unknown_methods_are_refused(parts):
 
 
 def test_a_method_that_the_model_cannot_run_is_named():
-    model = tiny_model("paligemma")
+    model = tiny_model("qwen2_vl")
     with pytest.raises(
         ValueError, match="the method 'pm-official' cannot be used with this model: `model` must be LLaVA"
     ):
@@ -95,19 +95,19 @@ def test_a_method_that_the_model_cannot_run_is_named():
 def test_settings_reach_the_methods(parts):
     settings = {"start_layer": 3, "gain": 30.0, "kernel_size": 1, "floor": 0.3, "max_iterations": 2, "threshold": 0.1}
     given = answers(parts, settings=settings)
-    pm = METHODS["pm"](Batch(given, ITEMS, {}))
+    pm = METHODS["pm"](given.batch(ITEMS))
     assert (pm.heatmap.start_layer, pm.heatmap.max_iterations, pm.refresh) == (3, 2, "first")
     assert pm.warp_options == {"gain": 30.0, "kernel_size": 1, "marginal": "max", "floor": 0.3}
-    single = METHODS["pm-single-layer"](Batch(given, ITEMS, {}))
+    single = METHODS["pm-single-layer"](given.batch(ITEMS))
     assert (single.gain, single.kernel_size, single.options) == (30.0, 1, {"floor": 0.3})
     source = single.heatmap.source
     assert (source.layers, source.start_layer, source.refine, source.threshold) == ("single", 3, "exact", 0.1)
-    neither = METHODS["pm-neither"](Batch(given, ITEMS, {}))
+    neither = METHODS["pm-neither"](given.batch(ITEMS))
     assert (neither.heatmap.source.layers, neither.heatmap.source.refine) == ("single", "none")
-    assert METHODS["pm-no-refinement"](Batch(given, ITEMS, {})).heatmap.refine == "none"
-    assert METHODS["vcd"](Batch(answers(parts, seed=5), ITEMS, {})).seed == 5
+    assert METHODS["pm-no-refinement"](given.batch(ITEMS)).heatmap.refine == "none"
+    assert METHODS["vcd"](answers(parts, seed=5).batch(ITEMS)).seed == 5
     for preset, gain in (("mme", 10.0), ("pope", 15.0)):
-        assert METHODS["pm-official"](Batch(answers(parts, preset=preset), ITEMS, {})).warp_options["gain"] == gain
+        assert METHODS["pm-official"](answers(parts, preset=preset).batch(ITEMS)).warp_options["gain"] == gain
     with pytest.raises(ValueError, match="`gain`"):
         answers(parts, settings={"gain": -1.0})
 
@@ -115,7 +115,7 @@ def test_settings_reach_the_methods(parts):
 def test_magnifying_by_attention_is_pm(parts):
     """The ablations' way of magnifying, without an ablation, gives PM's replies."""
     given = answers(parts)
-    pm, edited = METHODS["pm"](Batch(given, ITEMS, {})), showing(given)
+    pm, edited = METHODS["pm"](given.batch(ITEMS)), showing(given)
     for item in ITEMS:
         replies = [m.generate(parts[0], item.image, item.instruction, max_new_tokens=3) for m in (pm, edited)]
         assert replies[0] == replies[1]
@@ -126,7 +126,7 @@ def test_controls_have_a_stream_of_their_own_for_each_item(parts):
     given = answers(parts, seed=1)
     maps = []
     for seed in (1, 1, 2):
-        control = METHODS["shuffled"](Batch(answers(parts, seed=seed), [ITEMS[0], ITEMS[0], ITEMS[1]], {}))
+        control = METHODS["shuffled"](answers(parts, seed=seed).batch([ITEMS[0], ITEMS[0], ITEMS[1]]))
         control.generate(parts[0], [[ITEMS[0].image]] * 3, [ITEMS[0].instruction] * 3, max_new_tokens=1)
         maps.append([row[0].tolist() for row in control.last[0].heatmaps])
     plain = showing(given)
@@ -171,7 +171,7 @@ def test_a_batch_asks_the_model_for_each_map_once(parts, monkeypatch):
 def test_an_alternative_may_have_a_map_of_its_own(parts):
     """Its own gain and smoothing change what it shows and nothing else."""
     steep, own = {"gain": 100.0, "kernel_size": 1}, {"blur": {"gain": 1.0, "kernel_size": 3}}
-    batch = Batch(answers(parts, settings=steep, alternatives=own), ITEMS, {})
+    batch = answers(parts, settings=steep, alternatives=own).batch(ITEMS)
     made = {name: METHODS[name](batch) for name in ("blur", "mask")}
     assert (made["blur"].gain, made["blur"].kernel_size) == (1.0, 3)
     assert (made["mask"].gain, made["mask"].kernel_size) == (100.0, 1)

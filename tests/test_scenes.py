@@ -5,11 +5,11 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
-from pmtools.evaluation import scene_drawing, scene_questions, scenes
-from pmtools.evaluation.scenes import CATEGORIES, SIZES, scene_items
+from pmtools.evaluation.scenes import CATEGORIES, SIZES, SceneItem, drawing, scene_items
 from pmtools.evaluation.scenes.composition import compose_scene, place_objects
 from pmtools.evaluation.scenes.drawing import COLORS, SHAPES, SIDE, Scene, draw_scene
-from pmtools.evaluation.scenes.questions import NUMBERS, ask
+from pmtools.evaluation.scenes.items import YES_NO_CATEGORIES
+from pmtools.evaluation.scenes.questions import LEAST_OFFSET, NUMBERS, ask
 
 
 def one_object(
@@ -61,7 +61,7 @@ def test_objects_keep_apart_and_inside():
         assert (gaps + np.eye(len(scene)) * 1e9 > reach).all()
 
 
-def truth(item: scenes.SceneItem) -> str:
+def truth(item: SceneItem) -> str:
     """The answer, read from the text and the scene by other code than the benchmark's."""
     scene, words = item.scene, item.question.text.lower().rstrip("?").split()
     objects = [
@@ -130,7 +130,7 @@ def test_balance():
             number = next(w for w in item.question.text.split() if w in NUMBERS)
             numbers[number, item.question.answer] += 1
     for category, counts in answers.items():
-        assert max(counts.values()) - min(counts.values()) <= (0 if category in scenes.YES_NO_CATEGORIES else 3), counts
+        assert max(counts.values()) - min(counts.values()) <= (0 if category in YES_NO_CATEGORIES else 3), counts
     for number in NUMBERS[1:5]:  # no number gives its answer away
         share = numbers[number, "yes"] / (numbers[number, "yes"] + numbers[number, "no"])
         assert 0.35 < share < 0.65
@@ -142,7 +142,7 @@ def test_yes_no_pictures_have_both_answers():
     for item in scene_items(seed=4, limit=330):
         by_image[item.image_index].append(item)
     for items in by_image.values():
-        if items[0].question.category in scenes.YES_NO_CATEGORIES:
+        if items[0].question.category in YES_NO_CATEGORIES:
             assert sorted(i.question.answer for i in items) == ["no", "yes"]
         else:
             assert len(items) == 1
@@ -156,7 +156,7 @@ def test_sizes_and_offsets_are_as_promised():
         if item.question.category == "position":
             a, b = item.scene.centers_xy[list(item.question.relevant)]
             axis = 0 if "left" in item.question.text or "right" in item.question.text else 1
-            assert abs(a[axis] - b[axis]) >= scene_questions.LEAST_OFFSET
+            assert abs(a[axis] - b[axis]) >= LEAST_OFFSET
 
 
 def test_same_seed_same_pictures_and_a_prefix_is_a_prefix():
@@ -185,7 +185,7 @@ def test_pixels_are_the_drawing():
     k = 0
     x, y = item.scene.centers_xy[k].astype(int)
     color = item.pixels[y - 2 : y + 3, x - 2 : x + 3].mean(axis=(0, 1)) / 255
-    np.testing.assert_allclose(color, scene_drawing._RGB[item.scene.colors[k]], atol=0.25)
+    np.testing.assert_allclose(color, drawing._RGB[item.scene.colors[k]], atol=0.25)
 
 
 def test_plans():

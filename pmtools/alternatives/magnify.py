@@ -22,6 +22,7 @@ def magnify(
     marginal: str = "max",
     floor: float = DEFAULT_FLOOR,
     max_magnification: float | None = None,
+    equal_peaks: bool = False,
     channel_axis: int | None = None,
 ) -> Edited:
     """Magnify what the map marks.
@@ -33,7 +34,7 @@ def magnify(
         In [0, 1].
     size_hw : (int, int), optional
         Height and width of the result. Default: those of the image.
-    antialias, marginal, floor, max_magnification, channel_axis
+    antialias, marginal, floor, max_magnification, equal_peaks, channel_axis
         As in `pmtools.magnify`.
 
     Returns
@@ -50,5 +51,6 @@ def magnify(
         marginal=marginal,
         floor=floor,
         max_magnification=max_magnification,
+        equal_peaks=equal_peaks,
     )
     return Edited(warp.image(image, antialias=antialias, channel_axis=channel_axis), warp)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pmtools.alternatives import ALTERNATIVES
-from pmtools.decoding._image_prompting import ImagePrompting, ImagePromptingStep, method_of, options_like_pm
+from pmtools.decoding._image_prompting import ImagePrompting, ImagePromptingStep, options_like_pm
 from pmtools.decoding._magnified import magnified
 from pmtools.decoding._method import DecodingMethod
 from pmtools.decoding._steps import MagnifierStep
@@ -13,28 +12,13 @@ from pmtools.decoding.api import API
 from pmtools.decoding.greedy import Greedy
 from pmtools.decoding.ibd import IBD
 from pmtools.decoding.m3id import M3ID
+from pmtools.decoding.methods import METHODS
 from pmtools.decoding.official import OfficialMagnifier
 from pmtools.decoding.pai import PAI
 from pmtools.decoding.pm import PerceptionMagnifier
 from pmtools.decoding.vcd import VCD
 from pmtools.decoding.vdd import VDD
 from pmtools.decoding.vicrop import ViCrop
-
-#: Every method by its name: `METHODS[name](processor, **options)`. A file and a row here add a method, a row of `ALTERNATIVES`
-#: adds one too.
-METHODS: dict[str, type[DecodingMethod]] = {
-    "greedy": Greedy,
-    "pm": PerceptionMagnifier,
-    "pm-official": OfficialMagnifier,
-    "vcd": VCD,
-    "vdd": VDD,
-    "m3id": M3ID,
-    "pai": PAI,
-    "ibd": IBD,
-    "api": API,
-    "vicrop": ViCrop,
-    **{name: method_of(name) for name in ALTERNATIVES},
-}
 
 #: A `custom_generate` folder: `model.generate(custom_generate=HUB_FOLDER, trust_remote_code=True, processor=..., images=...)`.
 HUB_FOLDER = str(Path(__file__).parents[1] / "hub")

@@ -49,7 +49,7 @@ def magnified(model: Any, processor: Any, /, *, method: str | DecodingMethod = "
     >>> len(view.method.last)  # steps of the method
     2
     """
-    from pmtools.decoding import METHODS
+    from pmtools.decoding.methods import METHODS
 
     if not isinstance(method, DecodingMethod):
         method = METHODS[_checks.choice(method, "method", METHODS)](processor, **options)

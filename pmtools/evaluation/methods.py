@@ -14,15 +14,15 @@ import numpy as np
 
 from pmtools import decoding, heatmaps
 from pmtools.alternatives import ALTERNATIVES
+from pmtools.evaluation.batch import Batch
 
 if TYPE_CHECKING:
     from pmtools.adapters.heatmaps import HeatmapSource
     from pmtools.adapters.prompts import Prompts
-    from pmtools.evaluation.model_answers import Batch
 
 __all__ = ["COMPARED", "METHODS", "ORACLES", "USUAL", "ControlMaps", "TrueMaps", "truth_map"]
 
-Make = Callable[["Batch"], decoding.DecodingMethod]
+Make = Callable[[Batch], decoding.DecodingMethod]
 
 
 # ---------------------------------------------------------------------------------------------- maps of no method
@@ -109,11 +109,11 @@ class _Window(decoding.ViCrop):
 
 def _published(name: str) -> Make:
     """A decoding method with its own defaults."""
-    return lambda batch: decoding.METHODS[name](batch.answers.processor)
+    return lambda batch: decoding.METHODS[name](batch.processor)
 
 
 def _magnifier(**options: Any) -> Make:
-    return lambda batch: decoding.PerceptionMagnifier(batch.answers.processor, **(batch.answers.settings | options))
+    return lambda batch: decoding.PerceptionMagnifier(batch.processor, **{**batch.settings, **options})
 
 
 def _alternative(name: str, **ablation: Any) -> Make:
@@ -121,7 +121,7 @@ def _alternative(name: str, **ablation: Any) -> Make:
 
 
 def _control(name: str) -> Make:
-    return lambda batch: batch.showing("magnify", ControlMaps(name, batch.attention(), batch.items, batch.answers.seed))
+    return lambda batch: batch.showing("magnify", ControlMaps(name, batch.attention(), batch.items, batch.seed))
 
 
 def _oracle(alternative: str) -> Make:
@@ -138,8 +138,8 @@ _usual: dict[str, Make] = {
     "pm-single-layer": _alternative("magnify", layers="single"),
     "pm-neither": _alternative("magnify", layers="single", refine="none"),
     **{name: _alternative(name) for name in COMPARED},
-    "window": lambda batch: _Window(batch.answers.processor, heatmap=batch.attention()),
-    "window+original": lambda batch: decoding.ViCrop(batch.answers.processor, heatmap=batch.attention()),
+    "window": lambda batch: _Window(batch.processor, heatmap=batch.attention()),
+    "window+original": lambda batch: decoding.ViCrop(batch.processor, heatmap=batch.attention()),
     **{name: _control(name) for name in ("uniform", "shuffled", "rolled")},
     "oracle": _oracle("magnify"),
     "oracle-crop": _oracle("crop"),
@@ -155,8 +155,8 @@ ORACLES = ("oracle", "oracle-crop")
 METHODS: dict[str, Make] = {
     **{name: _alternative(name) if name in ALTERNATIVES else _published(name) for name in decoding.METHODS},
     **_usual,
-    "pm-official": lambda batch: decoding.OfficialMagnifier(batch.answers.processor, preset=batch.answers.preset),
-    "vcd": lambda batch: decoding.VCD(batch.answers.processor, seed=batch.answers.seed),
-    "api-c": lambda batch: decoding.API(batch.answers.processor, heatmap=batch.answers.relevance()),
+    "pm-official": lambda batch: decoding.OfficialMagnifier(batch.processor, preset=batch.preset),
+    "vcd": lambda batch: decoding.VCD(batch.processor, seed=batch.seed),
+    "api-c": lambda batch: decoding.API(batch.processor, heatmap=batch.relevance()),
 }
 METHODS = {name: METHODS[name] for name in dict.fromkeys((*USUAL, *METHODS))}  # the usual ones first

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pmtools import _checks, decoding
-from pmtools.adapters.heatmaps import AttentionHeatmap, CLIPRelevance, HeatmapSource
+from pmtools.adapters.heatmaps import AttentionHeatmap, CLIPRelevance
 from pmtools.adapters.image_inputs import input_device
 from pmtools.alternatives import ALTERNATIVES
+from pmtools.evaluation.batch import Batch
 from pmtools.evaluation.methods import METHODS
 
-__all__ = ["Batch", "ModelAnswers", "UnusableMethodError", "weights_digest"]
+__all__ = ["ModelAnswers", "UnusableMethodError", "weights_digest"]
 
 
 class UnusableMethodError(ValueError):
@@ -72,11 +72,8 @@ class ModelAnswers:
         clip: str | None = None,
         preset: str = "mme",
     ) -> None:
-        self.model: Any = model
-        self.processor: Any = processor
-        self.seed: int = seed
-        self.text, self.clip = text, clip
-        self.preset: str = preset
+        self.model, self.processor, self.text = model, processor, text
+        self.seed, self.preset, self.clip = seed, preset, clip
         self.max_new_tokens = _checks.whole_number(max_new_tokens, "max_new_tokens")
         self.settings = {"refresh": "first", **(settings or {})}
         self.alternatives = {
@@ -124,7 +121,7 @@ class ModelAnswers:
         UnusableMethodError
             If it does not go with the model.
         """
-        batch = Batch(self, items, {} if maps is None else maps)
+        batch = self.batch(items, maps)
         images = [[item.image] for item in items]
         texts = [self._prompt(self.text(item)) for item in items]
         replies = {}
@@ -138,6 +135,30 @@ class ModelAnswers:
             except (TypeError, ValueError) as error:
                 raise UnusableMethodError(f"the method {method!r} cannot be used with this model: {error}") from error
         return replies
+
+    def batch(self, items: Sequence[Any], maps: dict[AttentionHeatmap, Any] | None = None, /) -> Batch:
+        """What a method is made for: items, and the options of these answers.
+
+        Parameters
+        ----------
+        items : sequence
+        maps : dict, optional
+            As in a call.
+
+        Returns
+        -------
+        Batch
+        """
+        return Batch(
+            items,
+            self.processor,
+            self.settings,
+            self.alternatives,
+            self.seed,
+            self.preset,
+            self.relevance,
+            {} if maps is None else maps,
+        )
 
     def _prompt(self, text: str) -> str:
         if getattr(self.processor, "chat_template", None):
@@ -159,70 +180,6 @@ class ModelAnswers:
         if self._relevance is None:
             self._relevance = CLIPRelevance.from_pretrained(self.clip, device=str(input_device(self.model)))
         return self._relevance
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Items that are answered together, and what their methods share: each map is asked of the model once.
-
-    Attributes
-    ----------
-    answers : ModelAnswers
-    items : sequence
-    maps : dict
-        What the model attends to in the items, by the `AttentionHeatmap` that says so.
-    """
-
-    answers: ModelAnswers
-    items: Sequence[Any]
-    maps: dict[AttentionHeatmap, Any]
-
-    def attention(self, **ablation: Any) -> HeatmapSource:
-        """The Perception Magnifier's heatmap under the settings.
-
-        Parameters
-        ----------
-        **ablation
-            Arguments of `AttentionHeatmap` that differ.
-
-        Returns
-        -------
-        HeatmapSource
-        """
-        source = decoding.options_like_pm("magnify", self.answers.settings)["heatmap"]
-        return _Once(replace(source, **ablation), self.maps)
-
-    def showing(self, alternative: str, source: HeatmapSource, /) -> decoding.ImagePrompting:
-        """The method that shows an alternative by a source's map, with the gain, smoothing and warp of the settings.
-
-        Parameters
-        ----------
-        alternative : str
-            A name in `pmtools.alternatives.ALTERNATIVES`.
-        source : HeatmapSource
-
-        Returns
-        -------
-        ImagePrompting
-        """
-        options = decoding.options_like_pm(alternative, self.answers.settings)
-        options |= self.answers.alternatives.get(alternative, {})
-        return decoding.ImagePrompting(
-            self.answers.processor, alternative=alternative, **(options | {"heatmap": source})
-        )
-
-
-@dataclass(frozen=True)
-class _Once:
-    """A source that asks another once for a batch."""
-
-    source: AttentionHeatmap
-    maps: dict[AttentionHeatmap, Any]
-
-    def __call__(self, prompts: Any, /) -> Any:
-        if self.source not in self.maps:
-            self.maps[self.source] = self.source(prompts)
-        return self.maps[self.source]
 
 
 def weights_digest(model: Any, /) -> str:
