@@ -10,6 +10,9 @@ from typing import Any
 
 from pmtools.decoding import DecodingMethod, magnified
 
+#: Endpoints that do not call `generate`, so that their answers would not be the method's.
+_WITHOUT_METHOD = ("/v1/systemone", "/v1/audio/transcriptions")
+
 
 def serving_app(
     model: Any, processor: Any, /, *, name: str, method: str | DecodingMethod = "pm", **options: Any
@@ -70,6 +73,11 @@ def serving_app(
         def process_model_name(model_id: str) -> str:
             return model_id
 
+        @staticmethod
+        def get_gen_models(*_: Any, **__: Any) -> list[dict[str, Any]]:
+            # what transformers below 5.24 or so lists: else whatever lies in the cache of the hub, or an error without one
+            return [{"id": name, "object": "model", "created": 0, "owned_by": ""}]
+
     manager, state = OneModel(force_model=name), GenerationState()
     handlers = {
         "completion_handler": CompletionHandler,
@@ -78,7 +86,9 @@ def serving_app(
         **_decision_handler(),
     }
     made = {argument: kind(manager, state) for argument, kind in handlers.items()}
-    return server.build_server(manager, ChatCompletionHandler(manager, state), generation_state=state, **made)
+    app = server.build_server(manager, ChatCompletionHandler(manager, state), generation_state=state, **made)
+    app.router.routes[:] = [route for route in app.router.routes if getattr(route, "path", None) not in _WITHOUT_METHOD]
+    return app
 
 
 def _decision_handler() -> dict[str, Any]:

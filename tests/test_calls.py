@@ -1,8 +1,11 @@
 """What belongs to one call: streamers, steps, settings of the checkpoint; and a view of the model for other people's code."""
 
 import copy
+import inspect
 import pickle
+import shutil
 import threading
+from pathlib import Path
 
 import pytest
 import torch
@@ -100,6 +103,14 @@ def with_settings(**settings):
     return model
 
 
+FASTER = [
+    {"use_cache": False},
+    {"cache_implementation": "static"},
+    {"prompt_lookup_num_tokens": 3},
+    {"prefill_chunk_size": 7},
+]
+
+
 class TestSettingsOfTheCheckpoint:
     def answers(self, model, **options):
         pm = PerceptionMagnifier(tiny_processor(model), refine="none")
@@ -118,15 +129,35 @@ class TestSettingsOfTheCheckpoint:
             config = GenerationConfig(max_new_tokens=6, do_sample=False, stop_strings=[stop])
             assert pm.generate(model, picture(), PROMPTS[0], generation_config=config) == want
 
+    @pytest.mark.parametrize("settings", FASTER)
+    def test_what_a_configuration_of_the_call_prefers_changes_no_token(self, settings):
+        model, pm = tiny_model(), magnifier(refine="none")
+        config = GenerationConfig(max_new_tokens=3, do_sample=False, **settings)
+        before = config.to_dict()
+        want = pm.generate(model, picture(), PROMPTS[0], **SHORT)
+        assert pm.generate(model, picture(), PROMPTS[0], generation_config=config) == want
+        assert config.to_dict() == before
+        assert len(pm.last) == 3
+
     @pytest.mark.parametrize(
         "settings",
         [
-            {"use_cache": False},
-            {"cache_implementation": "static"},
-            {"prompt_lookup_num_tokens": 3},
-            {"prefill_chunk_size": 7},
+            {"force_words_ids": [[5]]},
+            {"force_words_ids": [[5]], "num_beams": 2},
+            {"penalty_alpha": 0.5, "top_k": 4},
+            {"num_beam_groups": 2, "num_beams": 2, "diversity_penalty": 1.0},
+            {"dola_layers": "low"},
         ],
     )
+    def test_what_would_change_tokens_is_refused_wherever_it_stands(self, settings):
+        name = next(iter(settings))
+        with pytest.raises(ValueError, match=rf"give `{name}=None`, which overrides"):
+            self.answers(with_settings(**settings))
+        with pytest.raises(ValueError, match=rf"give `{name}=None`, which overrides"):
+            self.answers(tiny_model(), **settings)
+        assert self.answers(with_settings(**settings), **{name: None}, num_beams=1) == self.answers(tiny_model())
+
+    @pytest.mark.parametrize("settings", FASTER)
     def test_what_the_checkpoint_prefers_changes_no_token(self, settings):
         assert self.answers(with_settings(**settings)) == self.answers(tiny_model())
         model = with_settings(**settings)
@@ -139,6 +170,8 @@ class TestSettingsOfTheCheckpoint:
             ({"cache_implementation": "static"}, "DynamicCache"),
             ({"prompt_lookup_num_tokens": 3}, "`prompt_lookup_num_tokens` must be None"),
             ({"prefill_chunk_size": 7}, "`prefill_chunk_size` must be None"),
+            ({"use_mtp": True}, "`use_mtp` must be None"),
+            ({"token_healing": True}, "`token_healing` cannot be used"),
             ({"cache_implementation": "paged"}, "continuous batches"),
             ({"assistant_model": 1}, "each token needs the whole method"),
             ({"custom_generate": 1}, "the method itself"),
@@ -192,11 +225,49 @@ class TestView:
         with pytest.raises(ValueError, match="`method` must be one of"):
             magnified(model_of("llava"), processor_of("llava"), method="magic")
 
+    def test_what_is_set_on_it_holds(self):
+        view = magnified(model_of("llava"), processor_of("llava"), refine="none")
+        view.generation_config = GenerationConfig(max_new_tokens=2, min_new_tokens=2, do_sample=False)
+        inputs = view.processor(images=picture(), text=PROMPTS[0], return_tensors="pt")
+        assert view.generate(**inputs).shape[1] == inputs["input_ids"].shape[1] + 2
+        assert model_of("llava").generation_config is not view.generation_config
+
+    def test_arguments_by_position(self):
+        view = magnified(model_of("llava"), processor_of("llava"), refine="none")
+        inputs = dict(view.processor(images=picture(), text=PROMPTS[0], return_tensors="pt"))
+        want = view.generate(**inputs, **SHORT)
+        assert torch.equal(view.generate(inputs.pop("input_ids"), GenerationConfig(**SHORT), **inputs), want)
+        assert list(inspect.signature(view.generate).parameters)[:2] == ["inputs", "generation_config"]
+
+    def test_a_processor_of_another_method(self):
+        pm = magnifier(refine="none")
+        view = magnified(model_of("llava"), pm.processor, refine="none")
+        inputs = view.processor(images=picture(), text=PROMPTS[0], return_tensors="pt")  # hung on a lock of its own
+        assert torch.equal(view.generate(**inputs, **SHORT), pm.generate_ids(model_of("llava"), **inputs, **SHORT))
+        with pytest.raises(ValueError, match="the one that the method was made with"):
+            magnified(model_of("llava"), copy.copy(processor_of("llava")), method=pm)
+
+    @pytest.mark.parametrize("model", ["llava", torch.nn.Linear(2, 2)])
+    def test_what_cannot_generate(self, model):
+        with pytest.raises(TypeError, match="`model` must be a transformers model that generates"):
+            magnified(model, processor_of("llava"))
+
+    @pytest.mark.parametrize("cancel", [False, True])
+    def test_an_error_ends_a_streamer_unless_its_server_tells_of_it(self, cancel):
+        reader = Reader()
+        if cancel:
+            reader.cancel = lambda: None
+        view = magnified(model_of("llava"), processor_of("llava"))
+        inputs = view.processor(images=picture(), text=PROMPTS[0], return_tensors="pt")
+        with pytest.raises(ValueError, match="beam search"):
+            view.generate(**inputs, num_beams=2, streamer=reader, **SHORT)
+        assert reader.ends == (0 if cancel else 1)
+
     @pytest.mark.parametrize("batch_size", [1, 2])
     def test_a_pipeline_with_nothing_changed(self, batch_size):
         view = magnified(model_of("llava"), processor_of("llava"), threshold=0.05)
         pipe = transformers.pipeline("image-text-to-text", model=view, processor=view.processor)
-        found = pipe(text=[CHAT, CHAT], batch_size=batch_size, return_full_text=False, generate_kwargs=SHORT)
+        found = pipe(text=[CHAT, CHAT], batch_size=batch_size, return_full_text=False, generate_kwargs=dict(SHORT))
         text = view.processor.apply_chat_template(CHAT, add_generation_prompt=True)
         want = magnifier().generate(model_of("llava"), picture(), text, **SHORT)
         assert [item["generated_text"].strip() for [item] in found] == [want] * 2
@@ -260,6 +331,19 @@ class TestHubFolder:
         want = run(magnifier(), images=image, text=PROMPTS[0], **SHORT)
         assert torch.equal(found, want.sequences)
         assert (reader.tokens, reader.ends) == (found[0].tolist(), 1)
+
+    def test_a_model_that_comes_with_it(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(transformers.dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
+        folder = tmp_path / "model"
+        model_of("llava").save_pretrained(folder)
+        shutil.copytree(Path(HUB_FOLDER) / "custom_generate", folder / "custom_generate")
+        model = transformers.AutoModelForImageTextToText.from_pretrained(folder, trust_remote_code=True).eval()
+        assert "generate" in vars(model)  # transformers puts the folder's function there
+        image = picture(80, 80)
+        inputs = processor_of("llava")(images=image, text=PROMPTS[0], return_tensors="pt")
+        options = {"processor": processor_of("llava"), "images": [image], "method_options": {"threshold": 0.05}}
+        want = run(magnifier(), images=image, text=PROMPTS[0], **SHORT)
+        assert torch.equal(model.generate(**inputs, **options, **SHORT), want.sequences)
 
     def test_without_a_processor_the_way_out_is_told(self, tmp_path, monkeypatch):
         monkeypatch.setattr(transformers.dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path))

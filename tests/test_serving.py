@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import os
 import re
 import subprocess
@@ -80,6 +81,31 @@ def test_answers_are_streamed(client, answers):
     for item, want in zip(ITEMS, answers, strict=True):
         parts = client.chat.completions.create(messages=messages(item), stream=True, **OPTIONS)
         assert "".join(part.choices[0].delta.content or "" for part in parts if part.choices).strip() == want
+
+
+def test_errors_reach_the_reader_of_a_stream(client):
+    body = {"generation_config": json.dumps({"num_beams": 2, "max_new_tokens": 2})}
+    parts = client.chat.completions.create(
+        model="demo-model", messages=messages(ITEMS[0]), stream=True, extra_body=body
+    )
+    with pytest.raises(openai.APIError):  # had been an empty answer
+        list(parts)
+
+
+@pytest.mark.parametrize("path", ["systemone", "audio/transcriptions"])
+def test_what_would_go_past_the_method_is_not_there(client, path):
+    with pytest.raises(openai.NotFoundError):
+        client.post(f"/{path}", cast_to=object, body={})
+
+
+def test_a_question_without_an_image_is_answered_plainly(client):
+    said = client.chat.completions.create(messages=[{"role": "user", "content": "Is there a circle?"}], **OPTIONS)
+    assert said.choices[0].message.content.strip()
+
+
+def test_stop_strings(client, answers):
+    said = client.chat.completions.create(messages=messages(ITEMS[0]), stop=[answers[0]], **OPTIONS)
+    assert said.usage.completion_tokens == 1
 
 
 def test_errors_reach_the_client(client):

@@ -19,6 +19,19 @@ if TYPE_CHECKING:
     import torch
 
 
+#: Caches that the streams do not mind, or that save memory, which the streams would not: those are refused. The others
+#: are fixed in size, for speed.
+GROWING_CACHES = (None, "dynamic", "offloaded", "quantized")
+_GUESSED = "several tokens are guessed at once, but each needs the whole method"
+#: Settings that make decoding faster and change no token, and why a step cannot keep them.
+FASTER = {
+    "prompt_lookup_num_tokens": _GUESSED,
+    "assistant_early_exit": _GUESSED,
+    "use_mtp": _GUESSED,
+    "prefill_chunk_size": "the image's tokens are attended to in one piece",
+}
+
+
 class Step(Protocol):
     """A method's forward pass."""
 
@@ -101,18 +114,19 @@ def run_loop(
 
 
 def _check_mode(asked: Any, stored: Any) -> None:
-    """Refuse what a step cannot keep, where this call asked for it; what the checkpoint prefers gives the same tokens."""
-    if asked.num_beams > 1 and (
-        getattr(asked, "constraints", None) or getattr(asked, "num_beam_groups", 1) not in (None, 1)
-    ):
-        raise ValueError("`generate` must run plain beam search here; leave out `constraints` and `num_beam_groups`")
-    for name, why in (
-        ("prompt_lookup_num_tokens", "several tokens are guessed at once, but each needs the whole method"),
-        ("assistant_early_exit", "several tokens are guessed at once, but each needs the whole method"),
-        ("penalty_alpha", "contrastive search looks ahead, past the method"),
-        ("dola_layers", "DoLa has a loop of its own"),
-        ("prefill_chunk_size", "the image's tokens are attended to in one piece"),
-    ):
+    """Refuse what a step cannot keep: what changes tokens always, what makes them faster where this call asked for it."""
+    from transformers.generation.configuration_utils import GenerationMode
+
+    mode = asked.get_generation_mode()
+    own = (GenerationMode.GREEDY_SEARCH, GenerationMode.SAMPLE, GenerationMode.BEAM_SEARCH, GenerationMode.BEAM_SAMPLE)
+    if mode not in (*own, GenerationMode.ASSISTED_GENERATION):
+        names = ("force_words_ids", "constraints", "num_beam_groups", "penalty_alpha", "dola_layers")
+        off = ", ".join(f"`{name}=None`" for name in names if getattr(asked, name, None) not in (None, 1))
+        raise ValueError(
+            f"`generate` must run greedy search, sampling or beam search here, got {mode.value}; give {off}, which "
+            "overrides the checkpoint's too"
+        )
+    for name, why in FASTER.items():
         value = getattr(asked, name, None)
         if value and value != getattr(stored, name, None):
             raise ValueError(f"`{name}` must be None here, got {value}: {why}; leave it out")

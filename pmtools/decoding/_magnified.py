@@ -6,6 +6,8 @@ place of the model's own.
 
 from __future__ import annotations
 
+import functools
+import inspect
 from typing import Any
 
 from pmtools import _checks
@@ -35,7 +37,7 @@ def magnified(model: Any, processor: Any, /, *, method: str | DecodingMethod = "
     Raises
     ------
     TypeError, ValueError
-        If the method is unknown, or its options are out of range.
+        If the model cannot generate, the method is unknown or made with another processor, or options are out of range.
 
     Examples
     --------
@@ -49,11 +51,28 @@ def magnified(model: Any, processor: Any, /, *, method: str | DecodingMethod = "
     >>> len(view.method.last)  # steps of the method
     2
     """
+    from transformers import GenerationMixin
+
     from pmtools.decoding.methods import METHODS
 
+    if not callable(getattr(model, "generate", None)):
+        raise TypeError(
+            f"`model` must be a transformers model that generates, got {_checks.describe(model)}; load it with "
+            "AutoModelForImageTextToText.from_pretrained"
+        )
     if not isinstance(method, DecodingMethod):
         method = METHODS[_checks.choice(method, "method", METHODS)](processor, **options)
     elif options:
         raise TypeError(f"`options` must be given to the method itself, got {sorted(options)}; make it with them")
-    members = {"generate": lambda self, *inputs, **given: self.method.generate_ids(model, *inputs, **given)}
-    return view_of(model, members, method=method, processor=method.processor)
+    elif processor is not method.processor and processor is not method.processor.inner:
+        raise ValueError("`processor` must be the one that the method was made with; make the method with this one")
+    own: Any = getattr(type(model), "generate", None)  # None: of a wrapper, as torch.compile makes
+    names = list(inspect.signature(GenerationMixin.generate).parameters)[1:]
+
+    @functools.wraps(own or model.generate)
+    def generate(self: Any, *inputs: Any, **given: Any) -> Any:
+        # by the class's `generate`, on what was set on the view since: its generation configuration, say
+        asked = model if own is None else view_of(self, {"generate": own})
+        return self.method.generate_ids(asked, **dict(zip(names, inputs, strict=False)), **given)
+
+    return view_of(model, {"generate": generate}, method=method, processor=method.processor)

@@ -13,7 +13,7 @@ from pmtools.adapters.image_inputs import image_inputs, input_device
 from pmtools.adapters.sequences import TokenSequences
 from pmtools.adapters.source_images import SourceImages
 from pmtools.decoding._conversation import continued_arguments
-from pmtools.decoding._loop import run_loop
+from pmtools.decoding._loop import FASTER, GROWING_CACHES, run_loop
 from pmtools.decoding._plain import PlainRun
 from pmtools.decoding._processor import SourceProcessor, check_family
 from pmtools.decoding._stopping import StopsAtStrings
@@ -62,7 +62,8 @@ class DecodingMethod:
                 "`processor` must be the model's processor, with `image_processor` and `tokenizer`, got "
                 f"{_checks.describe(processor)}; load it with AutoProcessor.from_pretrained"
             )
-        self.processor = SourceProcessor(processor)
+        made = type(processor) is SourceProcessor  # another method's, which `isinstance` takes for the model's own
+        self.processor = processor if made else SourceProcessor(processor)
         self._steps = _StepsByThread()
 
     @property
@@ -160,8 +161,8 @@ class DecodingMethod:
         with call.ended_on_error():
             _check_options(options)
             ids = options.get("input_ids") if inputs is None else inputs
-            stored = _without_stop_strings(options, model.generation_config)
-            stop_strings = stored if stop_strings is None else stop_strings
+            configured = _settled(options, model.generation_config)
+            stop_strings = configured if stop_strings is None else stop_strings
             if stop_strings is not None and ids is not None:
                 stop = StopsAtStrings(tokenizer or self.processor.tokenizer, stop_strings, ids.shape[1])
                 options["stopping_criteria"] = [*(options.get("stopping_criteria") or []), stop]
@@ -223,11 +224,14 @@ class MethodCall:
 
     @contextlib.contextmanager
     def ended_on_error(self) -> Iterator[None]:
-        """The streamer's `end` is called where the block raises: who reads it, in another thread, would wait for ever."""
+        """The streamer's `end` is called where the block raises: who reads it, in another thread, would wait for ever.
+
+        One that can be cancelled is a server's, and the server tells its reader of the error: an end would hide it.
+        """
         try:
             yield
         except BaseException:
-            if self.streamer is not None and not self._ended:
+            if self.streamer is not None and not self._ended and not hasattr(self.streamer, "cancel"):
                 self._ended = True
                 self.streamer.end()
             raise
@@ -278,13 +282,21 @@ class MethodCall:
             return run.finish(output)
 
 
-def _without_stop_strings(options: dict[str, Any], stored: Any) -> Any:
-    """Stop strings of the configurations, taken out of the options: transformers asks for a tokenizer for them, and loses it."""
+def _settled(options: dict[str, Any], stored: Any) -> Any:
+    """Stop strings of the configurations, taken out of the options: transformers asks for a tokenizer for them, and loses it.
+
+    A configuration that the call brings along gives way as the checkpoint's does, where that changes no token.
+    """
     config = options.get("generation_config")
     found = getattr(config, "stop_strings", None) or stored.stop_strings
-    if getattr(config, "stop_strings", None):
-        options["generation_config"] = copy.deepcopy(config)
-        options["generation_config"].stop_strings = None
+    if config is not None:
+        config = options["generation_config"] = copy.deepcopy(config)
+        config.stop_strings = None
+        config.use_cache = True
+        if config.cache_implementation not in GROWING_CACHES:
+            config.cache_implementation = "dynamic"
+        for name in FASTER:
+            setattr(config, name, None)
     if stored.stop_strings:  # what a configuration lacks comes from the checkpoint; an argument beats both
         options["stop_strings"] = None
     return found
@@ -298,6 +310,11 @@ def _check_options(options: dict[str, Any]) -> None:
         raise ValueError(
             "`cache_implementation` must not be 'paged' here: transformers would answer by plain decoding in its "
             "continuous batches; leave it out"
+        )
+    if options.get("token_healing"):
+        raise ValueError(
+            "`token_healing` cannot be used here: it writes the prompt anew, with a tokenizer that transformers loses; "
+            "leave it out"
         )
     if options.get("custom_generate") is not None:
         raise ValueError("`custom_generate` cannot be used here: the method itself takes its place; leave it out")

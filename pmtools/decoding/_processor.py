@@ -176,7 +176,8 @@ class SourceProcessor:
         if (images is None) == (carried is None):
             raise ValueError(
                 "`images` must be given once: `generate(..., images=[image], custom_generate=pm)`, or inputs made by "
-                f"`pm.processor`, which carry theirs; got {'neither' if images is None else 'both'}"
+                "`pm.processor`, or the `processor` of a magnified model, which carry theirs; got "
+                f"{'neither' if images is None else 'both'}"
             )
         if isinstance(carried, list) and carried and isinstance(carried[0], SourceImages):
             carried = SourceImages.joined(carried)  # of a pipeline, which puts batches together

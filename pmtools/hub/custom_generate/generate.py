@@ -33,11 +33,11 @@ def generate(
     **options
         What `generate` was given: inputs, `images`, `streamer`, `stop_strings`, `max_new_tokens`, ...
     """
-    from pmtools.decoding import METHODS
+    from pmtools.decoding import magnified
 
     if processor is None:
         raise ValueError(
             "`processor` must be the model's own processor; pass `processor=AutoProcessor.from_pretrained(...)`"
         )
     given = {name: value for name, value in options.items() if value is not None}
-    return METHODS[method](processor, **(method_options or {})).generate_ids(model, **given)
+    return magnified(model, processor, method=method, **(method_options or {})).generate(**given)
