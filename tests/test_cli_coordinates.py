@@ -244,3 +244,20 @@ def test_whatever_json_comes_is_mapped_or_refused(data):
 def test_whatever_csv_comes_is_mapped_or_refused(text):
     with contextlib.suppress(coordinates.CoordinateFileError):
         coordinates.map_csv(text, coordinates.points(), lambda values: values + 1)
+
+
+@pytest.mark.parametrize("extra", [("x3", "y3", "x4", "y4"), ("angle",), ("rotation",)])
+@pytest.mark.parametrize("names", [("x1", "y1", "x2", "y2"), ("x", "y", "w", "h")])
+def test_boxes_that_are_not_upright_are_refused_and_not_mapped_by_half(names, extra):
+    """As detectors of oriented boxes write them; without the extra fields the same file is mapped."""
+    from pmtools.cli import coordinates
+
+    kind, row = coordinates.boxes(), dict.fromkeys((*names, *extra), 5.0)
+    upright = {name: row[name] for name in names}
+    for made, mapping in (
+        (lambda box: json.dumps([{"box": box, "label": "ship"}]), coordinates.map_json),
+        (lambda box: ",".join(box) + "\n" + ",".join(map(str, box.values())) + "\n", coordinates.map_csv),
+    ):
+        with pytest.raises(coordinates.CoordinateFileError, match="must be upright"):
+            mapping(made(row), kind, lambda rows: rows)
+        assert mapping(made(upright), kind, lambda rows: rows)

@@ -6,6 +6,7 @@ import http.server
 import io
 import pathlib
 import pickle
+import sys
 import threading
 from functools import cache
 
@@ -543,6 +544,16 @@ def test_padding_to_a_length():
     assert set(got["input_ids"][0, : 64 - length].tolist()) == {pad}
 
 
+@pytest.fixture
+def restless():
+    """Threads take turns so often that what they share without a lock is seen to break."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(interval)
+
+
+@pytest.mark.usefixtures("restless")
 def test_threads_do_not_disturb_each_other_or_the_tokenizer():
     pm, tokenizer = PerceptionMagnifier(right_padding()), right_padding().tokenizer
     want = [made(pm.processor, text=[f"{'x' * n} <image>", "<image>"])["input_ids"].tolist() for n in range(6)]

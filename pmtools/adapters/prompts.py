@@ -80,7 +80,7 @@ class Prompts:
         ids = inputs["input_ids"].to(input_device(model))
         mask = inputs.get("attention_mask")
         check_padding(mask)
-        sources = processor.sources(images, inputs.get("pm_images"), len(ids))
+        sources = processor.sources(model, images, inputs.get("pm_images"), len(ids))
         processor = processor.made_with(sources.options)
         types = {name: value.to(ids.device) for name, value in cls.types_in(inputs).items()}
         return cls(model, processor, ids, torch.ones_like(ids) if mask is None else mask.to(ids), sources.rows, types)

@@ -255,7 +255,7 @@ class MethodCall:
             prompts = input_ids.shape[0] // copies
             if images is None and pm_images is None and not image_inputs(model, model_kwargs):
                 pm_images = SourceImages([[] for _ in range(prompts)])  # made by the model's own processor, from text
-            sources = method.processor.sources(images, pm_images, prompts)
+            sources = method.processor.sources(model, images, pm_images, prompts)
             run = method._new_run(model, sources.repeated(copies)) if any(sources) else PlainRun(model)
             method._steps.begin(run.steps)
             if any(sources):

@@ -165,8 +165,8 @@ class SourceProcessor:
         """
         return pil_rows(nested_images(images, prompts), upright=upright)
 
-    def sources(self, images: Any, carried: Any, prompts: int) -> SourceImages:
-        """The source images of each prompt, from `generate(images=...)` or from inputs of this processor.
+    def sources(self, model: Any, images: Any, carried: Any, prompts: int) -> SourceImages:
+        """The source images of each prompt of a model, from `generate(images=...)` or from inputs of this processor.
 
         Raises
         ------
@@ -193,14 +193,16 @@ class SourceProcessor:
                         "crops its centre, so that the inputs lack what the magnifier would show; make the inputs with "
                         "`pm.processor`, which pads to a square"
                     )
-        return SourceImages(nested, self._usual_options() if carried is None else getattr(carried, "options", None))
+        return SourceImages(
+            nested, self._usual_options(model) if carried is None else getattr(carried, "options", None)
+        )
 
-    def _usual_options(self) -> dict[str, Any]:
+    def _usual_options(self, model: Any) -> dict[str, Any]:
         """What the processor says to its image processor in a call without options."""
         from PIL import Image
 
-        text = getattr(self.inner, "image_token", "<image>")
-        made = self(images=Image.new("RGB", (224, 224)), text=text, return_tensors="pt")
+        mark = image_mark(model, self.inner)
+        made = self(images=[[Image.new("RGB", (224, 224))]], text=[mark], return_tensors="pt")
         return dict(made["pm_images"].options)
 
     def as_prompt(self, text: str, images: int) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator, MutableMapping, MutableSequence, Sequence
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, MutableSequence, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn, TypeAlias
 
@@ -25,6 +25,8 @@ _CORNER_NAMES = (
     ("left", "top", "right", "bottom"),
 )
 _SIZE_NAMES = (("x", "y", "w", "h"), ("x", "y", "width", "height"), ("left", "top", "width", "height"))
+# Fields of boxes that are not upright: two corners of them would be mapped, and the rest left.
+_TURNED_NAMES = {"x3", "y3", "x4", "y4", "angle", "theta", "rotation"}
 
 
 @dataclass(frozen=True)
@@ -211,6 +213,7 @@ def _object_rows(value: dict[str, Any], kind: Kind, place: str, depth: int) -> I
     names = kind.named(list(value))
     fields = [field for field in kind.fields if field in value]
     if names is not None:
+        _refuse_turned(value, kind, place)
         for name in names:
             if not _is_json_number(value[name]):
                 _refuse(f"{place}.{name}", kind, _shortened(value[name]))
@@ -236,6 +239,15 @@ def _shortened(value: object) -> str:
     return text if len(text) <= 40 else text[:37] + "..."
 
 
+def _refuse_turned(names: Iterable[str], kind: Kind, place: str) -> None:
+    """Refuse boxes with four corners or an angle."""
+    turned = [name for name in names if name.lower() in _TURNED_NAMES]
+    if kind.word == "box" and turned:
+        raise CoordinateFileError(
+            f"{place or 'the document'}: a box must be upright, got {', '.join(turned)}; map its four corners as points"
+        )
+
+
 def _refuse(place: str, kind: Kind, came: str) -> NoReturn:
     raise CoordinateFileError(f"{place or 'the document'}: a {kind.word} must be {kind.columns}, got {came}")
 
@@ -254,6 +266,7 @@ def _csv_columns(header: list[str] | None, kind: Kind) -> tuple[tuple[int, ...],
         raise CoordinateFileError(
             f"the header {', '.join(header)!r} names no {kind.word}; columns may be called {known}"
         )
+    _refuse_turned(cleaned, kind, "the header")
     return tuple(cleaned.index(name) for name in names), names in _SIZE_NAMES
 
 
