@@ -142,3 +142,9 @@ class TestRefusals:
         processor.image_token_id = 250
         with pytest.raises(ValueError, match=r"'novel': no prompt with an image could be made.*LAYOUTS\['novel'\]"):
             image_token_layout(model, processor)
+
+
+def test_an_image_processor_alone_is_refused_where_the_whole_one_is_asked():
+    model = tiny_model("qwen2_vl")
+    with pytest.raises(TypeError, match="whole processor"):
+        image_token_layout(model, tiny_processor(model).image_processor)

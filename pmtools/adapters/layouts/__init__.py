@@ -90,6 +90,8 @@ def image_token_layout(model: Any, processor: Any, /, *, options: Mapping[str, A
 
     Raises
     ------
+    TypeError
+        If an image processor is given alone.
     ValueError
         If the processor writes no image tokens into any prompt.
 
@@ -104,7 +106,12 @@ def image_token_layout(model: Any, processor: Any, /, *, options: Mapping[str, A
     processor, options = own_processor(processor, options)
     family = model.config.model_type
     if family in LAYOUTS:
-        return LAYOUTS[family](model.config, processor.image_processor)
+        return LAYOUTS[family](model.config, getattr(processor, "image_processor", processor))
+    if not hasattr(processor, "image_processor"):
+        raise TypeError(
+            f"`processor` must be the model's whole processor, since it writes the image tokens, got "
+            f"{type(processor).__name__}; load it with AutoProcessor.from_pretrained"
+        )
     found: dict[str, Any] = {
         "square": pads_to_square(processor.image_processor),
         "prefix_reuse": facts.keeps_prefix(model),
