@@ -12,7 +12,7 @@ from tiny import FAMILIES, processor_of
 
 from pmtools.adapters.image_tokens import ImageTokens
 from pmtools.adapters.layouts import image_token_layout
-from pmtools.testing.models import tiny_model
+from pmtools.testing.models import tiny_model, tiny_processor
 
 SIZES = [(480, 360), (350, 500), (400, 400), (800, 230), (228, 804)]  # (width, height)
 
