@@ -90,8 +90,8 @@ def _python() -> str:
 WORDS = """\
 # Tested versions
 
-`make versions` writes this page, once the tests have passed on all three (Python {python}; newest as of {date}).
-CI runs the three.
+`python tests/versions.py page` writes this page (Python {python}; newest as of {date}). CI runs the lock, which was the
+newest of everything on that day; `make test-lowest` and `make test-latest` run the others.
 
 | package | lowest (`make test-lowest`) | lock (`make test`) | newest (`make test-latest`) |
 |---|---|---|---|
