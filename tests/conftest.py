@@ -119,6 +119,7 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
 @pytest.fixture(scope="module")
 def random_demo(tmp_path_factory: pytest.TempPathFactory) -> DemoModel:
     """The demo model with random weights, sharpened so that attention is not flat, saved and loaded as the shipped one."""
+    pytest.importorskip("torch", reason="the demo model needs torch: pip install 'pmtools[hf]'")
     import torch
 
     from pmtools import zoo
