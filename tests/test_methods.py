@@ -196,8 +196,6 @@ class TestEveryFamily:
         method = Greedy(processor_of(family))
         prompts = Prompts.from_inputs(model_of(family), method.processor, inputs_of(method))
         texts = [text.replace("<image>", "") for text in PROMPTS]
-        if family == "gemma3":  # its processor puts line breaks around an image, which stay
-            texts = [text.replace("<image>", "\n\n\n\n") for text in PROMPTS]
         if family == "paligemma":  # its processor puts a token behind the image, and ends the line
             texts = [text.replace("<image>", "<s>") + "\n" for text in PROMPTS]
         want = method.processor.tokenizer(texts, return_tensors="pt", padding=True)
@@ -581,8 +579,6 @@ class TestImagePrompting:
 class TestViCrop:
     @pytest.mark.parametrize("family", [f for f in FAMILIES if f not in ("idefics3", "smolvlm")])
     def test_it_is_plain_decoding_with_a_second_image(self, family):
-        if family == "gemma3":
-            pytest.skip("its processor puts line breaks around each image; a second one comes without any of its own")
         method = ViCrop(processor_of(family), heatmap=np.eye(6), window=30)
         prompts = prompts_for(family)
         got = run(method, family, text=prompts, do_sample=False)

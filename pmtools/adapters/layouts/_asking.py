@@ -131,15 +131,14 @@ def _marks(processor: Any) -> Iterator[tuple[bool, str]]:
 
 
 def _around(asked: Asked, token: int, tokenizer: Any | None) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Special tokens right before and after an image, where the mark alone was the text."""
+    """What the processor writes right before and after an image, where the mark alone was the text: Gemma 3 breaks lines."""
     if tokenizer is None:
         return (), ()
     runs = asked.runs(token)
     before, after = asked.ids[: runs[0][0]], asked.ids[sum(runs[-1]) :]
     sentence = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}
-    special = {*tokenizer.all_special_ids, *getattr(tokenizer, "added_tokens_decoder", {})} - sentence
-    opening = tuple(itertools.takewhile(special.__contains__, reversed(before)))[::-1]
-    return opening, tuple(itertools.takewhile(special.__contains__, after))
+    opening = tuple(itertools.takewhile(lambda token: token not in sentence, reversed(before)))[::-1]
+    return opening, tuple(itertools.takewhile(lambda token: token not in sentence, after))
 
 
 def _asked(processor: Any, mark: str, images: Sequence[Any], options: Mapping[str, Any]) -> Asked:
