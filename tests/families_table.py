@@ -31,7 +31,7 @@ LIMITS = {
     "perception_lm": "its vision tower needs `timm`",
     "gemma3": WINDOW,
     "gemma3n": f"its vision tower needs `timm`; {WINDOW}",
-    "gemma4": WINDOW,
+    "gemma4": f"captured attention equals the eager one to 5e-5 with SDPA; {WINDOW}",
 }
 #: Rows of the table that are refused, and why.
 REFUSED = {

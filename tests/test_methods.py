@@ -180,8 +180,8 @@ class TestEveryFamily:
     @pytest.mark.parametrize("make", [lambda p: VCD(p), lambda p: VDD(p, instead="none")], ids=["vcd", "vdd"])
     def test_contrast(self, family, make):
         method = make(processor_of(family))
-        inputs = inputs_of(method)
-        got = run(method, family, num_beams=2)
+        inputs = inputs_of(method, text=prompts_for(family))
+        got = generate(inputs, family, custom_generate=method, num_beams=2)
         prompts = Prompts.from_inputs(model_of(family), method.processor, inputs)
         length = inputs["input_ids"].shape[1]
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny import FAMILIES, PICTURES, PROMPTS, model_of, picture, processor_of
+from tiny import FAMILIES, PICTURES, PROMPTS, model_of, picture, processor_of, prompts_for
 from tiny_magnifier import GREY_LEVELS, UNIFORM, close, magnifier, plain, run, same
 
 import pmtools
@@ -166,7 +166,7 @@ def test_a_batch_equals_its_rows(family, refine, refresh):
     together = run(pm, family)
     steps = pm.last
     for row in range(2):
-        alone = run(pm, family, images=PICTURES[row], text=PROMPTS[row])
+        alone = run(pm, family, images=PICTURES[row], text=prompts_for(family)[row])
         assert alone.sequences[0, -4:].tolist() == together.sequences[row, -4:].tolist()
         for step, own in zip(steps, pm.last, strict=True):
             assert (step.iterations[row], step.refreshed[row]) == (own.iterations[0], own.refreshed[0])
@@ -181,7 +181,7 @@ def test_a_batch_equals_its_rows_to_the_last_digits_without_grey_levels(family):
     pm = magnifier(family, preprocess="fused")
     together = run(pm, family)
     for row in range(2):
-        alone = run(pm, family, images=PICTURES[row], text=PROMPTS[row])
+        alone = run(pm, family, images=PICTURES[row], text=prompts_for(family)[row])
         close(torch.stack(together.logits)[:, row], torch.stack(alone.logits)[:, 0], 5e-4)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny import FAMILIES, PICTURES, PROMPTS, model_of, picture, processor_of, prompts_of
+from tiny import FAMILIES, PICTURES, PROMPTS, model_of, picture, processor_of, prompts_for, prompts_of
 from tiny_magnifier import GREEDY, UNIFORM, close, magnifier, plain, run, same
 
 import pmtools
@@ -193,7 +193,7 @@ def test_heatmaps_warps_and_pixels_stay_on_the_device(device, preprocess, monkey
 def test_half_precision_in_inference_mode(refresh):
     model = copy.deepcopy(model_of("qwen3_vl")).to(torch.bfloat16)
     pm = magnifier("qwen3_vl", refresh=refresh, preprocess="fused", tolerance=0.1)
-    inputs = pm.processor(images=PICTURES, text=PROMPTS, return_tensors="pt", padding=True)
+    inputs = pm.processor(images=PICTURES, text=prompts_for("qwen3_vl"), return_tensors="pt", padding=True)
     with torch.inference_mode():
         out = model.generate(**inputs, custom_generate=pm, max_new_tokens=3, do_sample=True, num_return_sequences=2)
     assert out.shape[0] == 4

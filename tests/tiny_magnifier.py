@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from tiny import PICTURES, PROMPTS, model_of, processor_of
+from tiny import PICTURES, model_of, processor_of, prompts_for
 
 from pmtools.decoding import PerceptionMagnifier
 
@@ -14,13 +14,13 @@ def magnifier(family="llava", **options):
     return PerceptionMagnifier(processor_of(family), **{"threshold": 0.05, **options})
 
 
-def run(pm, family="llava", images=PICTURES, text=PROMPTS, **options):
-    inputs = pm.processor(images=images, text=text, return_tensors="pt", padding=True)
+def run(pm, family="llava", images=PICTURES, text=None, **options):
+    inputs = pm.processor(images=images, text=text or prompts_for(family), return_tensors="pt", padding=True)
     return model_of(family).generate(**inputs, custom_generate=pm, **{**GREEDY, **options})
 
 
-def plain(pm, family="llava", images=PICTURES, text=PROMPTS, **options):
-    inputs = pm.processor(images=images, text=text, return_tensors="pt", padding=True)
+def plain(pm, family="llava", images=PICTURES, text=None, **options):
+    inputs = pm.processor(images=images, text=text or prompts_for(family), return_tensors="pt", padding=True)
     inputs.pop("pm_images")
     return model_of(family).generate(**inputs, **{**GREEDY, **options})
 
