@@ -37,6 +37,20 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     return True if ABOUT_MODELS.search(collection_path.read_text("utf-8")) else None
 
 
+#: The families in `make test`: one of each kind of grid, tile, mask and position. The others are slow tests.
+QUICK = (
+    *("llava", "llava_next", "qwen3_vl", "gemma3", "paligemma"),
+    *("glm4v", "aya_vision", "gemma4", "deepseek_vl_hybrid"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        call = getattr(item, "callspec", None)
+        if call is not None and call.params.get("family", QUICK[0]) not in QUICK:
+            item.add_marker(pytest.mark.slow)
+
+
 def pytest_report_header() -> str | None:
     return None if find_spec("torch") else "torch is not installed: tests about models are left out"
 

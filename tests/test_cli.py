@@ -524,7 +524,9 @@ def start_and_stop(how: signal.Signals, total: int) -> tuple[int, str]:
     return process.returncode, errors
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "how", [signal.SIGKILL, *(pytest.param(how, marks=pytest.mark.slow) for how in (signal.SIGINT, signal.SIGTERM))]
+)
 def test_stopping_leaves_whole_files_and_the_same_command_goes_on(how):
     total = 60
     code, errors = start_and_stop(how, total)
@@ -626,6 +628,7 @@ def test_a_terminal_sees_progress_a_dumb_one_only_lines():
     assert on_a_terminal(*arguments, "dumb", TERM="dumb") == "3 magnified\r\n"
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_manual_run():
     page = Path(__file__).parents[1] / "docs/howto/command_line.md"
     blocks = re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)

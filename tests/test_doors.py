@@ -71,6 +71,7 @@ def test_vmap_over_images_is_refused(heatmap):
         torch.vmap(lambda h: magnify(torch.zeros(3, 24, 33), h))(torch.ones(2, 4, 4))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")  # Dynamo's own
 def test_compiled_functions_give_the_same(heatmap, warp):
     image, heat = torch.rand(3, 24, 33, generator=torch.Generator().manual_seed(0)), torch.as_tensor(heatmap)

@@ -136,6 +136,7 @@ def test_tables_fit_a_terminal_and_say_where_files_went(monkeypatch, tmp_path):
     assert {"answers", "summary.json", "tables.md", "setup.json"} <= {path.name for path in tmp_path.iterdir()}
 
 
+@pytest.mark.slow
 def test_the_embedded_model_answers_in_one_word_and_a_seed_gives_one_table(tmp_path):
     options = ("scenes", "--methods", "greedy,pm,rolled,vcd", "--limit", 8, "--batch-size", 4, "--seed", 7)
     first, second = (run(*options, "--out", tmp_path / name).stdout for name in "ab")
@@ -146,6 +147,7 @@ def test_the_embedded_model_answers_in_one_word_and_a_seed_gives_one_table(tmp_p
     run(*options[:-1], 8, "--out", tmp_path / "a", code=2)
 
 
+@pytest.mark.slow
 def test_killed_and_started_again_nothing_is_lost_and_nothing_twice(tmp_path):
     options = ["scenes", "--methods", "greedy,pm", "--limit", "20", "--batch-size", "2", "--json", "--out"]
     command = [sys.executable, "-m", "pmtools", "eval", *options, tmp_path / "cut"]

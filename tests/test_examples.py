@@ -71,6 +71,7 @@ def test_decode_with_pm(tmp_path):
         assert picture.width > 3 * 480
 
 
+@pytest.mark.slow
 def test_decode_with_pm_takes_any_model(tmp_path, capsys):
     model = tiny_model("llava")
     model.save_pretrained(tmp_path / "model")

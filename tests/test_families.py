@@ -26,9 +26,7 @@ pytestmark = pytest.mark.skipif(
     Version(transformers.__version__) < Version("5.24"),
     reason="older releases lack families, or build them in another way",
 )
-#: In `make test`, one of each kind: merged patches, tiles, bidirectional image tokens, pooled patches, two towers.
-QUICK = ("glm4v", "aya_vision", "gemma3", "gemma4", "deepseek_vl_hybrid")
-EVERY = [pytest.param(family, marks=() if family in QUICK else pytest.mark.slow) for family in supported()]
+EVERY = supported()
 SIZES = [(200, 200), (320, 180), (121, 363)]  # (width, height): 1:1, 16:9, 1:3
 
 

@@ -69,6 +69,7 @@ def places(*, row: bool) -> dict[str, bool]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", [True, False])
 def test_a_row_is_an_alternative_everywhere(row):
     """Nowhere without its row, which shows that the places are looked at."""

@@ -66,6 +66,7 @@ def test_instructions():
         assert wish in item.instruction
 
 
+@pytest.mark.slow
 def test_the_summary_is_written_and_a_second_run_gives_the_same(random_demo, tmp_path):
     def run(folder):
         answer = ModelAnswers(

@@ -88,10 +88,6 @@ def skip_unless_images_can_be_told_apart(family, later):
         pytest.skip("this transformers takes all pixels or none")
 
 
-#: One of each kind of positions, masks and grids; the others in the slow tests.
-SOME = ("llava", "qwen2_vl", "gemma3")
-
-
 @pytest.mark.parametrize("later", LATER)
 class TestEveryFamily:
     @pytest.mark.parametrize("family", CONTINUED)
@@ -102,9 +98,7 @@ class TestEveryFamily:
             close(a, b)
 
     @pytest.mark.parametrize("refresh", ["every", "first", "adaptive"])
-    @pytest.mark.parametrize(
-        "family", [family if family in SOME else pytest.param(family, marks=pytest.mark.slow) for family in CONTINUED]
-    )
+    @pytest.mark.parametrize("family", CONTINUED)
     def test_the_magnifier(self, family, later, refresh):
         skip_unless_images_can_be_told_apart(family, later)
         method = PerceptionMagnifier(processor_of(family), refresh=refresh)

@@ -122,6 +122,7 @@ def check_attention(model, unwrapped, family="llava", atol=1e-5):
     close(maps[0][0][0], maps[1][0][0], atol)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrap", [compiled_in_place, compiled, with_a_compiled_forward])
 class TestCompiled:
     def test_uniform(self, wrap):
@@ -131,6 +132,7 @@ class TestCompiled:
         check_attention(wrap(tiny_model()), tiny_model())
 
 
+@pytest.mark.slow
 def test_a_compiled_model_stays_so_outside():
     """Inside a block it runs as it is written; after it, as it was compiled."""
     seen = []

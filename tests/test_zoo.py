@@ -128,6 +128,7 @@ def test_the_shipped_model_answers():
 # --- settings, demonstration, card -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_selection_tries_every_method_and_keeps_the_best(random_demo, tmp_path):
     from training.selection import choose_settings
 
@@ -151,6 +152,7 @@ def test_the_demonstration_counts_both_ways(random_demo):
     assert shown.right_after - shown.right_before == shown.mended - shown.broken
 
 
+@pytest.mark.slow
 def test_the_card_takes_its_numbers_from_the_evaluation(random_demo, tmp_path):
     from training.card import model_card
 
