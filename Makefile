@@ -57,7 +57,7 @@ test-latest:  ## adapters, decoding, `ask` and the examples on the newest of eve
 test-harness: $(STAMP)  ## the adapter inside the real lmms-eval, without its dependencies: it asks for torchvision
 	test -x .venv-harness/bin/python || python3 -m venv .venv-harness
 	PIP_CONSTRAINT=constraints.txt .venv-harness/bin/python -m pip install --quiet --editable '.[hf,test]' --requirement tests/harness.txt
-	.venv-harness/bin/python -m pip install --quiet --no-deps lmms-eval==0.7.3
+	.venv-harness/bin/python -m pip install --quiet --no-deps lmms-eval==0.7.3 'filelock<4.3'  # it imports filelock._api
 	.venv-harness/bin/python -m pytest -n 2 tests/test_lmms_eval.py
 
 test-families: .venv-families  ## every family of models that transformers has a processor for, with both image back ends

@@ -170,28 +170,13 @@ class _Model(lmms):  # type: ignore[misc]
 
     def _answer(self, prompts: Sequence[_Prompt], *, stop_strings: Sequence[str] = (), **options: Any) -> list[str]:
         """Answers cut at the first of the strings; questions without an image are answered by the model as it is."""
-        answers = [""] * len(prompts)
-        for illustrated in (True, False):
-            rows = [row for row, prompt in enumerate(prompts) if bool(prompt.images) is illustrated]
-            if not rows:
-                continue
-            texts = [prompts[row].text for row in rows]
-            stops = {"stop_strings": list(stop_strings)} if stop_strings else {}
-            if illustrated:
-                images = [prompts[row].images for row in rows]
-                replies = self.decoder.generate(self.model, images, texts, **stops, **options)
-            else:
-                replies = self._answer_blindly(texts, **stops, **options)
-            for row, reply in zip(rows, replies, strict=True):
-                answers[row] = min((reply.split(stop)[0] for stop in stop_strings), key=len, default=reply)
-        return answers
-
-    def _answer_blindly(self, texts: Sequence[str], **options: Any) -> list[str]:
-        tokenizer = self.processor.tokenizer
-        inputs = self.processor(text=list(texts), return_tensors="pt", padding=True).to(self.device)
-        output = self.model.generate(**inputs, tokenizer=tokenizer, **options)
-        replies = tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-        return [reply.strip() for reply in replies]
+        images, texts = [prompt.images for prompt in prompts], [prompt.text for prompt in prompts]
+        inputs = self.processor(images=images, text=texts, return_tensors="pt", padding=True).to(self.device)
+        stops = {"stop_strings": list(stop_strings)} if stop_strings else {}
+        output = self.decoder.generate_ids(self.model, **inputs, **stops, **options)
+        new = output[:, inputs["input_ids"].shape[1] :]
+        replies = [text.strip() for text in self.processor.tokenizer.batch_decode(new, skip_special_tokens=True)]
+        return [min((reply.split(stop)[0] for stop in stop_strings), key=len, default=reply) for reply in replies]
 
 
 class SimpleModel(_Model):
