@@ -90,8 +90,9 @@ def _python() -> str:
 WORDS = """\
 # Tested versions
 
-`python tests/versions.py page` writes this page (Python {python}; newest as of {date}). CI runs the lock, which was the
-newest of everything on that day; `make test-lowest` and `make test-latest` run the others.
+`python tests/versions.py page` writes this page (Python {python}; newest as of {date}). CI runs all three: the
+whole suite on the lock, which was the newest of everything on that day, and on the lowest; adapters, decoding, `ask`
+and the examples on the newest.
 
 | package | lowest (`make test-lowest`) | lock (`make test`) | newest (`make test-latest`) |
 |---|---|---|---|
@@ -104,6 +105,8 @@ newest of everything on that day; `make test-lowest` and `make test-latest` run 
 - **A newer transformers** works, or says what is missing: each token is checked to come from the method's step, so
   that nothing turns into plain decoding unseen. The way out of such an error is a version from this table.
 - Idefics3 and SmolVLM need torchvision on transformers 5.17, and AVIF files need Pillow 11.3.
+- **gradio** runs in a browser with its lock. With the lowest, the page's tests outside a browser pass; in Chromium
+  138 passed and one saw a request of gradio's own script aborted (2026-11-28).
 - `pmtools --version` prints what is installed.
 """
 
