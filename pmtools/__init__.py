@@ -1,9 +1,10 @@
 """Magnify what matters in an image, keep the rest in place, and undo it exactly."""
 
-# no `from __future__ import annotations` here: its name would stand before the module of that name
+from __future__ import annotations
+
 from typing import Any
 
-from pmtools import alternatives, annotations, compat, frames, heatmaps, io
+from pmtools import alternatives, annotation, compat, frames, heatmaps, io
 from pmtools._magnify import fit_warp, magnify
 from pmtools._mosaic import fit_mosaic, mosaic
 from pmtools._versions import show_versions
@@ -41,7 +42,7 @@ __all__ = [  # noqa: RUF022  in the order of the pipeline
     "Refinement",
     "heatmaps",
     "frames",
-    "annotations",
+    "annotation",
     "alternatives",
     "compat",
     "io",

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from pmtools import _checks, frames
-from pmtools.annotations import formats, polygons
+from pmtools.annotation import formats, polygons
 from pmtools.typing import Ndarray
 from pmtools.warp import Warp
 
@@ -28,7 +28,7 @@ KINDS: dict[str, str] = {
 }
 
 
-def yolo(
+def yolo_rows(
     rows: Sequence[Sequence[float]],
     warp: Warp,
     /,
@@ -68,7 +68,7 @@ def yolo(
     Examples
     --------
     >>> from pmtools import frames
-    >>> yolo([[3, 0.5, 0.5, 0.25, 0.5]], frames.pad((128, 128), right=128))
+    >>> yolo_rows([[3, 0.5, 0.5, 0.25, 0.5]], frames.pad((128, 128), right=128))
     [[3, 0.25, 0.5, 0.125, 0.5]]
     """
     kind = _checks.choice(kind, "kind", KINDS)

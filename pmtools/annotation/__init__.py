@@ -6,10 +6,10 @@ Every function takes a `Warp`; to undo, give it `warp.inverse()`. What else a re
 Convention: continuous pixel-edge coordinates; pixel `i` covers `[i, i + 1)`.
 """
 
-from pmtools.annotations.coco import coco_annotations, coco_dataset
-from pmtools.annotations.formats import FORMATS, boxes, convert, keypoints, visible_share
-from pmtools.annotations.polygons import polygon
-from pmtools.annotations.yolo import KINDS, yolo
+from pmtools.annotation.coco import coco_annotations, coco_dataset
+from pmtools.annotation.formats import FORMATS, boxes, convert, keypoints, visible_share
+from pmtools.annotation.polygons import polygon
+from pmtools.annotation.yolo import KINDS, yolo_rows
 
 __all__ = [
     "FORMATS",
@@ -21,5 +21,5 @@ __all__ = [
     "keypoints",
     "polygon",
     "visible_share",
-    "yolo",
+    "yolo_rows",
 ]

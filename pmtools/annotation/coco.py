@@ -16,8 +16,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from pmtools import _checks
-from pmtools.annotations import formats, polygons
-from pmtools.annotations._masks import mapped_rle
+from pmtools.annotation import formats, polygons
+from pmtools.annotation._masks import mapped_rle
 from pmtools.warp import Warp
 
 #: One warp for all, or one for each image, by its id or, in a whole data set, its file name.
@@ -269,6 +269,6 @@ def _refuse_other_geometry(record: Mapping[str, Any], place: str) -> None:
         value = fields.get(name)
         if value is not None and not (isinstance(value, (int, float)) and value == 0):
             raise ValueError(
-                f"{place} must be upright, got {name}; give its four corners to annotations.boxes(..., format='xyxyxyxy'), "
+                f"{place} must be upright, got {name}; give its four corners to annotation.boxes(..., format='xyxyxyxy'), "
                 "or its angle with bbox_mode 4"
             )

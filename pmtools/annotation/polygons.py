@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pmtools import _array, _checks
-from pmtools.annotations.formats import shown_window
+from pmtools.annotation.formats import shown_window
 from pmtools.typing import Ndarray
 from pmtools.warp import Warp
 
