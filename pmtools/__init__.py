@@ -12,6 +12,7 @@ from pmtools.highlight import highlight_mask
 from pmtools.perception import perception_map
 from pmtools.refinement import Refinement, refine
 from pmtools.report import WarpReport
+from pmtools.sequences import smooth_warps
 from pmtools.tiles import Detections, Tiles, fit_tiles
 from pmtools.warp import LocalMagnification, Warp
 from pmtools.windows import Mosaic, Placed
@@ -26,6 +27,7 @@ __all__ = [  # noqa: RUF022  in the order of the pipeline
     "magnify",
     "fit_warp",
     "zoom_warp",
+    "smooth_warps",
     "mosaic",
     "fit_mosaic",
     "Mosaic",
