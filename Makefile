@@ -9,7 +9,7 @@ INSTALL := PIP_CONSTRAINT=constraints.txt $(PY) -m pip install --quiet
 # the release with a CPU wheel on the machines that build this project; anything newer pulls several GB of CUDA packages
 TORCH := torch==2.13.0
 
-.PHONY: demo app test test-browser test-families test-slow test-core test-lowest test-latest test-harness \
+.PHONY: demo app test test-browser test-families test-transforms test-slow test-core test-lowest test-latest test-harness \
 	lint types docs bench fuzz lock versions clean
 
 $(STAMP): pyproject.toml constraints.txt setup.py pmtools/_resample.c
@@ -69,6 +69,15 @@ test-families: .venv-families  ## every family of models that transformers has a
 	$@/bin/python -m pip install --quiet --no-deps --requirement tests/families.txt
 	touch $@
 
+test-transforms: .venv-transforms  ## annotations and transforms beside the real torchvision, albumentations, kornia, supervision
+	PYTHONPATH=tests .venv-transforms/bin/python -m pytest -n 2 -p torchvision_stub tests/test_annotation.py tests/test_transforms.py
+
+.venv-transforms: pyproject.toml constraints.txt setup.py tests/families.txt  # torchvision without its dependencies
+	test -x $@/bin/python || python3 -m venv $@
+	PIP_CONSTRAINT=constraints.txt $@/bin/python -m pip install --quiet --editable '.[hf,test,transforms]'
+	$@/bin/python -m pip install --quiet --no-deps --requirement tests/families.txt
+	touch $@
+
 app: .venv-app  ## the web page, at http://127.0.0.1:7860
 	.venv-app/bin/pmtools app
 
@@ -103,7 +112,7 @@ RESOLVE := out/lock/bin/python -m pip install --quiet --dry-run --ignore-install
 
 lock: $(STAMP)  ## the newest of everything that go together under one torch, into constraints.txt and constraints-app.txt
 	rm -rf out/lock && python3 -m venv out/lock
-	$(RESOLVE) --report out/lock/all.json '.[dev,pipelines,wrapped,serve,bench]' --requirement tests/harness.txt
+	$(RESOLVE) --report out/lock/all.json '.[dev,pipelines,wrapped,serve,bench,transforms]' --requirement tests/harness.txt
 	$(RESOLVE) --report out/lock/app.json '.[test-browser]'
 	$(PY) tests/versions.py lock out/lock/all.json constraints.txt 'everything but the web page'
 	$(PY) tests/versions.py lock out/lock/app.json constraints-app.txt 'the web page and its tests'
@@ -112,5 +121,5 @@ versions: test-lowest test test-latest  ## the page of tested versions, once the
 	$(PY) tests/versions.py page
 
 clean:
-	rm -rf $(VENV) .venv-app .venv-core .venv-families .venv-lowest .venv-latest .venv-harness site out build *.egg-info \
+	rm -rf $(VENV) .venv-app .venv-core .venv-families .venv-transforms .venv-lowest .venv-latest .venv-harness site out build *.egg-info \
 		.pytest_cache .mypy_cache .ruff_cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pmtools import alternatives, compat, frames, heatmaps, io
+from pmtools import alternatives, annotation, compat, frames, heatmaps, io
 from pmtools._magnify import fit_warp, magnify
 from pmtools._mosaic import fit_mosaic, mosaic
 from pmtools._versions import show_versions
@@ -12,6 +12,7 @@ from pmtools.highlight import highlight_mask
 from pmtools.perception import perception_map
 from pmtools.refinement import Refinement, refine
 from pmtools.report import WarpReport
+from pmtools.sequences import smooth_warps
 from pmtools.tiles import Detections, Tiles, fit_tiles
 from pmtools.warp import LocalMagnification, Warp
 from pmtools.windows import Mosaic, Placed
@@ -26,6 +27,7 @@ __all__ = [  # noqa: RUF022  in the order of the pipeline
     "magnify",
     "fit_warp",
     "zoom_warp",
+    "smooth_warps",
     "mosaic",
     "fit_mosaic",
     "Mosaic",
@@ -42,6 +44,7 @@ __all__ = [  # noqa: RUF022  in the order of the pipeline
     "Refinement",
     "heatmaps",
     "frames",
+    "annotation",
     "alternatives",
     "compat",
     "io",

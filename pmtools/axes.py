@@ -47,6 +47,17 @@ class AxisMap:
     target_size: int
     window: Array
 
+    def __post_init__(self) -> None:
+        for name, value in (
+            ("pieces", tuple(Piece(_readonly(piece.before), _readonly(piece.after)) for piece in self.pieces)),
+            ("window", _readonly(self.window)),
+        ):
+            object.__setattr__(self, name, value)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.__post_init__()  # pickled arrays can be written to again
+
     @property
     def batch_size(self) -> int | None:
         """Number of maps in a batch; None for a single one."""
@@ -126,6 +137,15 @@ def affine_map(scale: float, offset: float, source_size: int, target_size: int) 
     """The map `x -> scale x + offset` in NumPy, `scale > 0`."""
     before = np.array([0.0, float(source_size)])
     return axis_map(before, scale * before + offset, source_size, target_size)
+
+
+def _readonly(array: Array) -> Array:
+    """NumPy's arrays as ones that cannot be written to; others as they are."""
+    if not isinstance(array, np.ndarray) or not array.flags.writeable:
+        return array
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def _intersect(window: Array, size: int) -> Array:

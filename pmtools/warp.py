@@ -7,13 +7,14 @@ here is fitted or searched. Frames (padding, cropping, resizing) are warps too.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from pmtools import _array, _checks, _images, _kernel, marginals
+from pmtools import _array, _checks, _images, _kernel, axis_algebra, marginals
 from pmtools.axes import AxisMap, axis_map, from_jsonable, to_jsonable
 from pmtools.footprints import Footprints, footprints
 from pmtools.report import WarpReport, report
@@ -42,6 +43,9 @@ class Warp:
 
     Convention: continuous pixel-edge coordinates, `(x, y)` from the top-left corner; pixel `i` covers `[i, i + 1)` and its
     centre is `i + 0.5`. Points beyond the image are extrapolated with the slope of the outermost cell, never clamped.
+
+    A warp is a value: it does not change, warps with the same numbers are equal on every device and have one hash, and a deep
+    copy passes gradients on.
 
     Attributes
     ----------
@@ -169,6 +173,44 @@ class Warp:
             axes.append(axis_map(before, edges * float(m), n, m))
         return cls(y=axes[0], x=axes[1])
 
+    @classmethod
+    def stack(cls, warps: Iterable[Warp], /) -> Warp:
+        """A batch of single warps between images of the same sizes; `batch[i]` is each of them again, to rounding.
+
+        Parameters
+        ----------
+        warps : iterable of Warp
+            At least one. NumPy's go to the namespace and device of the others.
+
+        Returns
+        -------
+        Warp
+
+        Raises
+        ------
+        TypeError, ValueError
+            If something else than single warps came, none at all, or their sizes differ.
+
+        Examples
+        --------
+        >>> from pmtools import frames
+        >>> Warp.stack([frames.identity((4, 4)), Warp.from_map(np.eye(2), source_hw=(4, 4))])
+        Warp(4x4 -> 4x4, batch of 2)
+        """
+        found = list(warps)
+        for i, warp in enumerate(found):
+            if not isinstance(warp, Warp) or warp.batch_shape:
+                came = "a batch" if isinstance(warp, Warp) else _checks.describe(warp)
+                raise TypeError(f"`warps` must be single Warps, got {came} at {i}; a batch is iterable, [*a, *b]")
+            if (warp.source_hw, warp.target_hw) != (found[0].source_hw, found[0].target_hw):
+                raise ValueError(
+                    f"`warps` must have the same sizes, got {found[0]} and {warp} at {i}; resize them with frames"
+                )
+        if not found:
+            raise ValueError("`warps` must hold a warp at least, got none")
+        x, y = (axis_algebra.stacked([getattr(warp, name) for warp in found]) for name in "xy")
+        return cls(x=x, y=y)
+
     # ------------------------------------------------------------------------------------------------- asking
 
     @property
@@ -204,6 +246,20 @@ class Warp:
 
     def __iter__(self) -> Iterator[Warp]:
         return (self[i] for i in range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Warp):
+            return NotImplemented
+        return self is other or self._numbers() == other._numbers()
+
+    def __hash__(self) -> int:
+        return hash(self._numbers())
+
+    def _numbers(self) -> tuple[object, ...]:
+        return axis_algebra.numbers(self.x), axis_algebra.numbers(self.y)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Warp:
+        return Warp(x=axis_algebra.copied(self.x), y=axis_algebra.copied(self.y))
 
     def __repr__(self) -> str:
         batch = f", batch of {len(self)}" if self.batch_shape else ""
@@ -517,6 +573,77 @@ class Warp:
         if self.batch_shape and other.batch_shape and self.batch_shape != other.batch_shape:
             raise ValueError(f"`other` must be a batch of {len(self)} warps or a single one, got {len(other)}")
         return Warp(x=self.x.then(other.x), y=self.y.then(other.y))
+
+    def blend(self, other: Warp, /, weight: float) -> Warp:
+        r"""A warp between this one and another: $(1 - w) X(x) + w X'(x)$ along both axes, which is monotone too.
+
+        Parameters
+        ----------
+        other : Warp
+            Between images of the same sizes; a batch of as many warps.
+        weight : float
+            $w$, in [0, 1]: 0 is this warp, 1 the other one.
+
+        Returns
+        -------
+        Warp
+            Exact but for knots less than 1e-6 px apart, which become one. Gradients reach both.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `other` is no Warp, sizes or batches differ, or `weight` is out of range.
+
+        Examples
+        --------
+        >>> from pmtools import frames
+        >>> half = frames.identity((8, 8)).blend(frames.crop((8, 8), (4, 0, 12, 8)), 0.5)
+        >>> half.points([4, 4])
+        array([2., 4.])
+        """
+        weight = _checks.real_number(weight, "weight", minimum=0.0, maximum=1.0)
+        if not isinstance(other, Warp):
+            raise TypeError(f"`other` must be a Warp, got {_checks.describe(other)}")
+        mine, others = ((warp.source_hw, warp.target_hw, warp.batch_shape) for warp in (self, other))
+        if mine != others:
+            raise ValueError(f"`other` must have the sizes and the batch of this warp, {self}, got {other}")
+        if self.batch_shape:
+            return Warp.stack(one.blend(two, weight) for one, two in zip(self, other, strict=True))
+        return Warp(x=axis_algebra.blended(self.x, other.x, weight), y=axis_algebra.blended(self.y, other.y, weight))
+
+    def to(self, where: Any, /) -> Warp:
+        """The warp on another device, or in the namespace and on the device of an array.
+
+        Coordinates and images do not need it: the warp comes to them. It saves moving the same warp again and again.
+
+        Parameters
+        ----------
+        where : array or device
+            A device of the warp's own namespace; for a NumPy warp any of PyTorch, and "cpu" leaves it NumPy.
+
+        Returns
+        -------
+        Warp
+            Gradients reach the original.
+
+        Raises
+        ------
+        TypeError
+            If a NumPy warp is to go to a device and PyTorch is not imported; give it an array instead.
+        """
+        like = self.x.like
+        if _array.is_array(where):
+            like = where
+        elif not isinstance(like, np.ndarray):
+            like = _array.to_device(like, where)
+        elif str(where) != "cpu":
+            torch = sys.modules.get("torch")
+            if torch is None:
+                raise TypeError(
+                    f"`where` must be an array for a NumPy warp, got {_checks.describe(where)}; give one that is there"
+                )
+            like = torch.empty(0, device=where)
+        return self._moved_like(like)
 
     def _requires_grad(self) -> bool:
         return any(_array.requires_grad(knots) for axis in (self.x, self.y) for piece in axis.pieces for knots in piece)

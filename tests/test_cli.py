@@ -20,7 +20,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import pmtools
-from pmtools import cli, heatmaps, io
+from pmtools import cli, io
 
 BOX, BOX_TEXT = (12.0, 20.0, 30.0, 36.0), "12,20,30,36"
 
@@ -70,7 +70,7 @@ def program(*arguments: object, **options):
 
 def expected(pixels: np.ndarray, heat: np.ndarray | None = None, **options) -> np.ndarray:
     if heat is None:
-        heat = heatmaps.from_boxes(np.array(BOX), source_hw=pixels.shape[:2])
+        return pmtools.magnify(pixels, boxes=[BOX], **options)  # it is too large to grow three times
     return pmtools.magnify(pixels, heat, **options)
 
 
@@ -95,26 +95,55 @@ def test_one_image_is_what_the_library_makes():
 
 def test_options_reach_the_library():
     pixels = save("a.png")
+    heat = np.random.default_rng(0).random((5, 7))
+    np.save("map.npy", heat)
     options = {"gain": 4, "kernel-size": 5, "marginal": "sum", "floor": 0.2, "max-magnification": 2.5}
     flags = [part for name, value in options.items() for part in (f"--{name}", value)]
-    run("magnify", "a.png", "--box", BOX_TEXT, "-o", "b.png", "--size", "30x20", "--no-antialias", *flags)
+    run("magnify", "a.png", "--heatmap", "map.npy", "-o", "b.png", "--size", "30x20", "--no-antialias", *flags)
     named = {name.replace("-", "_"): value for name, value in options.items()}
-    wanted = expected(pixels, size_hw=(30, 20), antialias=False, **named)
+    wanted = expected(pixels, heat, size_hw=(30, 20), antialias=False, **named)
     assert wanted.shape == (30, 20, 3)
     np.testing.assert_array_equal(pixels_of("b.png"), wanted)
 
 
-def test_defaults_are_those_of_the_library():
-    import inspect
+def test_the_help_names_the_defaults_of_the_library():
+    from inspect import signature
 
-    from pmtools.cli.magnify import magnify
-    from pmtools.cli.show import show
+    from pmtools.cli.magnifying import MOST_ZOOM
+    from pmtools.zoom import ZOOM_FLOOR
 
-    library = {**inspect.signature(pmtools.magnify).parameters, **inspect.signature(pmtools.fit_warp).parameters}
-    for command in (magnify, show):
-        for name, parameter in inspect.signature(command).parameters.items():
-            if name in ("gain", "kernel_size", "marginal", "floor", "max_magnification", "antialias"):
-                assert parameter.default == library[name].default, name
+    words = " ".join(run("magnify", "--help").stdout.replace("│", " ").split())
+    library = signature(pmtools.fit_warp).parameters
+    gain, window, marginal, floor = (library[n].default for n in ("gain", "kernel_size", "marginal", "floor"))
+    for text in (
+        f"nothing. {gain:g}.",
+        f"odd. {window}.",
+        f"x and y. {marginal}.",
+        f"{ZOOM_FLOOR} around boxes, else {floor}",
+    ):
+        assert text in words, text
+    assert f"up to {MOST_ZOOM:g}" in words
+    assert f"{MOST_ZOOM:g} for boxes" in words
+
+
+def test_boxes_keep_their_shape_and_grow_three_times_at_most():
+    pixels = save("a.png", size_hw=(480, 640))
+    box = [100, 50, 140, 70]
+
+    def zoom_of(*flags):
+        run("magnify", "a.png", "--box", "100,50,140,70", "-o", "b.png", "--warp", "w.json", "--overwrite", *flags)
+        x0, y0, x1, y1 = pmtools.Warp.from_dict(io.read_json("w.json")).boxes(np.array(box)).tolist()
+        return (x1 - x0) / 40, (y1 - y0) / 20
+
+    np.testing.assert_allclose(zoom_of(), (3, 3))
+    np.testing.assert_array_equal(pixels_of("b.png"), pmtools.magnify(pixels, boxes=[box], zoom=3))
+    np.testing.assert_allclose(zoom_of("--zoom", 5), (5, 5))
+    np.testing.assert_allclose(zoom_of("--max-magnification", 1.5), (1.5, 1.5))
+    run("magnify", "a.png", "--box", "100,50,140,70", "-o", "c.png", "--zoom", 2, "--margin", 10, "--floor", 0.5)
+    warp = pmtools.zoom_warp([box], source_hw=(480, 640), zoom=2, margin=10, floor=0.5)
+    np.testing.assert_array_equal(pixels_of("c.png"), warp.image(pixels))
+    result = run("magnify", "a.png", "--box", "100,50,140,70", "-o", "d.png", "--zoom", "90", code=1)
+    assert re.search(r"--zoom must fit into --size, got 90.*largest that does is \d", result.stderr)
 
 
 @pytest.mark.parametrize("name", ["map.npy", "map.png", "map.tif"])
@@ -155,23 +184,11 @@ def test_units_say_the_same_box():
         np.testing.assert_array_equal(pixels_of(f"{name}.png"), pixels_of("pixels.png"))
 
 
-def test_a_small_box_and_a_point_count_as_much_as_a_large_box():
-    from pmtools.cli.magnifying import Units, read_focus
-
-    focus = read_focus(None, ["0,0,240,240", "600,40,603,43"], ["320,400"], Units.PIXELS)
-    heat = focus.heatmap_for(Path("any.png"), (480, 640))
-    assert heat.shape == (48, 48)
-    np.testing.assert_allclose([heat[10, 10], heat[4, 45], heat[40, 24]], 1)
-    assert heat[4, 40] < 0.01
-
-
-def test_boxes_and_points_add_up():
+def test_boxes_and_points_add_up_and_a_point_is_the_middle_of_a_box():
     pixels = save("a.png")
     run("magnify", "a.png", "--box=4,20,14,36", "--box=50,30,60,44", "--point=32,8", "--output=b.png")
-    boxes = np.array([[4.0, 20, 14, 36], [50, 30, 60, 44]])
-    heat = heatmaps.from_boxes(boxes, source_hw=(48, 64))
-    heat = np.maximum(heat / heat.max(), heatmaps.from_points(np.array([32.0, 8]), source_hw=(48, 64)))
-    np.testing.assert_array_equal(pixels_of("b.png"), expected(pixels, heat))
+    boxes = [[4, 20, 14, 36], [50, 30, 60, 44], [29, 5, 35, 11]]
+    np.testing.assert_array_equal(pixels_of("b.png"), pmtools.magnify(pixels, boxes=boxes))
 
 
 def test_boxes_are_in_pixels_of_the_upright_image():
@@ -286,6 +303,113 @@ def test_a_job_whose_warp_is_missing_is_not_finished():
     assert Path("w.json").exists()
 
 
+def test_changed_options_are_noticed_on_the_way_on():
+    save("in/a.png")
+    save("in/b.png", 1)
+    arguments = ("magnify", "in", "-o", "out", "--warp", "warps", "--box", BOX_TEXT)
+    run(*arguments)
+    assert io.read_json("warps/a.json")["settings"]["box"] == [BOX_TEXT]
+    assert run(*arguments).stderr.startswith("0 magnified, 2 skipped")
+    os.remove("out/b.png")
+    result = run(*arguments, "--zoom", "1.2", code=1)
+    first, last = result.stderr.splitlines()
+    assert first == (
+        "failed: 'in/a.png': 'warps/a.json' was made with other settings (--zoom); --overwrite redoes it, "
+        "or use another folder"
+    )
+    assert last == "1 magnified, 1 failed"
+    assert run(*arguments, "--zoom", "1.2", "--overwrite").stderr == "2 magnified\n"
+    assert "2 skipped" in run(*arguments, "--zoom", "1.2").stderr
+
+
+def test_a_changed_file_of_boxes_or_maps_is_noticed():
+    save("in/a.png")
+    arguments = ("magnify", "in", "-o", "out", "--warp", "warps", "--boxes", "boxes.jsonl")
+    Path("boxes.jsonl").write_text('{"image": "a.png", "box": [12, 20, 30, 36]}\n')
+    run(*arguments)
+    assert run(*arguments).stderr.startswith("skipped")
+    Path("boxes.jsonl").write_text('{"image": "a.png", "box": [12, 20, 31, 36]}\n')
+    assert "(a file's content)" in run(*arguments, code=1).stderr
+    io.write_json({**pmtools.frames.identity((4, 4)).to_dict()}, "warps/a.json")  # of a version that kept no settings
+    assert run(*arguments).stderr.startswith("skipped")
+
+
+def test_a_tree_of_folders_keeps_its_shape():
+    images = {name: save(f"in/{name}", seed) for seed, name in enumerate(["x.png", "a/x.png", "a/b/x.png"])}
+    for name in images:
+        Path("maps", name).parent.mkdir(parents=True, exist_ok=True)
+        np.save(Path("maps", name).with_suffix(".npy"), np.random.default_rng(len(name)).random((4, 4)))
+    run("magnify", "in", "--tree", "--heatmap", "maps", "-o", "out", "--warp", "warps")
+    assert files_below("out") == sorted(images)
+    assert files_below("warps") == sorted(name.replace(".png", ".json") for name in images)
+    for name, pixels in images.items():
+        heat = np.random.default_rng(len(name)).random((4, 4))
+        np.testing.assert_array_equal(pixels_of(f"out/{name}"), expected(pixels, heat))
+    run("magnify", "in", "--box", BOX_TEXT, "-o", "flat")
+    assert files_below("flat") == ["x.png"]
+
+
+def coco(**more):
+    images = [{"id": 5, "file_name": "a.png"}, {"id": 6, "file_name": "b.png"}, {"id": 7, "file_name": "none.png"}]
+    records = [{"image_id": 5, "bbox": [12, 20, 18, 16]}, {"image_id": 6, "bbox": [40, 4, 10, 10], **more}]
+    return json.dumps({"images": images, "annotations": records})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "flags"),
+    [
+        ("boxes.json", coco(), ()),
+        ("boxes.json", '[{"image": "a.png", "box": [12, 20, 30, 36]}, {"image": "b.png", "boxes": [[40, 4, 50, 14]]}]', ()),
+        ("boxes.jsonl", '{"file_name": "in/a.png", "bbox": [12, 20, 18, 16]}\n{"image": "b.png", "x": 40, "y": 4, '
+         '"w": 10, "h": 10}\n', ("--box-format", "xywh")),
+        ("boxes.csv", "label,filename,x0,y0,x1,y1\ncup,a.png,12,20,30,36\n,b.png,40,4,50,14\n", ()),
+        ("boxes.csv", "image,x,y,w,h\na.png,0.1875,0.416666666666666667,0.28125,0.333333333333333333\n"
+         "b.png,0.625,0.0833333333333333333,0.15625,0.208333333333333333\n", ("--units", "fractions")),
+        ("boxes/a.txt", "0 0.328125 0.583333333333333333 0.28125 0.333333333333333333\n", ()),
+    ],
+)  # fmt: skip
+def test_a_list_of_boxes_gives_each_image_its_own(name, text, flags):
+    images = {stem: save(f"in/{stem}.png", seed) for seed, stem in enumerate("ab")}
+    save("in/none.png")
+    save("in/unnamed.png")
+    Path(name).parent.mkdir(exist_ok=True)
+    Path(name).write_text(text)
+    if name.endswith(".txt"):
+        Path("boxes/b.txt").write_text("1 0.703125 0.1875 0.15625 0.208333333333333333 0.9\n")
+        Path("boxes/none.txt").write_text("")
+    elif name == "boxes.json" and "file_name" not in text:
+        Path(name).write_text(text[:-1] + ', {"image": "none.png", "boxes": []}]')
+    listed = name.split("/")[0]
+    result = run("magnify", "in", "--boxes", listed, "-o", "out", *flags, code=1)
+    for stem, box in {"a": [12, 20, 30, 36], "b": [40, 4, 50, 14]}.items():
+        wanted = pmtools.magnify(images[stem], boxes=[box]).astype(int)
+        assert np.abs(pixels_of(f"out/{stem}.png") - wanted).max() <= 1, stem
+    assert "failed: 'in/unnamed.png'" in result.stderr
+    if Path("out/none.png").exists():
+        np.testing.assert_array_equal(pixels_of("out/none.png"), pixels_of("in/none.png"))
+    else:
+        assert listed != "boxes"
+        assert "failed: 'in/none.png'" in result.stderr
+
+
+def test_lists_of_boxes_that_are_none_are_refused():
+    save("a.png")
+    for name, text, says in (
+        ("b.json", coco(bbox_mode=0), "annotation None: bbox must be x, y, width, height"),
+        ("b.json", "{", "neither CSV, JSON lines nor JSON"),
+        ("b.json", "[]", "names no image"),
+        ("b.jsonl", '{"image": "a.png"}\n', r"\[0\]: .*none of box, boxes"),
+        ("b.jsonl", '{"image": "a.png", "box": [1, 2, 3, 4, 5]}\n', r"\[0\]: .*got \[1, 2, 3, 4, 5\]"),
+        ("b.csv", "x0,y0,x1,y1\n1,2,3,4\n", "column of images"),
+        ("b.csv", "image,x1,y1,x2,y2,angle\na.png,1,2,3,4,5\n", "upright"),
+    ):
+        Path(name).write_text(text)
+        assert_refused("magnify", "a.png", "--boxes", name, "-o", "c.png", says=f"--boxes: '{name}': .*{says}|{says}")
+    os.mkdir("labels")
+    Path("labels/a.txt").write_text("0 0.5 0.5 0.1\n")
+    assert "line 1: a row must be" in run("magnify", "a.png", "--boxes", "labels", "-o", "c.png", code=1).stderr
+
+
 def test_the_report_for_machines():
     save("in/a.png")
     save("in/c.png")
@@ -351,6 +475,14 @@ MAGNIFY = ("magnify", "a.png", "-o", "b.png")
         ((*MAGNIFY, "--box", BOX_TEXT, "--size", "336"), "--size.*336x336"),
         ((*MAGNIFY, "--box", BOX_TEXT, "--size", "0x10"), "--size"),
         ((*MAGNIFY, "--box", BOX_TEXT, "--size", "99999x99999"), "--size"),
+        ((*MAGNIFY, "--box", BOX_TEXT, "--gain", "5"), "--gain: for a --heatmap; boxes.*--zoom"),
+        ((*MAGNIFY, "--heatmap", "map.npy", "--zoom", "2"), "--zoom: for boxes.*--gain"),
+        ((*MAGNIFY, "--box", BOX_TEXT, "--zoom", "2", "--max-magnification", "2"), "--zoom is exact"),
+        ((*MAGNIFY, "--box", BOX_TEXT, "--zoom", "0"), "--zoom must"),
+        ((*MAGNIFY, "--box", BOX_TEXT, "--margin=-1"), "--margin must"),
+        ((*MAGNIFY, "--boxes", "nothing.json"), "--boxes.*nothing.json.*exist"),
+        ((*MAGNIFY, "--boxes", "list.json"), r"--boxes: 'list.json': \[0\].*names its image"),
+        ((*MAGNIFY, "--boxes", "empty"), "--boxes.*empty.*no .txt file"),
         ((*MAGNIFY, "--box", BOX_TEXT, "--floor", "0"), "--floor must"),
         ((*MAGNIFY, "--box", BOX_TEXT, "--floor", "nan"), "--floor must"),
         ((*MAGNIFY, "--box", BOX_TEXT, "--gain", "much"), "--gain"),

@@ -202,12 +202,12 @@ def test_csv_that_is_not_boxes_is_refused_with_its_line(text, says):
         (("--boxes", "-", "--points", "-"), "either --boxes or --points"),
         (("--boxes", "nothing.json"), "--boxes.*nothing.json.*No such file"),
         (("--boxes", "."), "--boxes.*directory"),
-        (("--boxes", "in.txt"), "in.txt.*--format"),
+        (("--boxes", "in.dat"), "in.dat.*--format"),
         (("--boxes", "-", "--format", "xml"), "--format.*json"),
     ],
 )
 def test_arguments_that_cannot_be_right(arguments, says):
-    Path("in.txt").write_text("1,2,3,4")
+    Path("in.dat").write_text("1,2,3,4")
     result = coords(*arguments, code=2, stdin="")
     assert re.fullmatch(f"pmtools: error: .*{says}.*\n", result.stderr), result.stderr
 
@@ -261,3 +261,100 @@ def test_boxes_that_are_not_upright_are_refused_and_not_mapped_by_half(names, ex
         with pytest.raises(coordinates.CoordinateFileError, match="must be upright"):
             mapping(made(row), kind, lambda rows: rows)
         assert mapping(made(upright), kind, lambda rows: rows)
+
+
+# -------------------------------------------------------------------------------------------- whole annotations
+
+RECORDS = [
+    {
+        "id": 1,
+        "image_id": 5,
+        "bbox": [20, 30, 100, 30],
+        "area": 3000,
+        "segmentation": [[20, 30, 120, 30, 120, 60, 20, 60]],
+    },
+    {"id": 2, "image_id": 6, "bbox": [1, 2, 3, 4], "keypoints": [5, 6, 2], "num_keypoints": 1},
+]
+DATASET = {
+    "images": [
+        {"id": 5, "file_name": "train/a.jpg", "height": 200, "width": 300},
+        {"id": 6, "file_name": "b.jpg", "height": 50, "width": 60},
+    ],
+    "annotations": RECORDS,
+    "categories": [{"id": 1, "name": "caf\u00e9"}],
+}
+OTHER_WARP = pmtools.fit_warp(HEAT, source_hw=(50, 60))
+
+
+def test_a_whole_data_set_finds_the_warp_of_each_image():
+    io.write_json(WARP.to_dict(), "warps/train/a.json")
+    io.write_json(OTHER_WARP.to_dict(), "warps/b.json")
+    io.write_json(DATASET, "in.json")
+    from pmtools.cli.application import app
+
+    def run(text: str, *flags: str, code: int = 0) -> str:
+        arguments = ["coords", "--warp", "warps", "--boxes", "-", *flags]
+        result = CliRunner().invoke(app, arguments, input=text)
+        assert result.exit_code == code, result.output
+        return result.output
+
+    there = run(json.dumps(DATASET))
+    wanted = pmtools.annotation.coco_dataset(DATASET, {5: WARP, 6: OTHER_WARP})
+    assert json.loads(there) == wanted
+    back = json.loads(run(there, "--inverse"))
+    assert back["images"] == DATASET["images"]
+    np.testing.assert_allclose(back["annotations"][0]["bbox"], RECORDS[0]["bbox"], atol=1e-9)
+    assert "has no warp 'c.json'" in run(json.dumps({**DATASET, "images": [{"id": 5, "file_name": "c.jpg"}]}), code=2)
+    assert "name the one to use" in run("[[1, 2, 3, 4]]", code=2)
+    assert "warp of this image" in run(json.dumps(DATASET), "--inverse", code=1)
+
+
+def test_annotations_of_one_image_and_what_has_gone():
+    text = json.dumps([RECORDS[0], {"id": 3, "bbox": [400, 10, 20, 20], "area": 400}])
+    Path("in.json").write_text(text)
+    assert "area, segmentation" in coords("--boxes", "in.json", code=1).stderr.replace(
+        "segmentation, area", "area, segmentation"
+    )
+    found = json.loads(coords("--boxes", "in.json", "--format", "coco").stdout)
+    assert found == pmtools.annotation.coco_annotations(json.loads(text), WARP)
+    kept = json.loads(coords("--boxes", "in.json", "--format", "coco", "--clip", "--min-visible", "0.1").stdout)
+    assert [record["id"] for record in kept] == [1]
+    Path("in.json").write_text(json.dumps([{**RECORDS[0], "rotation": 30}]))
+    assert "annotation 1 must be upright" in coords("--boxes", "in.json", "--format", "coco", code=1).stderr
+    assert "images and annotations" in coords("--boxes", "-", "--format", "coco", stdin="{}", code=1).stderr
+    assert "--clip" in coords("--boxes", "in.json", "--clip", code=2).stderr
+    assert "--boxes alone" in coords("--points", "in.json", "--format", "coco", code=2).stderr
+
+
+def test_json_lines_stay_lines():
+    text = json.dumps({"box": BOX, "label": "café"}, ensure_ascii=False) + "\n\n" + json.dumps([BOX, OTHER]) + "\n"
+    lines = through(text, suffix=".jsonl").split("\n")
+    assert json.loads(lines[0]) == {"box": mapped(BOX), "label": "café"}
+    assert lines[1] == lines[3] == ""
+    assert json.loads(lines[2]) == [mapped(BOX), mapped(OTHER)]
+    Path("in.jsonl").write_text('{"box": [1, 2, 3, 4]}\n{"box": [1, 2]}\n')
+    assert "line 2: .box" in coords("--boxes", "in.jsonl", code=1).stderr
+
+
+def test_rows_of_yolo():
+    text = "3 0.5 0.5 0.2 0.4\n\n0 0.1 0.2 0.1 0.1 0.9\n"
+    rows = [[3, 0.5, 0.5, 0.2, 0.4], [0, 0.1, 0.2, 0.1, 0.1, 0.9]]
+    found = [[float(cell) for cell in line.split()] for line in through(text, suffix=".txt").splitlines()]
+    assert found == pmtools.annotation.yolo_rows(rows, WARP)
+    assert through(text, suffix=".txt").startswith("3 ")
+    back = through(through(text, suffix=".txt"), "--boxes", "--inverse", suffix=".txt")
+    np.testing.assert_allclose([float(c) for c in back.split()], [float(c) for c in text.split()], atol=1e-12)
+    quad = "1 0.3 0.3 0.5 0.4 0.45 0.6 0.2 0.5\n"
+    (found,) = pmtools.annotation.yolo_rows([[float(c) for c in quad.split()]], WARP, kind="quads")
+    assert [float(c) for c in through(quad, "--boxes", "--rows", "quads", suffix=".txt").split()] == found
+    for wrong, says in ((quad, "line 1: a row must be centre x"), ("a b c d e\n", "line 1: a row must be numbers")):
+        Path("in.txt").write_text(wrong)
+        assert says in coords("--boxes", "in.txt", code=1).stderr
+
+
+@given(data=anything)
+def test_whatever_comes_as_coco_is_mapped_or_refused(data):
+    with contextlib.suppress(coordinates.CoordinateFileError):
+        coordinates.map_coco(json.dumps([{"bbox": data}, {"segmentation": data}]), lambda name: WARP, {})
+    with contextlib.suppress(coordinates.CoordinateFileError):
+        coordinates.map_coco(json.dumps({"images": data, "annotations": data}), lambda name: WARP, {})

@@ -15,8 +15,8 @@ PACKAGE = Path(pmtools.__file__).parent
 # From the bottom up, as docs/contributing.md has them: a file may import what stands in its layer or in one above in this list.
 LAYERS = {
     "arrays": "typing _array _checks _eight_bits _images _kernel _resample_generic _resample_numpy _sizes _values _versions axes "
-    "footprints heatmaps highlight interpolation io marginals perception refinement report resample",
-    "warp": "_magnify _mosaic compat frames testing tiles viz warp windows zoom",
+    "axis_algebra footprints heatmaps highlight interpolation io marginals perception refinement report resample",
+    "warp": "_magnify _mosaic annotation compat frames sequences testing tiles transforms viz warp windows zoom",
     "alternatives": "alternatives",
     "adapters": "adapters",
     "decoding": "decoding",

@@ -28,8 +28,10 @@ _OPTIONS = {
     "methods": "--methods",
     "out": "--out",
     "points_xy": "--point",
+    "margin": "--margin",
     "size_hw": "--size",
     "target_hw": "--size",
+    "zoom": "--zoom",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,16 +59,32 @@ class Result:
 # ----------------------------------------------------------------------------------------------------- planning
 
 
-def find_sources(paths: Sequence[str]) -> list[Path]:
-    """The images that files, folders and globs stand for, each once; a usage error where there are none."""
+def find_sources(paths: Sequence[str], *, tree: bool = False) -> list[Path]:
+    """The images that files, folders (with what is below them) and globs stand for, each once; a usage error for none."""
     try:
-        found = io.find_images(paths)
+        found = io.find_images(paths, recursive=tree)
     except io.ImageFileError as error:
         raise usage_error(str(error), "PATH") from None
     return list({os.path.abspath(path): path for path in found}.values())
 
 
-def destinations(option: str, value: str | None, sources: Sequence[Path], suffix: str | None) -> list[Path | None]:
+def names_in_tree(paths: Sequence[str], sources: Sequence[Path]) -> dict[Path, Path]:
+    """What each image is called below the folder that was given, for results that keep the shape of a tree."""
+    folders = [Path(path) for path in paths if Path(path).is_dir()]
+    found = {}
+    for source in sources:
+        above = next((folder for folder in folders if source.is_relative_to(folder)), source.parent)
+        found[source] = source.relative_to(above)
+    return found
+
+
+def destinations(
+    option: str,
+    value: str | None,
+    sources: Sequence[Path],
+    suffix: str | None,
+    names: Mapping[Path, Path] | None = None,
+) -> list[Path | None]:
     """Where `option` puts the file of each source.
 
     A value with a suffix is a file, for a single source. A folder that exists, a name that ends in a slash and a name without
@@ -83,6 +99,8 @@ def destinations(option: str, value: str | None, sources: Sequence[Path], suffix
     sources : sequence of Path
     suffix : str or None
         What the suffix of the source is replaced by in a folder; None keeps it.
+    names : mapping, optional
+        What a source is called in a folder. Default: its own name, without its folders.
 
     Returns
     -------
@@ -96,7 +114,8 @@ def destinations(option: str, value: str | None, sources: Sequence[Path], suffix
             raise usage_error(
                 f"{quoted(value)} is a file, but must be a folder here; give it a suffix, or another name", option
             )
-        return [path / (source.name if suffix is None else source.stem + suffix) for source in sources]
+        named = [Path(source.name) if names is None else names[source] for source in sources]
+        return [path / (name if suffix is None else name.with_name(name.stem + suffix)) for name in named]
     if len(sources) > 1:
         raise usage_error(f"{quoted(value)} is one file, but there are {len(sources)} images; name a folder", option)
     known = [".json"] if suffix == ".json" else list(io.FORMATS)
@@ -112,19 +131,21 @@ def plan(
     *,
     warp: str | None = None,
     show: str | None = None,
-    also_read: Path | None = None,
+    also_read: Sequence[Path | None] = (),
+    names: Mapping[Path, Path] | None = None,
 ) -> list[Job]:
     """The jobs, checked: no file is written twice, and no file that is read is written to.
 
-    Files that are read are the sources, and `also_read` or all that is in that folder.
+    Files that are read are the sources, and those of `also_read` or all that is in such a folder. `names` is that of
+    `destinations`.
     """
     columns = (
-        destinations("--output", output, sources, None),
-        destinations("--warp", warp, sources, ".json"),
-        destinations("--show", show, sources, ".png"),
+        destinations("--output", output, sources, None, names),
+        destinations("--warp", warp, sources, ".json", names),
+        destinations("--show", show, sources, ".png", names),
     )
     jobs = [Job(source, out, *rest) for source, out, *rest in zip(sources, *columns, strict=True) if out is not None]
-    others = [] if also_read is None else also_read.iterdir() if also_read.is_dir() else [also_read]
+    others = [file for path in also_read if path for file in (path.rglob("*") if path.is_dir() else [path])]
     inputs = {_identity(path): path for path in (*sources, *others)}
     writers: dict[str, Job] = {}
     for job in jobs:
@@ -169,10 +190,12 @@ def run_jobs(
     overwrite: bool,
     workers: int,
     as_json: bool,
+    objection: Callable[[Job], str | None] = lambda job: None,
 ) -> None:
     """Do the jobs in threads, report, and exit: 0 if none failed, 1 if one did, 130 if interrupted.
 
-    Jobs whose files are all there are skipped, unless `overwrite`. After Ctrl-C, the files at work are finished first.
+    Jobs whose files are all there are skipped, unless `overwrite`; where there is an `objection` to that,
+    they fail. After Ctrl-C, the files at work are finished first.
 
     Parameters
     ----------
@@ -186,6 +209,8 @@ def run_jobs(
         Number of threads.
     as_json : bool
         Print the results as a JSON object on stdout.
+    objection : callable, optional
+        Why the files that are there are not those that the job would make.
 
     Raises
     ------
@@ -194,7 +219,11 @@ def run_jobs(
     """
     results: dict[Job, Result] = {}
     if not overwrite:
-        results = {job: Result(job, "skipped") for job in jobs if all(path.is_file() for path in job.outputs)}
+        there = [job for job in jobs if all(path.is_file() for path in job.outputs)]
+        results = {job: _skipped(job, objection) for job in there}
+        for result in results.values():
+            if result.error:
+                stderr().print(one_line(f"failed: {result.error}"))
     todo = [job for job in jobs if job not in results]
     _make_folders(todo)
     interrupted = False
@@ -224,6 +253,15 @@ def run_jobs(
     for line in _closing_lines(ordered, done, interrupted):
         stderr().print(line)
     raise typer.Exit(130 if interrupted else int(any(result.status == "failed" for result in ordered)))
+
+
+def _skipped(job: Job, objection: Callable[[Job], str | None]) -> Result:
+    """The result of a job whose files are there."""
+    try:
+        error = objection(job)
+    except (ValueError, OSError) as trouble:
+        error = in_options(str(trouble))
+    return Result(job, "skipped") if error is None else Result(job, "failed", f"{quoted(job.source)}: {error}")
 
 
 def _result(job: Job, future: Future[Any]) -> Result:

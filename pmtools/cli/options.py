@@ -38,6 +38,13 @@ class Units(StrEnum):
         return frames.normalized(image_hw, scale=1 if self is Units.FRACTIONS else 1000)
 
 
+class BoxFormat(StrEnum):
+    """What four numbers without names are."""
+
+    XYXY = "xyxy"
+    XYWH = "xywh"
+
+
 def flag(help: str, *names: str, panel: str | None = None) -> Any:
     """An option that is there or not."""
     return typer.Option(*names, help=help, metavar="", rich_help_panel=panel, show_default=False)
@@ -54,16 +61,23 @@ HeatmapOption = Annotated[
 ]
 BoxOption = Annotated[list[str] | None, value("X0,Y0,X1,Y1", "A box. May be repeated.", panel=WHAT)]
 PointOption = Annotated[list[str] | None, value("X,Y", "A place. May be repeated.", panel=WHAT)]
+BoxesOption = Annotated[
+    Path | None,
+    value("FILE", "Boxes per image: COCO, JSON(L), CSV, a folder of YOLO.", "--boxes", panel=WHAT, exists=True),
+]
+BoxFormatOption = Annotated[BoxFormat, value("xyxy|xywh", "Two corners; or a corner, width and height.")]
 UnitsOption = Annotated[
     Units, value("UNITS", "What these count: pixels, fractions or thousandths of the image.", panel=WHAT)
 ]
 
 SizeOption = Annotated[str | None, value("HxW", "Height x width of the result.", panel=HOW)]
-GainOption = Annotated[float, value("X", "Contrast of the map; 0 magnifies nothing.", panel=HOW)]
-KernelSizeOption = Annotated[int, value("N", "Smoothing window in cells, odd.", panel=HOW)]
-MarginalOption = Annotated[Marginal, value("max|sum", "How the map gives x and y.", panel=HOW)]
-FloorOption = Annotated[float, value("X", "Least scale anywhere, in (0, 1].", panel=HOW)]
-MaxMagnificationOption = Annotated[float | None, value("X", "Greatest scale anywhere, >= 1.", panel=HOW)]
+ZoomOption = Annotated[float | None, value("X", "Boxes, points: exactly this. Default: what fits, up to 3.", panel=HOW)]
+MarginOption = Annotated[float | None, value("N", "Boxes, points: pixels around them too.", panel=HOW)]
+GainOption = Annotated[float | None, value("X", "Map: contrast; 0 magnifies nothing. 10.", panel=HOW)]
+KernelSizeOption = Annotated[int | None, value("N", "Map: smoothing window in cells, odd. 3.", panel=HOW)]
+MarginalOption = Annotated[Marginal | None, value("max|sum", "Map: how it gives x and y. max.", panel=HOW)]
+FloorOption = Annotated[float | None, value("X", "Least scale, in (0, 1]. 0.2 around boxes, else 0.02.", panel=HOW)]
+MaxMagnificationOption = Annotated[float | None, value("X", "Greatest scale, >= 1. 3 for boxes.", panel=HOW)]
 AntialiasOption = Annotated[bool, flag("Average where it shrinks; on.", panel=HOW)]
 
 OverwriteOption = Annotated[bool, flag("Redo what exists.", "--overwrite", panel=FILES)]
@@ -71,6 +85,9 @@ JsonOption = Annotated[bool, flag("Print a report in JSON on stdout.", "--json",
 MaxPixelsOption = Annotated[int, value("N", "Most pixels of an image to open: a guard.", panel=FILES, min=1)]
 WarpOption = Annotated[
     Path, value("FILE", "What `magnify --warp` wrote.", "--warp", exists=True, dir_okay=False, panel=FILES)
+]
+WarpsOption = Annotated[
+    Path, value("FILE", "What `magnify --warp` wrote, or a folder of them.", "--warp", exists=True, panel=FILES)
 ]
 
 

@@ -10,8 +10,7 @@ from pmtools import io
 from pmtools.cli import options as opt
 from pmtools.cli.jobs import Job, find_sources, plan, run_jobs
 from pmtools.cli.magnifying import read_recipe
-from pmtools.cli.options import Units
-from pmtools.marginals import DEFAULT_FLOOR
+from pmtools.cli.options import BoxFormat, Units
 
 
 def show(
@@ -20,16 +19,20 @@ def show(
     heatmap: opt.HeatmapOption = None,
     box: opt.BoxOption = None,
     point: opt.PointOption = None,
+    boxes: opt.BoxesOption = None,
+    box_format: opt.BoxFormatOption = BoxFormat.XYXY,
     units: opt.UnitsOption = Units.PIXELS,
     output: Annotated[str, opt.value("OUT.png", "The picture to write.", "--output", "-o", panel=opt.FILES)],
     overwrite: opt.OverwriteOption = False,
     max_pixels: opt.MaxPixelsOption = io.MAX_PIXELS,
     as_json: opt.JsonOption = False,
     size: opt.SizeOption = None,
-    gain: opt.GainOption = 10.0,
-    kernel_size: opt.KernelSizeOption = 3,
-    marginal: opt.MarginalOption = opt.Marginal.MAX,
-    floor: opt.FloorOption = DEFAULT_FLOOR,
+    zoom: opt.ZoomOption = None,
+    margin: opt.MarginOption = None,
+    gain: opt.GainOption = None,
+    kernel_size: opt.KernelSizeOption = None,
+    marginal: opt.MarginalOption = None,
+    floor: opt.FloorOption = None,
     max_magnification: opt.MaxMagnificationOption = None,
     antialias: opt.AntialiasOption = True,
 ) -> None:
@@ -38,8 +41,12 @@ def show(
         heatmap=heatmap,
         box=box,
         point=point,
+        boxes=boxes,
+        box_format=box_format,
         units=units,
         size=size,
+        zoom=zoom,
+        margin=margin,
         gain=gain,
         kernel_size=kernel_size,
         marginal=marginal,
@@ -48,7 +55,7 @@ def show(
         antialias=antialias,
         max_pixels=max_pixels,
     )
-    planned = plan(find_sources([image]), output, also_read=heatmap)
+    planned = plan(find_sources([image]), output, also_read=[heatmap, boxes])
 
     def work(job: Job) -> None:
         io.write_image(recipe.apply(job.source).picture(), job.output)

@@ -38,5 +38,5 @@ def unmagnify(
             )
         io.write_image(undo.inverse_mask(magnified) if mask else undo.inverse_image(magnified), job.output)
 
-    planned = plan(find_sources([image]), output, also_read=warp)
+    planned = plan(find_sources([image]), output, also_read=[warp])
     run_jobs(planned, work, done="unmagnified", overwrite=overwrite, workers=1, as_json=as_json)

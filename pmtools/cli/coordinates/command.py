@@ -1,18 +1,21 @@
-"""`pmtools coords`: boxes and points through a warp, from file to file."""
+"""`pmtools coords`: boxes, points and whole annotations through a warp, from file to file."""
 
 from __future__ import annotations
 
+import json
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from pmtools import Warp
 from pmtools.cli import options as opt
+from pmtools.cli.box_lists import namesake
 from pmtools.cli.console import CommandError, quoted, usage_error
-from pmtools.cli.coordinates import files
-from pmtools.cli.options import Units
+from pmtools.cli.coordinates import files, records
+from pmtools.cli.options import BoxFormat, Units
 
 
 class Format(StrEnum):
@@ -20,52 +23,100 @@ class Format(StrEnum):
 
     CSV = "csv"
     JSON = "json"
+    JSONL = "jsonl"
+    COCO = "coco"
+    YOLO = "yolo"
 
 
-class BoxFormat(StrEnum):
-    """What four numbers without names are."""
+class Rows(StrEnum):
+    """What rows of YOLO hold."""
 
-    XYXY = "xyxy"
-    XYWH = "xywh"
+    BOXES = "boxes"
+    POSE = "pose"
+    POLYGONS = "polygons"
+    QUADS = "quads"
+
+
+_SUFFIXES = {".csv": Format.CSV, ".json": Format.JSON, ".txt": Format.YOLO} | dict.fromkeys(
+    records.LINES_SUFFIXES, Format.JSONL
+)
 
 
 def coords(
     *,
-    warp: opt.WarpOption,
-    boxes: Annotated[str | None, opt.value("FILE", "JSON or CSV with boxes; - reads stdin.", panel=opt.FILES)] = None,
+    warp: opt.WarpsOption,
+    boxes: Annotated[str | None, opt.value("FILE", "JSON, CSV, COCO or YOLO; - reads stdin.", panel=opt.FILES)] = None,
     points: Annotated[str | None, opt.value("FILE", "JSON or CSV with points; - reads stdin.", panel=opt.FILES)] = None,
-    format: Annotated[Format | None, opt.value("json|csv", "Where the suffix does not tell.", panel=opt.FILES)] = None,
+    format: Annotated[
+        Format | None,
+        opt.value("FORMAT", "json, jsonl, csv, coco, yolo, where the suffix does not tell.", panel=opt.FILES),
+    ] = None,
     inverse: Annotated[bool, opt.flag("From the magnified image to the source.", "--inverse")] = False,
-    box_format: Annotated[
-        BoxFormat, opt.value("xyxy|xywh", "Two corners; or a corner, width and height.")
-    ] = BoxFormat.XYXY,
+    box_format: opt.BoxFormatOption = BoxFormat.XYXY,
     units: Annotated[
         Units, opt.value("UNITS", "What the numbers count: pixels, fractions or thousandths.")
     ] = Units.PIXELS,
+    rows: Annotated[Rows, opt.value("KIND", "Of YOLO: boxes, pose, polygons or quads.")] = Rows.BOXES,
+    clip: Annotated[bool, opt.flag("COCO, YOLO: cut to what is shown.", "--clip")] = False,
+    min_visible: Annotated[
+        float | None, opt.value("X", "COCO, YOLO: drop what shows less, 0 to 1.", min=0.0, max=1.0)
+    ] = None,
 ) -> None:
-    """Map boxes or points from an image to its magnified one, or back.
+    """Map boxes, points or whole annotations from an image to its magnified one, or back.
 
     Prints the file again with new numbers; labels, scores, other columns and the header stay.
     """
     if (boxes is None) == (points is None):
         raise usage_error("say what to map: either --boxes or --points")
-    fitted = opt.read_warp(warp)
-    if inverse:
-        fitted = fitted.inverse()
-    fitted = units.frame(fitted.source_hw).inverse().then(fitted).then(units.frame(fitted.target_hw))
-    if boxes is not None:
-        option, name, row_map = "--boxes", boxes, fitted.boxes
-        kind = files.boxes(as_sizes=box_format is BoxFormat.XYWH)
-    else:
-        option, name, row_map = "--points", str(points), fitted.points
-        kind = files.points()
-    text = _read(name, option)
-    convert = files.map_json if (format or _format_of(name, text)) is Format.JSON else files.map_csv
+    option, name = ("--boxes", boxes) if boxes is not None else ("--points", str(points))
+    text = _read(str(name), option)
+    format = format or _format_of(str(name), text)
+    whole = format in (Format.COCO, Format.YOLO)
+    options: dict[str, Any] = {"clip": clip, "min_visible": min_visible}
+    if whole and (points is not None or units is not Units.PIXELS):
+        raise usage_error(f"{format.value} has its own units and points; map it with --boxes alone")
+    if not whole and (clip or min_visible is not None):
+        raise usage_error("--clip and --min-visible are for whole annotations, --format coco or yolo")
     try:
-        result = convert(text, kind, row_map)
+        if format is Format.COCO:
+            result = records.map_coco(text, lambda image: _warp_of(warp, image, inverse), options)
+        elif format is Format.YOLO:
+            result = records.map_yolo(text, _warp_of(warp, str(name), inverse), rows.value, options)
+        else:
+            result = _map_rows(text, format, option, _warp_of(warp, "", inverse), units, box_format)
     except files.CoordinateFileError as error:
-        raise CommandError(f"{'stdin' if name == '-' else quoted(name)}: {error}", 1) from None
+        raise CommandError(f"{'stdin' if name == '-' else quoted(str(name))}: {error}", 1) from None
     typer.echo(result.encode("utf-8", "surrogatepass"), nl=False)
+
+
+def _map_rows(text: str, format: Format, option: str, warp: Warp, units: Units, box_format: BoxFormat) -> str:
+    """Rows of numbers in JSON, JSON lines or CSV, and nothing else."""
+    fitted = units.frame(warp.source_hw).inverse().then(warp).then(units.frame(warp.target_hw))
+    if option == "--boxes":
+        row_map, kind = fitted.boxes, files.boxes(as_sizes=box_format is BoxFormat.XYWH)
+        if format is not Format.CSV:
+            for line in text.splitlines() if format is Format.JSONL else [text]:
+                records.refuse_whole_records(line)
+    else:
+        row_map, kind = fitted.points, files.points()
+    convert = {Format.JSON: files.map_json, Format.JSONL: records.map_json_lines, Format.CSV: files.map_csv}[format]
+    return convert(text, kind, row_map)
+
+
+def _warp_of(path: Path, image: str, inverse: bool) -> Warp:
+    """The warp of one image: the file, or what is called like the image in the folder."""
+    if path.is_dir():
+        if not image or image == "-":
+            raise usage_error(
+                f"{quoted(path)} is a folder of warps; name the one to use, --warp {path}/NAME.json", "--warp"
+            )
+        named = {file.relative_to(path).as_posix(): file for file in path.rglob("*.json")}
+        found = namesake(named, Path(records.warp_file_of(image)))
+        if found is None:
+            raise usage_error(f"{quoted(path)} has no warp {quoted(records.warp_file_of(image))}", "--warp")
+        path = found
+    warp = opt.read_warp(path)
+    return warp.inverse() if inverse else warp
 
 
 def _read(name: str, option: str) -> str:
@@ -80,12 +131,17 @@ def _read(name: str, option: str) -> str:
 
 
 def _format_of(name: str, text: str) -> Format:
-    """By suffix; where that says nothing, JSON starts with a bracket."""
-    suffix = Path(name).suffix.lower().removeprefix(".")
-    if suffix in (Format.JSON.value, Format.CSV.value):
-        return Format(suffix)
-    if name != "-":
+    """By suffix; where that says nothing, JSON starts with a bracket. A data set of COCO's is known by what is in it."""
+    found = _SUFFIXES.get(Path(name).suffix.lower())
+    if found is None and name != "-":
         raise usage_error(
-            f"{quoted(name)} ends neither in .json nor in .csv; say which it is, --format json", "--format"
+            f"{quoted(name)} ends in none of {', '.join(_SUFFIXES)}; say which it is, --format json", "--format"
         )
-    return Format.JSON if text.lstrip()[:1] in ("[", "{") else Format.CSV
+    if found is None:
+        found = Format.JSON if text.lstrip()[:1] in ("[", "{") else Format.CSV
+    if found is Format.JSON and '"annotations"' in text:
+        try:
+            return Format.COCO if records.is_coco(json.loads(text)) else found
+        except (ValueError, RecursionError):
+            return found  # the reader says what is wrong
+    return found
