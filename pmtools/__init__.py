@@ -21,7 +21,7 @@ from pmtools.zoom import zoom_warp
 __version__ = "0.1.0"
 
 # these need extras, or take long to import: they come when they are asked for
-_ON_CALL = ("adapters", "decoding", "evaluation", "testing", "viz", "zoo")
+_ON_CALL = ("adapters", "answers", "decoding", "evaluation", "testing", "viz", "zoo")
 
 __all__ = [  # noqa: RUF022  in the order of the pipeline
     "magnify",

@@ -3,14 +3,10 @@
 import base64
 import io
 import json
-import os
-import re
-import subprocess
-import sys
-import threading
 from itertools import islice
 
 import pytest
+from demo_server import started
 
 from pmtools import zoo
 from pmtools.decoding import METHODS
@@ -34,17 +30,8 @@ def messages(item):
 @pytest.fixture(scope="module")
 def address():
     """The server of the manual's command, on a free port."""
-    command = [sys.executable, "-m", "pmtools", "serve", "--port", "0"]
-    env = {**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env) as process:
-        line = process.stderr.readline()
-        found = re.search(r"http://127\.0\.0\.1:\d+/v1", line)
-        assert found, line + process.stderr.read()
-        reader = threading.Thread(target=process.stderr.read)  # a full pipe would stop the server
-        reader.start()
-        yield found[0]
-        process.terminate()
-        reader.join()
+    with started("serve") as address:
+        yield address
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,12 @@ import re
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 import pmtools
-from pmtools import fit_warp, magnify, zoom_warp
+from pmtools import fit_warp, frames, heatmaps, magnify, zoom_warp
 from pmtools.testing import check_boxes_round_trip, check_identity, check_monotone, check_points_round_trip
 from pmtools.zoom import ZOOM_FALLOFF, ZOOM_FLOOR
 
@@ -367,6 +367,43 @@ def test_shares_against_counting_pixels(case):
         grown.append(2 * delta / (back[1] - back[0]) > resize * (1 + 1e-5))
     ghosts = (grown[1][:, None] & grown[0][None] & ~inside).mean()
     assert report.ghosts_share == pytest.approx(ghosts, abs=0.05 + 0.005 * len(boxes))
+
+
+def rounding_by_trial(warp):
+    """The worst error over all places of the source, each said in whole thousandths of the magnified image."""
+    to_thousandths = warp.then(frames.normalized(warp.target_hw, scale=1000))
+    places = np.stack([np.linspace(0, side, 20_001) for side in warp.source_hw[::-1]], axis=-1)
+    return np.abs(to_thousandths.inverse_points(to_thousandths.points(places).round()) - places).max()
+
+
+def test_report_says_what_rounding_costs():
+    line = [100, 400, 300, 420]
+    heat = heatmaps.from_boxes(line, source_hw=(1000, 1000))
+    for warp in (fit_warp(heat, source_hw=(1000, 1000), gain=100), zoom_warp(line, source_hw=(1000, 1000))):
+        by_trial = rounding_by_trial(warp)
+        assert by_trial <= warp.report(line).rounding < by_trial + 0.1
+    assert frames.identity((300, 500)).report(line).rounding == pytest.approx(0.25)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    corner=st.tuples(st.floats(0, 0.9), st.floats(0, 0.9)),
+    sides=st.tuples(st.floats(0.01, 0.3), st.floats(0.01, 0.3)),
+    source_hw=st.sampled_from([(1080, 1920), (2160, 3840), (4000, 3000)]),
+    width=st.sampled_from([336, 672, 1288]),
+)
+def test_the_exact_zoom_keeps_rounding_below_a_patch(corner, sides, source_hw, width):
+    height, wide = source_hw
+    box = np.array([*corner, *np.minimum(np.add(corner, sides), 1)]) * [wide, height, wide, height]
+    warp = zoom_warp(box, source_hw=source_hw, target_hw=(round(width * height / wide), width))
+    assert warp.report(box).rounding < 14 * wide / width  # of a plain resize
+
+
+def test_a_steep_map_does_not():
+    weights = np.zeros((24, 24))
+    weights[10, 6] = 1
+    warp = pmtools.Warp.from_map(weights, source_hw=(2160, 3840), target_hw=(724, 1288))
+    assert warp.report([1000, 1000, 1100, 1060]).rounding > 14 * 3840 / 1288
 
 
 def test_report_names_the_right_tool(rng):

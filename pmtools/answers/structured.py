@@ -1,0 +1,218 @@
+"""Coordinates in JSON, Python literals and calls, fenced or bare, amid prose, whole or cut off.
+
+A reader of tokens and brackets, since an answer is seldom a document: it starts anywhere, forgives what it does not know,
+and goes on from chunk to chunk. Knows no model; `formats` says which keys, lists and order of axes each has.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from pmtools.answers.places import Span, Written
+
+_TOKEN = re.compile(
+    r"(?P<space>\s+)|(?P<number>[-+]?\d+(?:\.\d+)?)|(?P<word>[^\W\d]\w*)|(?P<open>[\[{(])|(?P<close>[\]})])"
+    r"|(?P<sets>[:=])|(?P<comma>,)|(?P<other>.)",
+    re.DOTALL,
+)
+#: Longest string that is read as one, in characters or escapes; a quote with nothing like its match is a letter like others.
+_LONGEST = 2000
+_STRINGS = {quote: re.compile(rf"{quote}((?:[^{quote}\\\n]|\\[^\n]){{0,{_LONGEST}}}){quote}") for quote in "\"'"}
+#: Most brackets that are open at once.
+_DEEPEST = 64
+_CLOSES = {"[": "]", "{": "}", "(": ")"}
+#: Keys of points, boxes and polygons: bbox_2d, box, button_bbox, points, start_coordinate, ...
+_KEY = re.compile(
+    r"(?:.*_)?(?:b?box|bounding_?box|point|polygon|segmentation|coord|coordinate|position|location|region)(?:e?s)?"
+    r"(?:_?2d|_xyxy)?"
+)
+#: Keys whose pairs are the corners of one polygon.
+_POLYGON = re.compile(r"(?:.*_)?(?:polygon|segmentation|mask)s?(?:_?2d)?")
+#: Names of single numbers, and the axis of each: x, y1, x_min, left, width, start_x, ...
+_NAME = re.compile(
+    r"(?:(?:start|end|from|to|begin)_?)?(?:(?P<x>x)|(?P<y>y))(?:\d|_?min|_?max)?"
+    r"|(?P<x2>left|right)|(?P<y2>top|bottom)|(?P<w>w|width)|(?P<h>h|height)"
+)
+
+
+def _axis(name: str) -> str | None:
+    found = _NAME.fullmatch(name.lower())
+    return found.lastgroup[0] if found and found.lastgroup else None
+
+
+@dataclass
+class _Frame:
+    """An open bracket.
+
+    Attributes
+    ----------
+    key : str or None
+        The key that its content belongs to; None where it has none, so that only its shape tells what it is.
+    within : int
+        Where the bracket around it starts.
+    row : bool
+        Whether it holds numbers and nothing else, so far.
+    numbers : list of spans
+    named : dict
+        Spans of numbers by the names of their axes.
+    word, name : str or None
+        The last word, and the one after which a colon came.
+    apart : bool
+        Whether something stands between the last number and what comes.
+    """
+
+    bracket: str
+    start: int
+    key: str | None = None
+    within: int = 0
+    row: bool = True
+    numbers: list[Span] = field(default_factory=list)
+    named: dict[str, Span] = field(default_factory=dict)
+    word: str | None = None
+    name: str | None = None
+    apart: bool = True
+
+
+class Structured:
+    """Finds lists and named numbers by their keys.
+
+    Parameters
+    ----------
+    order : str, optional
+        "xy", or "yx" where y comes first in lists.
+    orders : mapping, optional
+        Of keys that differ.
+    bare : collection of str, optional
+        Lists without a key that are coordinates too: "[4" for four numbers in square brackets, "(2" for two in round ones.
+    lists : str, optional
+        Brackets that a list may have.
+    """
+
+    def __init__(
+        self,
+        *,
+        order: str = "xy",
+        orders: Mapping[str, str] | None = None,
+        bare: frozenset[str] = frozenset({"[4"}),
+        lists: str = "[(",
+    ) -> None:
+        self.order, self.orders, self.bare, self.lists = order, dict(orders or {}), bare, lists
+        self.settled = self._at = 0
+        self._stack = [_Frame("", 0, row=False)]
+
+    def feed(self, text: str, /, *, final: bool) -> list[Written]:
+        """The places that are new in `text`, all of it so far; `final` where nothing follows."""
+        found: list[Written] = []
+        while self._at < len(text):
+            if (end := self._token(text, found, final)) is None:
+                break
+            self._at = end
+        if final:
+            for frame in self._stack:  # cut off: what was complete by then counts
+                found += self._named(text, frame)
+        self.settled = min(self._held(frame) for frame in self._stack)
+        return found
+
+    # ---------------------------------------------------------------------------------------------------- tokens
+
+    def _token(self, text: str, found: list[Written], final: bool) -> int | None:
+        """Take the next token; its end, or None where it may go on in what follows."""
+        at, frame = self._at, self._stack[-1]
+        if text[at] in _STRINGS and frame.bracket in ("[", "{"):
+            if string := _STRINGS[text[at]].match(text, at):
+                self._word(frame, string[1])
+                return string.end()
+            if not final and len(text) - at <= 2 * _LONGEST + 2 and "\n" not in text[at:]:
+                return None
+        token = next(_TOKEN.finditer(text, at))  # every character is one
+        kind, end = token.lastgroup, token.end()
+        unfinished = kind in ("number", "word") or token[0] in "-+"
+        if not final and unfinished and (end == len(text) or (kind == "number" and text[end:] == ".")):
+            return None
+        if kind == "number":
+            self._number(frame, (at, end))
+        elif kind == "word":
+            self._word(frame, token[0])
+        elif kind == "open":
+            self._open(frame, token[0], at)
+        elif kind == "close":
+            found += self._close(text, token[0])
+        elif kind == "sets":
+            frame.row, frame.name, frame.word = False, frame.word, None
+        elif kind == "comma":
+            frame.apart, frame.name, frame.word = True, None, None
+        elif kind == "space":
+            frame.apart = True
+        elif frame.bracket or token[0] not in "\"'`*":  # quotes and marks around keys in prose
+            frame.row, frame.name, frame.word = False, None, None
+        return end
+
+    def _number(self, frame: _Frame, span: Span) -> None:
+        if frame.name is not None and frame.bracket in ("{", "(") and _axis(frame.name):
+            frame.named.setdefault(frame.name.lower(), span)
+        elif frame.row and frame.apart:
+            frame.numbers.append(span)
+        else:
+            frame.row = False
+        frame.name, frame.word, frame.apart = None, None, False
+
+    @staticmethod
+    def _word(frame: _Frame, text: str) -> None:
+        frame.row, frame.word, frame.name = False, text, None
+
+    def _open(self, frame: _Frame, bracket: str, at: int) -> None:
+        key = frame.name if frame.name is not None else (frame.key if frame.bracket in ("[", "(") else None)
+        if not frame.bracket and not self._known(key):
+            key = None  # in prose the word before a colon tells nothing
+        frame.row, frame.name, frame.word = False, None, None
+        self._stack.append(_Frame(bracket, at, key, frame.start))
+        del self._stack[1:-_DEEPEST]  # brackets that nothing closes
+
+    def _close(self, text: str, bracket: str) -> list[Written]:
+        matching = [i for i, frame in enumerate(self._stack) if _CLOSES.get(frame.bracket) == bracket]
+        if not matching:
+            return []
+        frame = self._stack[matching[-1]]
+        del self._stack[matching[-1] :]
+        self._stack[-1].apart = True
+        return [*self._row(text, frame), *self._named(text, frame)]
+
+    # ---------------------------------------------------------------------------------------------------- places
+
+    def _known(self, key: str | None) -> bool:
+        return key is not None and (key.lower() in self.orders or _KEY.fullmatch(key.lower()) is not None)
+
+    def _row(self, text: str, frame: _Frame) -> list[Written]:
+        """The numbers of a list, where they are coordinates."""
+        count = len(frame.numbers)
+        if not frame.row or frame.bracket not in self.lists or not count or count % 2:
+            return []
+        if not (self._known(frame.key) if frame.key is not None else f"{frame.bracket}{count}" in self.bare):
+            return []
+        order = self.orders.get((frame.key or "").lower(), self.order)
+        corner = count == 2 and frame.key is not None and _POLYGON.fullmatch(frame.key.lower()) is not None
+        written = _written(text, order * (count // 2), frame.numbers)
+        return [replace(written, polygon=frame.within) if corner else written]
+
+    def _named(self, text: str, frame: _Frame) -> list[Written]:
+        """The numbers with names, where there are both x and y; sizes follow the corner that they count from."""
+        named = {name: span for name, span in frame.named.items() if not name.startswith(("w", "h"))}
+        axes = [_axis(name) or "" for name in named]
+        if not {"x", "y"} <= set(axes):
+            return []
+        if axes.count("x") == axes.count("y") == 1:
+            named |= {name: span for name, span in frame.named.items() if name not in named}
+        return [_written(text, "".join(_axis(name) or "" for name in named), list(named.values()))]
+
+    def _held(self, frame: _Frame) -> int:
+        """Where a place starts that may be in this frame, or how far the text is read."""
+        if frame.row and frame.bracket and frame.bracket in self.lists:
+            bare = any(shape.startswith(frame.bracket) for shape in self.bare)
+            return frame.start if (self._known(frame.key) if frame.key is not None else bare) else self._at
+        return min((start for start, _ in frame.named.values()), default=self._at)
+
+
+def _written(text: str, axes: str, spans: list[Span]) -> Written:
+    return Written(axes, tuple(float(text[start:end]) for start, end in spans), tuple(spans))

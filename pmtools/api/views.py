@@ -1,0 +1,180 @@
+"""What is sent of an image: as large as the budget allows, magnified where it matters; and the way back from an answer.
+
+Knows images, warps and formats of answers; no messages, no network.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pmtools import _checks, frames
+from pmtools.adapters.pixels import as_pil
+from pmtools.answers import Format, Undoing, Undone, undo
+from pmtools.answers.formats import named
+from pmtools.typing import BoxesXYXY, Image, Ndarray, SizeHW
+from pmtools.warp import Warp
+from pmtools.zoom import zoom_warp
+
+#: Most pixels that are sent where nobody says: 1280 tokens of 28 by 28.
+MAX_PIXELS = 1280 * 28 * 28
+#: What is added around a region that a model named on an overview, on each side, in its own lengths: such boxes are rough.
+_MARGIN = 0.25
+#: Side of the region around a point, in sides of the image.
+_AROUND_A_POINT = 0.125
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """An image as it is sent.
+
+    Attributes
+    ----------
+    image : PIL image
+        Of 8-bit RGB.
+    warp : Warp
+        From the original to it.
+    boxes_xyxy : float64 array of shape (n, 4)
+        What is magnified, in pixels of the original.
+    format : Format
+        How the model that sees it writes places.
+    """
+
+    image: Any
+    warp: Warp
+    boxes_xyxy: Ndarray
+    format: Format
+
+    def undo(self, text: str, /, **options: Any) -> Undone:
+        """An answer about this view, said of the original; options as for `pmtools.answers.undo`.
+
+        Parameters
+        ----------
+        text : str
+
+        Returns
+        -------
+        Undone
+        """
+        return undo(text, warp=self.warp, format=self.format, **options)
+
+    def undoing(self, **options: Any) -> Undoing:
+        """The same for an answer that comes in pieces.
+
+        Returns
+        -------
+        Undoing
+        """
+        return Undoing(warp=self.warp, format=self.format, **options)
+
+
+def view(
+    image: Image,
+    boxes_xyxy: BoxesXYXY | None = None,
+    /,
+    *,
+    format: str | Format = "json",
+    max_pixels: int = MAX_PIXELS,
+    zoom: float | None = None,
+) -> View:
+    """An image in the size that a server keeps, with boxes magnified.
+
+    Parameters
+    ----------
+    image : PIL image or array of shape (H, W) or (H, W, C)
+    boxes_xyxy : array of shape (4,) or (n, 4), optional
+        x0, y0, x1, y1 in pixels of the image. None or an empty list: nothing is magnified.
+    format : str or Format, optional
+        How the model writes places, a name in `pmtools.answers.FORMATS`; it also says which sides the model's processor keeps.
+    max_pixels : int, optional
+        The budget: most pixels to send. An image with fewer is not enlarged.
+    zoom : float, optional
+        How many times larger than on a plain resize the boxes become. Default: as much as leaves the rest of the image a fifth of
+        its height and width.
+
+    Returns
+    -------
+    View
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not what is said above, or the zoom does not fit.
+
+    Examples
+    --------
+    >>> shown = view(np.zeros((1080, 1920, 3), np.uint8), [900, 500, 1000, 560], format="qwen3-vl")
+    >>> shown.image.size, shown.warp.report(shown.boxes_xyxy).zoom.round(2)
+    ((1312, 736), array([16.6]))
+    """
+    kind = named(format)
+    picture = as_pil(image, name="image")
+    source_hw = (picture.height, picture.width)
+    target_hw = fitted_hw(source_hw, max_pixels=max_pixels, multiple=kind.multiple)
+    boxes = np.empty((0, 4)) if boxes_xyxy is None else _checks.boxes_on(boxes_xyxy, "boxes_xyxy", source_hw)
+    warp = _warp(boxes, source_hw, target_hw, zoom)
+    return View(warp.image(picture), warp, boxes, kind)
+
+
+def fitted_hw(source_hw: SizeHW, /, *, max_pixels: int, multiple: int = 1) -> SizeHW:
+    """The size to send: within the budget, about the shape of the image, sides as the model's processor keeps them.
+
+    Parameters
+    ----------
+    source_hw : (int, int)
+        Height and width of the image.
+    max_pixels : int
+        Most pixels.
+    multiple : int, optional
+        What both sides are multiples of.
+
+    Returns
+    -------
+    (int, int)
+    """
+    height, width = _checks.size_hw(source_hw, "source_hw")
+    max_pixels = _checks.whole_number(max_pixels, "max_pixels", minimum=multiple**2)
+    if multiple > 1:
+        smallest = min(4 * multiple**2, max_pixels)
+        return frames.smart_resize(source_hw, factor=multiple, min_pixels=smallest, max_pixels=max_pixels).target_hw
+    scale = min(1.0, math.sqrt(max_pixels / (height * width)))
+    return max(1, math.floor(height * scale)), max(1, math.floor(width * scale))
+
+
+def regions(said: Undone, source_hw: SizeHW, /) -> Ndarray:
+    """What to magnify, by an answer to the question where to look.
+
+    Parameters
+    ----------
+    said : Undone
+        The answer about an overview.
+    source_hw : (int, int)
+        Height and width of the image.
+
+    Returns
+    -------
+    float64 array of shape (n, 4)
+        Its boxes and what is around its points, somewhat widened, in pixels of the image; none where it names none.
+    """
+    height, width = source_hw
+    size = np.array([width, height], dtype=np.float64)
+    boxes = said.boxes_xyxy
+    margins = (boxes[:, 2:] - boxes[:, :2]) * _MARGIN
+    around = np.tile(size * _AROUND_A_POINT / 2, (len(said.points_xy), 1))
+    low = np.concatenate([boxes[:, :2] - margins, said.points_xy - around])
+    high = np.concatenate([boxes[:, 2:] + margins, said.points_xy + around])
+    return np.concatenate([np.clip(low, 0.0, size), np.clip(high, 0.0, size)], axis=1)
+
+
+def _warp(boxes: Ndarray, source_hw: SizeHW, target_hw: SizeHW, zoom: float | None) -> Warp:
+    if not len(boxes):
+        return frames.resize(source_hw, target_hw)
+    try:
+        return zoom_warp(boxes, source_hw=source_hw, target_hw=target_hw, zoom=zoom)
+    except ValueError:
+        if zoom is not None:
+            raise
+        return frames.resize(source_hw, target_hw)  # the boxes cover an axis: there is nothing to make room from
