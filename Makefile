@@ -24,7 +24,7 @@ test: $(STAMP)  ## every test but the slow sweeps
 	$(PY) -m pytest -n 2 -m "not slow"
 
 test-slow: $(STAMP)  ## the slow ones: the built site, examples with datasets and Ray, wrapped models
-	$(INSTALL) '.[pipelines,wrapped,serve]'
+	$(INSTALL) --editable '.[pipelines,wrapped,serve]'
 	$(PY) -m pytest -n 2 -m slow --ignore tests/test_families.py
 
 test-core: .venv-core  ## the tests that need no torch, where there is none; with the compiled kernel and without it
@@ -102,7 +102,7 @@ docs: $(STAMP)  ## the site, into site/
 	$(VENV)/bin/mkdocs build --strict
 
 bench: $(STAMP)
-	$(INSTALL) '.[bench]'
+	$(INSTALL) --editable '.[bench]'
 	$(PY) tests/benchmarks/bench_resample.py --json out/bench/resample.json
 
 fuzz: $(STAMP)  ## the compiled kernel under AddressSanitizer and UBSan, a minute of random cases
