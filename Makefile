@@ -70,7 +70,7 @@ test-families: .venv-families  ## every family of models that transformers has a
 	touch $@
 
 test-transforms: .venv-transforms  ## annotations and transforms beside the real torchvision, albumentations, kornia, supervision
-	PYTHONPATH=tests .venv-transforms/bin/python -m pytest -n 2 -p torchvision_stub tests/test_annotation.py tests/test_transforms.py
+	PYTHONPATH=tests .venv-transforms/bin/python -m pytest -n 2 -p torchvision_stub tests/test_annotation.py tests/test_transforms.py tests/test_turns.py
 
 .venv-transforms: pyproject.toml constraints.txt setup.py tests/families.txt  # torchvision without its dependencies
 	test -x $@/bin/python || python3 -m venv $@

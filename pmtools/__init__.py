@@ -14,6 +14,7 @@ from pmtools.refinement import Refinement, refine
 from pmtools.report import WarpReport
 from pmtools.sequences import smooth_warps
 from pmtools.tiles import Detections, Tiles, fit_tiles
+from pmtools.turns import Turned
 from pmtools.warp import LocalMagnification, Warp
 from pmtools.windows import Mosaic, Placed
 from pmtools.zoom import zoom_warp
@@ -36,6 +37,7 @@ __all__ = [  # noqa: RUF022  in the order of the pipeline
     "Tiles",
     "Detections",
     "Warp",
+    "Turned",
     "WarpReport",
     "LocalMagnification",
     "perception_map",

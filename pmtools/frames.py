@@ -1,8 +1,9 @@
 """Frames: padding, cropping, resizing, token grids and normalised boxes, as warps.
 
 What a model's preprocessing does to coordinates is the same kind of object as a magnification, so they chain with `then`, undo
-with `inverse`, and take points, boxes, masks and images through all of it, images in one resampling. Points beyond an image
-are extrapolated, never clamped; pixels beyond it take `fill`.
+with `inverse`, and take points, boxes, masks and images through all of it, images in one resampling. Flips and quarter turns
+are no monotone maps: they are a `Turned`, a warp and a turn after it. Points beyond an image are extrapolated, never clamped;
+pixels beyond it take `fill`.
 
 Convention: continuous pixel-edge coordinates; pixel `i` covers `[i, i + 1)`. Sizes are `(height, width)`.
 
@@ -21,6 +22,7 @@ import numpy as np
 
 from pmtools import _array, _checks
 from pmtools.axes import affine_map
+from pmtools.turns import Turned
 from pmtools.typing import SizeHW
 from pmtools.warp import Warp
 
@@ -222,6 +224,60 @@ def smart_resize(
         grow = math.sqrt(min_pixels / (h * w))
         target = [math.ceil(side * grow / factor) * factor for side in (h, w)]
     return resize((h, w), (max(target[0], factor), max(target[1], factor)))
+
+
+def flip_horizontal(source_hw: SizeHW, /) -> Turned:
+    """Mirror the image, left to right. Left and right of what is in it are for the caller to exchange.
+
+    Parameters
+    ----------
+    source_hw : (int, int)
+        Height and width of the image.
+
+    Returns
+    -------
+    Turned
+    """
+    return Turned(identity(source_hw), flip_x=True)
+
+
+def flip_vertical(source_hw: SizeHW, /) -> Turned:
+    """Mirror the image, top to bottom.
+
+    Parameters
+    ----------
+    source_hw : (int, int)
+        Height and width of the image.
+
+    Returns
+    -------
+    Turned
+    """
+    return Turned(identity(source_hw), flip_y=True)
+
+
+def quarter_turns(source_hw: SizeHW, turns: int, /) -> Turned:
+    """Turn the image by quarters against the clock, as `numpy.rot90` does.
+
+    Parameters
+    ----------
+    source_hw : (int, int)
+        Height and width of the image.
+    turns : int
+        Any whole number; negative ones turn with the clock.
+
+    Returns
+    -------
+    Turned
+        From (h, w) to (w, h) where `turns` is odd.
+
+    Examples
+    --------
+    >>> quarter_turns((40, 60), 1).boxes([10, 0, 20, 5])
+    array([ 0., 40.,  5., 50.])
+    """
+    turns = _checks.whole_number(turns, "turns", minimum=-_checks.MAX_PIXELS) % 4
+    return Turned(identity(source_hw), transpose=turns % 2 == 1, flip_x=turns >= 2, flip_y=turns in (1, 2))
 
 
 def token_grid(source_hw: SizeHW, grid_hw: SizeHW, /) -> Warp:

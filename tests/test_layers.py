@@ -16,7 +16,7 @@ PACKAGE = Path(pmtools.__file__).parent
 LAYERS = {
     "arrays": "typing _array _checks _eight_bits _images _kernel _resample_generic _resample_numpy _sizes _values _versions axes "
     "axis_algebra footprints heatmaps highlight interpolation io marginals perception refinement report resample",
-    "warp": "_magnify _mosaic annotation answers compat frames sequences testing tiles transforms viz warp windows zoom",
+    "warp": "_magnify _mosaic annotation answers compat frames sequences testing tiles transforms turns viz warp windows zoom",
     "alternatives": "alternatives",
     "adapters": "adapters",
     "decoding": "decoding",

@@ -1,7 +1,8 @@
 """Whole annotations through a warp: boxes of any format, keypoints, COCO records and YOLO rows, both ways.
 
-Every function takes a `Warp`; to undo, give it `warp.inverse()`. What else a record says, and what depends on its geometry
-(`area`, `segmentation`, `width`), comes along; another geometry than the one read is refused, never read as corners.
+Every function takes a `Warp`, or a `Turned` of `pmtools.frames`; to undo, give it `warp.inverse()`. What else a record says,
+and what depends on its geometry (`area`, `segmentation`, `width`), comes along; another geometry than the one read is
+refused, never read as corners.
 
 Convention: continuous pixel-edge coordinates; pixel `i` covers `[i, i + 1)`.
 """

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from pmtools.turns import Turned
 from pmtools.typing import Ndarray
 from pmtools.warp import Warp
 
 
-def mapped_rle(rle: dict[str, Any], warp: Warp, place: str) -> tuple[dict[str, Any], int, int]:
+def mapped_rle(rle: dict[str, Any], warp: Warp | Turned, place: str) -> tuple[dict[str, Any], int, int]:
     """A run-length mask through a warp, compressed or not as it was, and its pixels before and after."""
     size = rle.get("size")
     if not isinstance(size, (list, tuple)) or tuple(size) != warp.source_hw:

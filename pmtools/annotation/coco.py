@@ -18,10 +18,11 @@ import numpy as np
 from pmtools import _checks
 from pmtools.annotation import formats, polygons
 from pmtools.annotation._masks import mapped_rle
+from pmtools.turns import Turned
 from pmtools.warp import Warp
 
 #: One warp for all, or one for each image, by its id or, in a whole data set, its file name.
-Warps: TypeAlias = Warp | Mapping[Any, Warp]
+Warps: TypeAlias = Warp | Turned | Mapping[Any, Warp | Turned]
 
 #: detectron2's BoxMode, as far as it is in pixels.
 _MODES = {0: "xyxy", 1: "xywh", 4: "cxcywhr"}
@@ -147,12 +148,12 @@ def coco_dataset(
     return {**dataset, "images": images, "annotations": mapped}
 
 
-def _warp_of(warp: Warps, image: Any, place: str) -> Warp:
+def _warp_of(warp: Warps, image: Any, place: str) -> Warp | Turned:
     if isinstance(warp, Mapping):
         if image not in warp:
             raise ValueError(f"{place} must have a warp, got none for the image {image!r}; add it to the mapping")
         warp = warp[image]
-    if not isinstance(warp, Warp):
+    if not isinstance(warp, (Warp, Turned)):
         raise TypeError(f"`warp` must be a Warp, or a mapping to Warps, got {_checks.describe(warp)}")
     if warp.batch_shape:
         raise ValueError(f"{place} goes through one warp, got a batch of {len(warp)}; give {{image_id: warp[i]}}")
@@ -174,7 +175,7 @@ def _box(record: Mapping[str, Any], place: str) -> tuple[list[float], str] | Non
     return _numbers(record["bbox"], {"cxcywhr": 5}.get(format, 4), f"{place}: bbox"), format
 
 
-def _is_visible(record: Mapping[str, Any], warp: Warp, least: float, place: str) -> bool:
+def _is_visible(record: Mapping[str, Any], warp: Warp | Turned, least: float, place: str) -> bool:
     box = _box(record, place)
     if box is None:
         return True
@@ -185,7 +186,9 @@ def _is_visible(record: Mapping[str, Any], warp: Warp, least: float, place: str)
 class _Record:
     """One annotation on its way through a warp."""
 
-    def __init__(self, record: Mapping[str, Any], warp: Warp, place: str, *, clip: bool, tolerance: float) -> None:
+    def __init__(
+        self, record: Mapping[str, Any], warp: Warp | Turned, place: str, *, clip: bool, tolerance: float
+    ) -> None:
         self.record, self.warp, self.place = record, warp, place
         self.clip, self.tolerance = clip, tolerance
         #: Area of the record's geometry before and after, of the segmentation rather than the box.

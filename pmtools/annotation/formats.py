@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pmtools import _array, _checks
+from pmtools.turns import Turned
 from pmtools.typing import Array
 from pmtools.warp import Warp
 
@@ -29,7 +30,7 @@ FORMATS: dict[str, str] = {
 _UPRIGHT = ("xyxy", "xywh", "cxcywh")
 
 
-def boxes(boxes: Any, warp: Warp, /, *, format: str = "xyxy", clip: bool = False) -> Any:
+def boxes(boxes: Any, warp: Warp | Turned, /, *, format: str = "xyxy", clip: bool = False) -> Any:
     """Boxes of any format through a warp, in the same format.
 
     Parameters
@@ -38,7 +39,7 @@ def boxes(boxes: Any, warp: Warp, /, *, format: str = "xyxy", clip: bool = False
         In pixels, with the columns of `format`. A batch of warps takes one array per warp, of any lengths, or one array
         (b, ..., n). A tensor that knows its format and the size of its image (torchvision's `BoundingBoxes`) is taken at its
         word, and comes back as such.
-    warp : Warp
+    warp : Warp or Turned
         `warp.inverse()` undoes it.
     format : {"xyxy", "xywh", "cxcywh", "xyxyxyxy", "cxcywhr", "xywhr"}, optional
         See `FORMATS`. Upright boxes and four corners are exact. An angle is not kept by a warp: the rectangle given is that
@@ -112,14 +113,14 @@ def convert(boxes: Any, old: str, new: str, /) -> Array:
     return _array.coordinate_like(result, array)
 
 
-def visible_share(boxes: Any, warp: Warp, /, *, format: str = "xyxy") -> Array:
+def visible_share(boxes: Any, warp: Warp | Turned, /, *, format: str = "xyxy") -> Array:
     """How much of each box a warp shows, in [0, 1]: 1 for all of it, 0 for what a crop has cut off.
 
     Parameters
     ----------
     boxes : array of shape (..., n)
         On the source, in pixels.
-    warp : Warp
+    warp : Warp or Turned
     format : str, optional
         Of `FORMATS`. What is not upright is judged by the upright box around it.
 
@@ -148,7 +149,7 @@ def visible_share(boxes: Any, warp: Warp, /, *, format: str = "xyxy") -> Array:
     return shares[0] * shares[1]
 
 
-def keypoints(keypoints: Any, warp: Warp, /, *, clip: bool = False) -> Any:
+def keypoints(keypoints: Any, warp: Warp | Turned, /, *, clip: bool = False) -> Any:
     """Keypoints with or without a visibility, through a warp.
 
     Parameters
@@ -156,7 +157,7 @@ def keypoints(keypoints: Any, warp: Warp, /, *, clip: bool = False) -> Any:
     keypoints : array of shape (..., k, 3) or (..., k, 2), or a sequence of arrays for a batch of warps
         x, y in pixels and a visibility or confidence, which stays. Where it is 0, a keypoint at (0, 0) is not there (COCO), and
         stays where it is. For the points of flips, left and right are for the caller to exchange.
-    warp : Warp
+    warp : Warp or Turned
         `warp.inverse()` undoes it.
     clip : bool, optional
         With a third column: make keypoints that the result does not show absent, (0, 0, 0).
@@ -182,16 +183,22 @@ def keypoints(keypoints: Any, warp: Warp, /, *, clip: bool = False) -> Any:
     return _keypoints(keypoints, warp, clip=clip)
 
 
-def shown_window(warp: Warp) -> tuple[Array, Array]:
+def shown_window(warp: Warp | Turned) -> tuple[Array, Array]:
     """What the result shows of the source along x and along y: arrays (..., 2) of pixels of the result."""
-    back = warp.inverse()
-    return back.x.window, back.y.window
+    if not isinstance(warp, Turned):
+        back = warp.inverse()
+        return back.x.window, back.y.window
+    x, y = shown_window(warp.warp)
+    x, y = (y, x) if warp.transpose else (x, y)
+    height, width = warp.target_hw
+    xp = _array.namespace(x)
+    return width - xp.flip(x, axis=-1) if warp.flip_x else x, height - xp.flip(y, axis=-1) if warp.flip_y else y
 
 
 # ------------------------------------------------------------------------------------------------------- mapping
 
 
-def _boxes(boxes: Any, warp: Warp, format: str, *, clip: bool) -> Array:
+def _boxes(boxes: Any, warp: Warp | Turned, format: str, *, clip: bool) -> Array:
     array = _checked(boxes, format)
     if format not in _UPRIGHT:
         quads = _to_quads(_array.widen(array), format)
@@ -202,7 +209,7 @@ def _boxes(boxes: Any, warp: Warp, format: str, *, clip: bool) -> Array:
     return _array.coordinate_like(_from_corners(mapped, format), array)
 
 
-def _clipped(corners: Array, warp: Warp) -> Array:
+def _clipped(corners: Array, warp: Warp | Turned) -> Array:
     """Corners (..., 4) of the result, cut to what it shows of the source."""
     xp = _array.namespace(corners)
     columns = []
@@ -216,7 +223,7 @@ def _clipped(corners: Array, warp: Warp) -> Array:
     return xp.stack(columns, axis=-1)
 
 
-def _keypoints(keypoints: Any, warp: Warp, *, clip: bool) -> Array:
+def _keypoints(keypoints: Any, warp: Warp | Turned, *, clip: bool) -> Array:
     array = _array.asarray(keypoints, "keypoints")
     last = 3 if array.ndim and array.shape[-1] == 3 else 2
     array = _checks.coordinates(keypoints, "keypoints", last=last, columns="x, y" + ", visibility" * (last == 3))
@@ -235,7 +242,7 @@ def _keypoints(keypoints: Any, warp: Warp, *, clip: bool) -> Array:
     return _array.coordinate_like(xp.where(absent[..., None], xp.zeros_like(result), result), array)
 
 
-def _ragged(values: Sequence[Any], warp: Warp, name: str, one: Callable[[Any, Warp], Any]) -> list[Any]:
+def _ragged(values: Sequence[Any], warp: Warp | Turned, name: str, one: Callable[[Any, Any], Any]) -> list[Any]:
     if len(values) != len(warp):
         raise ValueError(
             f"`{name}` must have an entry for each of the {len(warp)} warps, got {len(values)}; use warp[i] for one of them"
@@ -330,7 +337,7 @@ def _format_of(value: Any) -> tuple[str, tuple[int, int]] | None:
     return (name.lower(), tuple(canvas)) if isinstance(name, str) and canvas is not None else None
 
 
-def _like_torchvision(boxes: Any, warp: Warp, format: str, canvas_hw: tuple[int, int], *, clip: bool) -> Any:
+def _like_torchvision(boxes: Any, warp: Warp | Turned, format: str, canvas_hw: tuple[int, int], *, clip: bool) -> Any:
     from torchvision import tv_tensors
 
     if canvas_hw != warp.source_hw:

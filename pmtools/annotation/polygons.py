@@ -12,6 +12,7 @@ import numpy as np
 
 from pmtools import _array, _checks
 from pmtools.annotation.formats import shown_window
+from pmtools.turns import Turned
 from pmtools.typing import Ndarray
 from pmtools.warp import Warp
 
@@ -22,14 +23,14 @@ TOLERANCE = 0.25
 _STEPS = 4096
 
 
-def polygon(points_xy: Any, warp: Warp, /, *, tolerance: float = TOLERANCE, clip: bool = False) -> Ndarray:
+def polygon(points_xy: Any, warp: Warp | Turned, /, *, tolerance: float = TOLERANCE, clip: bool = False) -> Ndarray:
     """A polygon through a warp.
 
     Parameters
     ----------
     points_xy : array of shape (n, 2)
         Vertices x, y in pixels, in turn; the last side goes from the last to the first.
-    warp : Warp
+    warp : Warp or Turned
         `warp.inverse()` undoes it; vertices that were added stay, on the sides.
     tolerance : float, optional
         Pixels of the result that a side may be off before vertices are added, >= 0. `math.inf` adds none.
@@ -74,7 +75,7 @@ def area(ring: Ndarray) -> float:
     return 0.5 * abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1)))
 
 
-def _bent(ring: Ndarray, warp: Warp, tolerance: float) -> Ndarray:
+def _bent(ring: Ndarray, warp: Warp | Turned, tolerance: float) -> Ndarray:
     """The ring's vertices mapped, and others between them where a side is further than `tolerance` from its chord."""
     from skimage.measure import approximate_polygon
 
@@ -103,7 +104,7 @@ def _bent(ring: Ndarray, warp: Warp, tolerance: float) -> Ndarray:
     return np.concatenate(parts)
 
 
-def _cut(ring: Ndarray, warp: Warp) -> Ndarray:
+def _cut(ring: Ndarray, warp: Warp | Turned) -> Ndarray:
     """The part of the ring in what the warp shows: vertices where a side crosses a border, then all moved onto it.
 
     Moving what is outside to the nearest place of the rectangle gives it no area, so the area inside is exact.

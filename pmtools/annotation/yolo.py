@@ -16,6 +16,7 @@ import numpy as np
 
 from pmtools import _checks, frames
 from pmtools.annotation import formats, polygons
+from pmtools.turns import Turned
 from pmtools.typing import Ndarray
 from pmtools.warp import Warp
 
@@ -30,7 +31,7 @@ KINDS: dict[str, str] = {
 
 def yolo_rows(
     rows: Sequence[Sequence[float]],
-    warp: Warp,
+    warp: Warp | Turned,
     /,
     *,
     kind: str = "boxes",
@@ -44,7 +45,7 @@ def yolo_rows(
     ----------
     rows : sequence of sequences of float, or array of shape (n, m)
         A class, then what `kind` says, in parts of the image's width and height.
-    warp : Warp
+    warp : Warp or Turned
         `warp.inverse()` undoes it.
     kind : {"boxes", "pose", "polygons", "quads"}, optional
         See `KINDS`; the numbers alone do not tell.
@@ -124,12 +125,12 @@ def _box_around(points: Ndarray, kind: str) -> Ndarray:
     return np.concatenate([corners.min(axis=0), corners.max(axis=0)])
 
 
-def _mapped(points: Ndarray, warp: Warp, kind: str, *, clip: bool, tolerance: float) -> Ndarray:
+def _mapped(points: Ndarray, warp: Warp | Turned, kind: str, *, clip: bool, tolerance: float) -> Ndarray:
     if kind == "polygons":
         return polygons.polygon(points, warp, tolerance=tolerance, clip=clip)
     mapped: Ndarray = warp.points(points)
-    if clip and kind in ("boxes", "pose"):
-        mapped[:2] = formats.boxes(points[:2].reshape(4), warp, clip=True).reshape(2, 2)
+    if kind in ("boxes", "pose"):
+        mapped[:2] = formats.boxes(points[:2].reshape(4), warp, clip=clip).reshape(2, 2)
     if clip and kind == "pose":
         seen = formats.keypoints(np.insert(points[2:], 2, 1.0, axis=1), warp, clip=True)[:, 2] > 0
         mapped[2:][~seen] = np.nan
