@@ -352,6 +352,18 @@ def test_rows_of_yolo():
         assert says in coords("--boxes", "in.txt", code=1).stderr
 
 
+def test_what_a_model_said_is_said_of_the_original():
+    text = 'The cup is here: {"bbox_2d": [100, 200, 300, 400], "label": "cup"}, is it not?\n'
+    want = pmtools.answers.undo(text, warp=WARP, format="qwen3-vl").text
+    Path("said.txt").write_text(text)
+    flags = ("--answer-format", "qwen3-vl")
+    assert coords("--answer", "said.txt", "--inverse", *flags).stdout == want != text
+    assert coords("--answer", "-", "--inverse", *flags, stdin=text).stdout == want
+    assert "--inverse" in coords("--answer", "said.txt", *flags, code=2).stderr
+    assert "qwen3-vl" in coords("--answer", "said.txt", "--inverse", code=2).stderr
+    assert "either --boxes" in coords("--answer", "said.txt", "--points", "said.txt", code=2).stderr
+
+
 @given(data=anything)
 def test_whatever_comes_as_coco_is_mapped_or_refused(data):
     with contextlib.suppress(coordinates.CoordinateFileError):

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pmtools import Warp
+from pmtools import Warp, answers
 from pmtools.cli import options as opt
 from pmtools.cli.box_lists import namesake
 from pmtools.cli.console import CommandError, quoted, usage_error
@@ -47,6 +47,12 @@ def coords(
     warp: opt.WarpsOption,
     boxes: Annotated[str | None, opt.value("FILE", "JSON, CSV, COCO or YOLO; - reads stdin.", panel=opt.FILES)] = None,
     points: Annotated[str | None, opt.value("FILE", "JSON or CSV with points; - reads stdin.", panel=opt.FILES)] = None,
+    answer: Annotated[
+        str | None, opt.value("FILE", "What a model said, with --inverse; - reads stdin.", panel=opt.FILES)
+    ] = None,
+    answer_format: Annotated[
+        str | None, opt.value("NAME", "How it writes places: qwen3-vl, molmo, json, ...", panel=opt.FILES)
+    ] = None,
     format: Annotated[
         Format | None,
         opt.value("FORMAT", "json, jsonl, csv, coco, yolo, where the suffix does not tell.", panel=opt.FILES),
@@ -64,10 +70,13 @@ def coords(
 ) -> None:
     """Map boxes, points or whole annotations from an image to its magnified one, or back.
 
-    Prints the file again with new numbers; labels, scores, other columns and the header stay.
+    Prints the file again with new numbers; labels, scores, other columns and the header stay, and so does the text of an answer.
     """
-    if (boxes is None) == (points is None):
-        raise usage_error("say what to map: either --boxes or --points")
+    if [boxes, points, answer].count(None) != 2:
+        raise usage_error("say what to map: either --boxes or --points, or --answer")
+    if answer is not None:
+        typer.echo(_undone(answer, answer_format, _warp_of(warp, answer, False), inverse), nl=False)
+        return
     option, name = ("--boxes", boxes) if boxes is not None else ("--points", str(points))
     text = _read(str(name), option)
     format = format or _format_of(str(name), text)
@@ -87,6 +96,18 @@ def coords(
     except files.CoordinateFileError as error:
         raise CommandError(f"{'stdin' if name == '-' else quoted(str(name))}: {error}", 1) from None
     typer.echo(result.encode("utf-8", "surrogatepass"), nl=False)
+
+
+def _undone(name: str, format: str | None, warp: Warp, inverse: bool) -> str:
+    """What a model said of the magnified image, said of the original."""
+    if not inverse:
+        raise usage_error("what a model says is of the magnified image; say --inverse", "--answer")
+    if format not in answers.FORMATS:
+        raise usage_error(f"{format!r} must be one of {', '.join(answers.FORMATS)}", "--answer-format")
+    try:
+        return answers.undo(_read(name, "--answer"), warp=warp, format=format).text
+    except ValueError as error:
+        raise CommandError(f"{'stdin' if name == '-' else quoted(name)}: {error}", 1) from None
 
 
 def _map_rows(text: str, format: Format, option: str, warp: Warp, units: Units, box_format: BoxFormat) -> str:
