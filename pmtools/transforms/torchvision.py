@@ -25,7 +25,8 @@ Fit: TypeAlias = Callable[[Any, Any], Warp]
 class Magnify(v2.Transform):  # type: ignore[misc]
     """Magnify everything in a sample.
 
-    Convention: tv_tensors' boxes and keypoints are continuous pixel-edge coordinates, as ours.
+    Convention: boxes and keypoints are continuous pixel-edge coordinates, as torchvision's `Resize` reads them; its flips take
+    keypoints for pixels' centres.
 
     Parameters
     ----------
