@@ -212,9 +212,9 @@ def _boxes(boxes: Any, warp: Warp | Turned, format: str, *, clip: bool) -> Array
 def _clipped(corners: Array, warp: Warp | Turned) -> Array:
     """Corners (..., 4) of the result, cut to what it shows of the source."""
     xp = _array.namespace(corners)
-    columns = []
+    columns, windows = [], shown_window(warp)
     for i in range(4):
-        window = _array.asarray_like(shown_window(warp)[i % 2], corners)
+        window = _array.asarray_like(windows[i % 2], corners)
         low, high = window[..., 0], window[..., 1]
         if warp.batch_shape:  # (b,) beside (b, ...)
             shape = (-1, *(1,) * (corners.ndim - 2))

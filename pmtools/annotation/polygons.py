@@ -110,6 +110,9 @@ def _cut(ring: Ndarray, warp: Warp | Turned) -> Ndarray:
     Moving what is outside to the nearest place of the rectangle gives it no area, so the area inside is exact.
     """
     windows = [_array.to_numpy(window) for window in shown_window(warp)]
+    low, high = np.array(windows).T
+    if ((low <= ring) & (ring <= high)).all():
+        return ring if area(ring) > 0 else ring[:0]
     for axis, window in enumerate(windows):
         for border in window:
             ends = np.roll(ring, -1, axis=0)
@@ -119,7 +122,6 @@ def _cut(ring: Ndarray, warp: Warp | Turned) -> Ndarray:
             cuts = ring[crosses] + share[:, None] * (ends - ring)[crosses]
             cuts[:, axis] = border
             ring = np.insert(ring, np.flatnonzero(crosses) + 1, cuts, axis=0)
-    low, high = np.array(windows).T
     ring = np.clip(ring, low, high)
     same = (ring == np.roll(ring, -1, axis=0)).all(axis=1)
     ring = ring[~same]

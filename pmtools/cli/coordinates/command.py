@@ -75,7 +75,7 @@ def coords(
     if [boxes, points, answer].count(None) != 2:
         raise usage_error("say what to map: either --boxes or --points, or --answer")
     if answer is not None:
-        typer.echo(_undone(answer, answer_format, _warp_of(warp, answer, False), inverse), nl=False)
+        typer.echo(_undone(answer, answer_format, _Warps(warp, inverse=False).of(answer), inverse), nl=False)
         return
     option, name = ("--boxes", boxes) if boxes is not None else ("--points", str(points))
     text = _read(str(name), option)
@@ -86,13 +86,14 @@ def coords(
         raise usage_error(f"{format.value} has its own units and points; map it with --boxes alone")
     if not whole and (clip or min_visible is not None):
         raise usage_error("--clip and --min-visible are for whole annotations, --format coco or yolo")
+    warps = _Warps(warp, inverse=inverse)
     try:
         if format is Format.COCO:
-            result = records.map_coco(text, lambda image: _warp_of(warp, image, inverse), options)
+            result = records.map_coco(text, warps.of, options)
         elif format is Format.YOLO:
-            result = records.map_yolo(text, _warp_of(warp, str(name), inverse), rows.value, options)
+            result = records.map_yolo(text, warps.of(str(name)), rows.value, options)
         else:
-            result = _map_rows(text, format, option, _warp_of(warp, "", inverse), units, box_format)
+            result = _map_rows(text, format, option, warps.of(""), units, box_format)
     except files.CoordinateFileError as error:
         raise CommandError(f"{'stdin' if name == '-' else quoted(str(name))}: {error}", 1) from None
     typer.echo(result.encode("utf-8", "surrogatepass"), nl=False)
@@ -124,20 +125,30 @@ def _map_rows(text: str, format: Format, option: str, warp: Warp, units: Units, 
     return convert(text, kind, row_map)
 
 
-def _warp_of(path: Path, image: str, inverse: bool) -> Warp:
-    """The warp of one image: the file, or what is called like the image in the folder."""
-    if path.is_dir():
-        if not image or image == "-":
-            raise usage_error(
-                f"{quoted(path)} is a folder of warps; name the one to use, --warp {path}/NAME.json", "--warp"
-            )
-        named = {file.relative_to(path).as_posix(): file for file in path.rglob("*.json")}
-        found = namesake(named, Path(records.warp_file_of(image)))
-        if found is None:
-            raise usage_error(f"{quoted(path)} has no warp {quoted(records.warp_file_of(image))}", "--warp")
-        path = found
-    warp = opt.read_warp(path)
-    return warp.inverse() if inverse else warp
+class _Warps:
+    """The warp of each image: that of a file, or what is called like the image in a folder."""
+
+    def __init__(self, path: Path, *, inverse: bool) -> None:
+        self.path, self.inverse = path, inverse
+        self.named = (
+            {file.relative_to(path).as_posix(): file for file in path.rglob("*.json")} if path.is_dir() else None
+        )
+
+    def of(self, image: str) -> Warp:
+        """The warp of an image by its file name; a usage error where the folder has none."""
+        path = self.path
+        if self.named is not None:
+            if not image or image == "-":
+                raise usage_error(
+                    f"{quoted(path)} is a folder of warps; name the one to use, --warp {path}/NAME.json", "--warp"
+                )
+            wish = records.warp_file_of(image)
+            found = namesake(self.named, Path(wish))
+            if found is None:
+                raise usage_error(f"{quoted(path)} has no warp {quoted(wish)}", "--warp")
+            path = found
+        warp = opt.read_warp(path)
+        return warp.inverse() if self.inverse else warp
 
 
 def _read(name: str, option: str) -> str:
