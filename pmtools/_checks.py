@@ -178,6 +178,6 @@ def _refuse_other_geometry(value: object, name: str) -> None:
     form = getattr(getattr(value, "format", None), "value", None)
     if isinstance(form, str) and form != "XYXY" and hasattr(value, "canvas_size"):
         raise ValueError(
-            f"`{name}` must be corners x0, y0, x1, y1, got boxes of format {form}; convert them, with "
-            'torchvision.transforms.v2.functional.convert_bounding_box_format(..., new_format="XYXY") say'
+            f"`{name}` must be corners x0, y0, x1, y1, got boxes of format {form}; give them to "
+            "pmtools.annotation.boxes, which keeps their format"
         )

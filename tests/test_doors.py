@@ -204,7 +204,7 @@ def test_boxes_that_know_their_format_are_corners_or_refused(warp):
     boxes = torch.ones(1, 4).as_subclass(Boxes)
     boxes.format = Format()
     for call in (warp.boxes, warp.inverse_boxes, lambda b: pmtools.zoom_warp(b, source_hw=(24, 33)), warp.report):
-        with pytest.raises(ValueError, match="must be corners x0, y0, x1, y1, got boxes of format XYWH; convert"):
+        with pytest.raises(ValueError, match="must be corners x0, y0, x1, y1, got boxes of format XYWH; give them to"):
             call(boxes)
     Format.value = "XYXY"
     assert torch.equal(torch.Tensor(warp.boxes(boxes)), warp.boxes(torch.ones(1, 4)))
