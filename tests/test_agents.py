@@ -133,10 +133,11 @@ def test_agents_reach_the_tools_on_stdio(tools):
     mcp = pytest.importorskip("mcp", reason="the server needs mcp: pip install 'pmtools[mcp]'")
     import anyio
     from mcp.client import Client
+    from mcp.client.stdio import stdio_client
 
     arguments = ["-m", "pmtools", "mcp", str(tools.folder), "--max-pixels", "90000"]
     command = mcp.StdioServerParameters(command=sys.executable, args=arguments, env={**os.environ})
-    check(anyio.run(use, Client(command)), tools)
+    check(anyio.run(use, Client(stdio_client(command))), tools)
 
 
 @pytest.mark.slow
