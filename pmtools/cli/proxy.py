@@ -29,9 +29,6 @@ class AnswerUnits(StrEnum):
     PIXELS = "pixels"
 
 
-AnswerFormat = StrEnum("AnswerFormat", {name: name for name in FORMATS})  # type: ignore[misc]
-
-
 def proxy(
     *,
     upstream: Annotated[str, opt.value("URL", "The server: http://localhost:8000/v1, say.", panel=addresses.SERVER)],
@@ -45,8 +42,8 @@ def proxy(
         ),
     ] = Region.NONE,
     format: Annotated[
-        AnswerFormat, opt.value("NAME", "How the model writes places: " + ", ".join(FORMATS) + ".", panel=WHAT)
-    ] = AnswerFormat["json"],
+        opt.AnswerFormat, opt.value("NAME", "How the model writes places: " + ", ".join(FORMATS) + ".", panel=WHAT)
+    ] = opt.AnswerFormat["json"],
     max_pixels: Annotated[
         int, opt.value("N", "Most pixels that the server keeps of an image.", panel=WHAT, min=1)
     ] = 1280 * 28 * 28,
