@@ -24,7 +24,7 @@ test: $(STAMP)  ## every test but the slow sweeps
 	$(PY) -m pytest -n 2 -m "not slow"
 
 test-slow: $(STAMP)  ## the slow ones: the built site, examples with datasets and Ray, wrapped models
-	$(INSTALL) --editable '.[pipelines,wrapped,serve]'
+	$(INSTALL) --editable '.[pipelines,wrapped,serve,api,proxy,mcp]'
 	$(PY) -m pytest -n 2 -m slow --ignore tests/test_families.py
 
 test-core: .venv-core  ## the tests that need no torch, where there is none; with the compiled kernel and without it
@@ -42,7 +42,7 @@ test-lowest: .venv-lowest  ## every test outside a browser on the lowest version
 .venv-lowest: pyproject.toml setup.py tests/versions.py | $(STAMP)
 	test -x $@/bin/python || python3 -m venv $@
 	$(PY) tests/versions.py lowest $(TORCH) > $@/pins.txt
-	PIP_CONSTRAINT=$@/pins.txt $@/bin/python -m pip install --quiet --editable '.[dev,pipelines,wrapped,serve,bench,test-browser]'
+	PIP_CONSTRAINT=$@/pins.txt $@/bin/python -m pip install --quiet --editable '.[dev,pipelines,wrapped,serve,api,proxy,mcp,bench,test-browser]'
 	touch $@
 
 LATEST := tests/test_attention.py tests/test_caches.py tests/test_calls.py tests/test_layouts.py tests/test_image_tokens.py \
@@ -70,7 +70,8 @@ test-families: .venv-families  ## every family of models that transformers has a
 	touch $@
 
 test-transforms: .venv-transforms  ## annotations and transforms beside the real torchvision, albumentations, kornia, supervision
-	PYTHONPATH=tests .venv-transforms/bin/python -m pytest -n 2 -p torchvision_stub tests/test_annotation.py tests/test_transforms.py tests/test_turns.py
+	PYTHONPATH=tests .venv-transforms/bin/python -m pytest -n 2 -p torchvision_stub tests/test_annotation.py tests/test_transforms.py \
+		tests/test_turns.py tests/test_undoing.py
 
 .venv-transforms: pyproject.toml constraints.txt setup.py tests/families.txt  # torchvision without its dependencies
 	test -x $@/bin/python || python3 -m venv $@
@@ -112,7 +113,7 @@ RESOLVE := out/lock/bin/python -m pip install --quiet --dry-run --ignore-install
 
 lock: $(STAMP)  ## the newest of everything that go together under one torch, into constraints.txt and constraints-app.txt
 	rm -rf out/lock && python3 -m venv out/lock
-	$(RESOLVE) --report out/lock/all.json '.[dev,pipelines,wrapped,serve,bench,transforms]' --requirement tests/harness.txt
+	$(RESOLVE) --report out/lock/all.json '.[dev,pipelines,wrapped,serve,api,proxy,mcp,bench,transforms]' --requirement tests/harness.txt
 	$(RESOLVE) --report out/lock/app.json '.[test-browser]'
 	$(PY) tests/versions.py lock out/lock/all.json constraints.txt 'everything but the web page'
 	$(PY) tests/versions.py lock out/lock/app.json constraints-app.txt 'the web page and its tests'

@@ -13,7 +13,6 @@ import base64
 import io
 import json
 import os
-import re
 import sys
 import urllib.error
 import urllib.request
@@ -67,11 +66,7 @@ def ask(body: dict[str, Any], *, base_url: str, api_key: str, timeout: float = 1
 
 def boxes_on_the_photograph(answer: str, warp: pmtools.Warp) -> np.ndarray:
     """Boxes [x0, y0, x1, y1] in 0..1000 that the answer names, in pixels of the photograph, shape (n, 4)."""
-    number = r"\s*(\d+(?:\.\d+)?)\s*"
-    found = re.findall(rf"\[{number},{number},{number},{number}\]", answer)
-    in_thousandths = np.array(found, dtype=float).reshape(-1, 4)
-    to_thousandths = warp.then(pmtools.frames.normalized(warp.target_hw, scale=1000))
-    return to_thousandths.inverse_boxes(in_thousandths)
+    return pmtools.answers.undo(answer, warp=warp, format="qwen3-vl").boxes_xyxy
 
 
 def main(arguments: list[str]) -> None:

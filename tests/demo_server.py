@@ -22,6 +22,8 @@ def started(*command: str) -> Iterator[str]:
         assert found, line + process.stderr.read()
         reader = threading.Thread(target=process.stderr.read)  # a full pipe would stop the server
         reader.start()
-        yield found[0]
-        process.terminate()
-        reader.join()
+        try:
+            yield found[0]
+        finally:
+            process.terminate()
+            reader.join()

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 import pmtools
 from pmtools import zoo
+from pmtools.answers import undo
 from pmtools.cli.application import app
 from pmtools.decoding import METHODS
 from pmtools.evaluation.scenes import scene_items
@@ -55,6 +56,29 @@ def test_the_answer_is_the_methods(parts, folder, photo, method):
     assert result.exit_code == 0, result.output
     wanted = METHODS[method](processor).generate(model, Image.open(photo), QUESTION, max_new_tokens=5, do_sample=False)
     assert result.stdout.strip() == wanted.strip()
+
+
+def test_the_answer_is_said_of_the_image_itself(folder, photo, monkeypatch):
+    said = '{"bbox_2d": [250, 250, 750, 750]}'
+    kind = METHODS["pm"]
+    generate = kind.generate
+
+    def pointing(self, *args, **options):  # the model is random; what it would say is given
+        generate(self, *args, **options)
+        step = self.last[0]
+        seen.append(undo(said, warp=step.warps[0][0], format="qwen3-vl").text)
+        return said
+
+    seen: list[str] = []
+    monkeypatch.setattr(kind, "generate", pointing)
+    arguments = (photo, QUESTION, "--model", folder, "--max-new-tokens", 3, "--answer-format", "qwen3-vl")
+    result = run(*arguments, "--refresh", "first")
+    assert result.exit_code == 0, result.output
+    assert result.stdout == seen[0] + "\n" != said + "\n"
+    assert json.loads(run(*arguments, "--refresh", "first", "--json").stdout)["answer"] == seen[0]
+    refused = run(*arguments, "--refresh", "every")
+    assert refused.exit_code == 2
+    assert "refresh='first'" in refused.stderr
 
 
 @pytest.mark.parametrize("name", ["grey.png", "colour.png"])

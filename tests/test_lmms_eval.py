@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pmtools.answers import undo
 from pmtools.decoding import METHODS
 from pmtools.evaluation.mme import score_mme
 from pmtools.testing.models import tiny_model, tiny_processor
@@ -112,6 +113,24 @@ def test_options_of_the_method_are_model_arguments(folder, docs):
     for options, says in [({"method": "vdc"}, "`method` must be one of"), ({"gian": 3}, "gian")]:
         with pytest.raises((TypeError, ValueError), match=says):
             load(folder, docs, **options)
+
+
+def test_answers_come_of_the_original_images(folder, docs, monkeypatch):
+    model = load(folder, docs, method="pm", refresh="first", answer_format="qwen3-vl")
+    said, wanted = '{"bbox_2d": [250, 250, 750, 750]}', []
+    answer = model._answer
+
+    def pointing(prompts, **options):  # the model is random; what it would say is given
+        answer(prompts, **options)
+        warps = [row[0] for row in model.decoder.last[0].warps]
+        wanted.extend(undo(said, warp=warp, format="qwen3-vl").text for warp in warps)
+        return [said] * len(prompts)
+
+    monkeypatch.setattr(model, "_answer", pointing)
+    assert sorted(model.generate_until(chat_requests(docs))) == sorted(wanted)
+    assert said not in wanted
+    with pytest.raises(ValueError, match="`answer_format` must be one of"):
+        load(folder, docs, answer_format="qwen")
 
 
 def test_there_is_no_automatic_batch_size(folder):

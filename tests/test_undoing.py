@@ -101,7 +101,7 @@ def seen_by_supervision(sv, vlm, text, size_hw):
 @pytest.fixture(scope="module")
 def sv():
     return pytest.importorskip(
-        "supervision", reason="the reference needs supervision: pip install 'pmtools[references]'"
+        "supervision", reason="the reference needs supervision: pip install 'pmtools[transforms]'"
     )
 
 

@@ -6,7 +6,7 @@ Knows texts and warps; which numbers are places, the formats know.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
 
@@ -65,7 +65,17 @@ class Undone:
         return np.array(points, dtype=np.float64).reshape(-1, 2)
 
 
-def undo(text: str, /, *, warp: Warp, format: str | Format, **options: Any) -> Undone:
+def undo(
+    text: str,
+    /,
+    *,
+    warp: Warp,
+    format: str | Format,
+    input_hw: SizeHW | None = None,
+    outside: str = "clip",
+    units: str = "same",
+    decimals: int | None = None,
+) -> Undone:
     """Find points, boxes and polygons in an answer about a magnified image, and say the same of the original.
 
     Lists and named numbers are found by their keys in JSON, Python literals and calls, fenced or bare, also where the answer was
@@ -109,7 +119,7 @@ def undo(text: str, /, *, warp: Warp, format: str | Format, **options: Any) -> U
     >>> undone.text, undone.boxes_xyxy.round(6)
     ('It is here: {"bbox_2d": [400, 400, 600, 600]}.', array([[40., 40., 60., 60.]]))
     """
-    undoing = Undoing(warp=warp, format=format, **options)
+    undoing = Undoing(warp=warp, format=format, input_hw=input_hw, outside=outside, units=units, decimals=decimals)
     if not isinstance(text, str):
         raise TypeError(f"`text` must be a string, got {_checks.describe(text)}")
     return Undone(undoing.feed(text) + undoing.finish(), undoing.places)

@@ -11,18 +11,13 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-import numpy as np
-
-from pmtools import _checks
 from pmtools.adapters.pixels import as_pil
 from pmtools.answers import Format, Place
 from pmtools.api import messages
-from pmtools.api.views import MAX_PIXELS, View, regions, view
+from pmtools.api.views import MAX_PIXELS, View, regions
+from pmtools.api.wishes import Wish
 from pmtools.typing import BoxesXYXY, Image, Ndarray
 from pmtools.warp import Warp
-
-#: Most pixels of the overview on which a model is asked where to look.
-OVERVIEW_PIXELS = 512 * 28 * 28
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,33 +111,22 @@ def ask(
     """
     if options.get("stream"):
         raise ValueError("`stream` must be left out, since a reply is whole, got True; `pmtools proxy` serves streams")
-    if isinstance(boxes, str):
-        _checks.choice(boxes, "boxes", ("ask",))
-        if zoom is not None:
-            raise ValueError(
-                f"`zoom` must be left out with boxes='ask', where the largest that fits is taken, got {zoom}"
-            )
-    picture = as_pil(image, name="image")
-    shown: dict[str, Any] = {"format": format, "max_pixels": max_pixels, "zoom": zoom}
-    steps = _steps(model, picture, question, boxes, shown, units, options)
+    wish = Wish(boxes=boxes, format=format, max_pixels=max_pixels, zoom=zoom, units=units)
+    steps = _steps(model, as_pil(image, name="image"), question, wish, options)
     create = client.chat.completions.create
     first = create(**next(steps))
     return (_run_async if inspect.isawaitable(first) else _run)(create, steps, first)
 
 
-def _steps(
-    model: str, picture: Any, question: str, boxes: Any, shown: dict[str, Any], units: str, options: dict[str, Any]
-) -> _Steps:
-    if isinstance(boxes, str):
-        budget = min(shown["max_pixels"], OVERVIEW_PIXELS)
-        overview = view(picture, **{**shown, "max_pixels": budget})
-        overview.undoing(units=units)  # what is wrong is said before anything is sent
+def _steps(model: str, picture: Any, question: str, wish: Wish, options: dict[str, Any]) -> _Steps:
+    boxes = wish.boxes
+    if wish.asks:
+        overview = wish.overview(picture)
         completion = yield {"model": model, "messages": [messages.region_question(overview, question)]}
         boxes = regions(overview.undo(_text(_message(completion))), (picture.height, picture.width))
-    seen = view(picture, boxes, **shown)
-    seen.undoing(units=units)
+    seen = wish.view(picture, boxes)
     completion = yield {"model": model, "messages": [messages.user_message(seen.image, question)], **options}
-    return _reply(picture, seen, completion, units)
+    return _reply(picture, seen, completion, wish.units)
 
 
 def _reply(picture: Any, seen: View, completion: Any, units: str) -> Reply:
@@ -156,7 +140,7 @@ def _reply(picture: Any, seen: View, completion: Any, units: str) -> Reply:
         image=picture,
         magnified=seen.image,
         warp=seen.warp,
-        boxes_xyxy=np.array(seen.boxes_xyxy),
+        boxes_xyxy=seen.boxes_xyxy,
         completion=completion,
     )
 

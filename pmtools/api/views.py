@@ -108,7 +108,7 @@ def view(
     --------
     >>> shown = view(np.zeros((1080, 1920, 3), np.uint8), [900, 500, 1000, 560], format="qwen3-vl")
     >>> shown.image.size, shown.warp.report(shown.boxes_xyxy).zoom.round(2)
-    ((1312, 736), array([16.6]))
+    ((1312, 736), array([9.79]))
     """
     kind = named(format)
     picture = as_pil(image, name="image")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import webbrowser
 from typing import Annotated
 
 from pmtools.app.pictures import MEGABYTE, Limits
-from pmtools.app.server import is_loopback, open_socket, serve
+from pmtools.app.server import serve
+from pmtools.cli import addresses
 from pmtools.cli import options as opt
-from pmtools.cli.console import CommandError, stderr
+from pmtools.cli.console import stderr
 
 
 def app(
@@ -33,22 +33,13 @@ def app(
     limits = Limits(
         upload_bytes=round(max_upload * MEGABYTE), pixels=max_pixels, memory_bytes=round(max_memory * MEGABYTE)
     )
-    for needed in ("gradio", "matplotlib"):  # looked for, not imported: that takes seconds and reads the environment
-        if importlib.util.find_spec(needed) is None:
-            raise CommandError(f"`pmtools app` needs {needed}: pip install 'pmtools[app]'", exit_code=1)
-    try:
-        bound = open_socket(host, port)
-    except OSError as error:
-        where = f"{host}, port {port}" if port is not None else host
-        reason = str(error.strerror or error).partition(" (")[0]  # Python repeats the address there
-        raise CommandError(f"cannot serve at {where}: {reason}; try another --port or --host", exit_code=1) from None
-    address, number = bound.getsockname()[:2]
-    url = f"http://[{address}]:{number}" if ":" in address else f"http://{address}:{number}"
+    addresses.check_installed("app", "gradio", "matplotlib")
+    bound = addresses.bound_socket(host, port)
+    url = addresses.address_of(bound)
 
     def tell() -> None:
         stderr().print(f"the page is at {url}; Ctrl-C ends it")
-        if not is_loopback(host):
-            stderr().print("anyone who reaches this address can use it: there is no password")
+        addresses.warn_of_others(host)
         if browser:
             webbrowser.open(url)
 

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from pmtools.cli import app as web_page
-from pmtools.cli import ask, demo, eval, magnify, methods, score, serve, show, unmagnify
+from pmtools.cli import ask, demo, eval, magnify, mcp, methods, proxy, score, serve, show, unmagnify
 from pmtools.cli.console import print_error
 from pmtools.cli.coordinates.command import coords
 
@@ -71,6 +71,8 @@ app.command(help=methods.with_methods(ask.ask))(ask.ask)
 app.command()(demo.demo)
 app.command()(web_page.app)
 app.command(help=methods.with_methods(serve.serve))(serve.serve)
+app.command()(proxy.proxy)
+app.command()(mcp.mcp)
 
 
 def _print_version(wanted: bool) -> None:

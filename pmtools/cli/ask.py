@@ -13,6 +13,8 @@ import typer
 
 from pmtools import Warp, io
 from pmtools.adapters.pixels import as_pil
+from pmtools.answers import FORMATS
+from pmtools.api.decoded import undone_answers
 from pmtools.cli import methods
 from pmtools.cli import options as opt
 from pmtools.cli.console import CommandError, in_options, quoted, stderr, usage_error
@@ -38,6 +40,14 @@ def ask(
     save: Annotated[
         Path | None, opt.value("DIR", "Write the images that the model saw and the heatmaps there.", panel=OUTPUT)
     ] = None,
+    answer_format: Annotated[
+        opt.AnswerFormat | None,
+        opt.value(
+            "NAME",
+            "Say places of the image itself: how the model writes them, one of " + ", ".join(FORMATS) + ".",
+            panel=OUTPUT,
+        ),
+    ] = None,
     max_pixels: opt.MaxPixelsOption = io.MAX_PIXELS,
     as_json: Annotated[bool, opt.flag("Print one JSON object on stdout.", "--json", panel=OUTPUT)] = False,
 ) -> None:
@@ -57,12 +67,19 @@ def ask(
         prompt = _prompt(loaded, question)
         decoder = methods.make(method, loaded, given)
         with _progress() as report:
-            streamer = _Printer(loaded.processor.tokenizer, silent=as_json, decoder=decoder, report=report)
+            streamer = _Printer(
+                loaded.processor.tokenizer, silent=as_json or bool(answer_format), decoder=decoder, report=report
+            )
             options = {"streamer": streamer, "max_new_tokens": max_new_tokens, "do_sample": False}
             answer = decoder.generate(loaded.model, picture, prompt, **options)
+        if answer_format is not None:
+            undone = undone_answers([answer], decoder.last, loaded.processor, format=answer_format.value)
+            answer = undone[0].text
     except (TypeError, ValueError) as error:
         raise CommandError(in_options(str(error))) from None
     written = [] if save is None else _save(save, decoder.last, picture)
+    if answer_format is not None and not as_json:
+        typer.echo(answer)
     if as_json:
         typer.echo(json.dumps(_report(answer, method.value, decoder.last, written)))
     elif written:

@@ -10,6 +10,7 @@ import typer
 
 from pmtools import Warp, frames, io
 from pmtools._sizes import size_from_text
+from pmtools.answers import FORMATS
 from pmtools.cli.console import quoted, usage_error
 from pmtools.typing import SizeHW
 
@@ -43,6 +44,10 @@ class BoxFormat(StrEnum):
 
     XYXY = "xyxy"
     XYWH = "xywh"
+
+
+#: How models write places.
+AnswerFormat = StrEnum("AnswerFormat", {name: name for name in FORMATS})  # type: ignore[misc]
 
 
 def flag(help: str, *names: str, panel: str | None = None) -> Any:

@@ -16,6 +16,8 @@ from lmms_eval.api.model import lmms
 from loguru import logger
 
 from pmtools import _checks
+from pmtools.answers import FORMATS
+from pmtools.api.decoded import undone_answers
 from pmtools.decoding import METHODS
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ class _Model(lmms):  # type: ignore[misc]
         dtype: str = "auto",
         batch_size: int | str = 1,
         max_batch_size: int | None = None,
+        answer_format: str | None = None,
         **options: Any,
     ) -> None:
         import torch
@@ -59,6 +62,9 @@ class _Model(lmms):  # type: ignore[misc]
 
         super().__init__()
         _checks.choice(method, "method", METHODS)
+        if answer_format is not None:
+            _checks.choice(answer_format, "answer_format", FORMATS)
+        self.answer_format = answer_format
         if not str(batch_size).isdigit() or int(batch_size) < 1:
             raise ValueError(f"`batch_size` must be a whole number >= 1, got {batch_size!r}; there is no automatic one")
         self.batch_size = int(batch_size)
@@ -84,7 +90,7 @@ class _Model(lmms):  # type: ignore[misc]
         with tqdm(total=len(found), disable=self.rank != 0, desc="pmtools") as bar:
             for rows in self._batches(found):
                 prompts, options = [found[row][0]() for row in rows], self._generation(found[rows[0]][1])
-                for row, answer in zip(rows, self._answer(prompts, **options), strict=True):
+                for row, answer in zip(rows, self._undone(self._answer(prompts, **options)), strict=True):
                     answers[row] = answer
                 bar.update(len(rows))
         return answers
@@ -178,6 +184,13 @@ class _Model(lmms):  # type: ignore[misc]
         replies = [text.strip() for text in self.processor.tokenizer.batch_decode(new, skip_special_tokens=True)]
         return [min((reply.split(stop)[0] for stop in stop_strings), key=len, default=reply) for reply in replies]
 
+    def _undone(self, answers: list[str]) -> list[str]:
+        """The same of the original images, where the format of places is known."""
+        if self.answer_format is None:
+            return answers
+        form = self.answer_format
+        return [one.text for one in undone_answers(answers, self.decoder.last, self.processor, format=form)]
+
 
 class SimpleModel(_Model):
     """For tasks that give a text and images, and for multiple choice: `--force_simple`.
@@ -196,6 +209,9 @@ class SimpleModel(_Model):
         Questions that are answered together; methods that look at an image more than once need the memory for it.
     max_batch_size : int, optional
         Not used; the harness hands it on.
+    answer_format : str, optional
+        How the model writes places, a name in `pmtools.answers.FORMATS`: answers come of the original images. Needs
+        `refresh=first` with `pm`.
     **options
         Of the method: `gain=15`.
 
@@ -221,7 +237,7 @@ class ChatModel(_Model):
 
     Parameters
     ----------
-    pretrained, method, device, dtype, batch_size, max_batch_size, **options
+    pretrained, method, device, dtype, batch_size, max_batch_size, answer_format, **options
         As for `SimpleModel`.
 
     Raises

@@ -1,0 +1,76 @@
+"""Answers of the decoding methods, undone: the steps know how each image was shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pmtools import frames
+from pmtools.answers import Format, Undone, undo
+from pmtools.answers.formats import named
+from pmtools.typing import SizeHW
+from pmtools.warp import Warp
+
+
+def undone_answers(
+    answers: Sequence[str], steps: Sequence[Any], processor: Any, /, *, format: str | Format, **options: Any
+) -> list[Undone]:
+    """What a decoding method's answers say of the original images.
+
+    Parameters
+    ----------
+    answers : sequence of str
+        What `method.generate` returned for a list of prompts.
+    steps : sequence
+        `method.last`, right after it.
+    processor : transformers processor
+        The model's; where pixels count in the image that it resizes, its bounds say to what size.
+    format : str or Format
+        How the model writes places, a name in `pmtools.answers.FORMATS`.
+    **options
+        Of `pmtools.answers.undo`.
+
+    Returns
+    -------
+    list of Undone
+        Places are on the last image of each prompt. Methods that show images as they are leave answers as they are.
+
+    Raises
+    ------
+    ValueError
+        If the image was shown in several ways, one after the other or side by side, so that a number cannot be told to be of
+        one of them: `refresh="first"` magnifies once.
+    """
+    form = named(format)
+    ways = [_way(steps, i, len(answers)) for i in range(len(answers))]
+    return [
+        Undone(answer, ())
+        if way is None
+        else undo(answer, warp=way, format=form, input_hw=_resized_hw(processor, way.target_hw, form), **options)
+        for answer, way in zip(answers, ways, strict=True)
+    ]
+
+
+def _way(steps: Sequence[Any], i: int, count: int) -> Warp | None:
+    """From the original image to the one that an answer is about; None where they are the same."""
+    rows = [getattr(step, "warps", getattr(step, "frames", None)) for step in steps]
+    ways = [row[i * len(row) // count][-1:] for row in rows if row]
+    if not any(ways):
+        return None
+    shown = [step.shown[i][-1] for step in steps if hasattr(step, "shown")]
+    if any(way != ways[0] for way in ways) or any(len(pictures) != 1 for pictures in shown):
+        raise ValueError(
+            "`steps` must show each image in one way for its answer to be undone, got several; use refresh='first', which "
+            "magnifies once, and a method that shows one image"
+        )
+    way: Warp = ways[0][0]
+    return way
+
+
+def _resized_hw(processor: Any, shown_hw: SizeHW, form: Format) -> SizeHW:
+    """The size in which pixels count, after the processor's own resizing."""
+    bounds = dict(getattr(processor.image_processor, "size", None) or {})
+    if form.scale is not None or form.multiple == 1 or not {"shortest_edge", "longest_edge"} <= set(bounds):
+        return shown_hw
+    least, most = bounds["shortest_edge"], bounds["longest_edge"]
+    return frames.smart_resize(shown_hw, factor=form.multiple, min_pixels=least, max_pixels=most).target_hw
