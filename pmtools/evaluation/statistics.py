@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-__all__ = ["Mcnemar", "bootstrap_interval", "mcnemar"]
+__all__ = ["Mcnemar", "bootstrap_interval", "holm", "mcnemar", "sign_flip_test"]
 
 Ndarray: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 Interval: TypeAlias = tuple[float, float]
@@ -122,3 +122,67 @@ def bootstrap_interval(
     sums = np.stack([np.bincount(index, weights=np.asarray(right, float)), np.bincount(index)], axis=1)
     hits, sizes = resampled_sums(sums, seed).T
     return percentiles(hits / sizes)
+
+
+def sign_flip_test(
+    differences: Sequence[float] | np.ndarray[Any, Any], groups: Sequence[Any], /, *, seed: int = 0
+) -> float:
+    """Two-sided p-value of paired differences, turning the sign of whole groups: exact up to 13 groups, else 9999 draws.
+
+    Parameters
+    ----------
+    differences : sequence of float, shape (n,)
+    groups : sequence, shape (n,)
+        The picture of each pair: its pairs are not independent.
+    seed : int, optional
+
+    Returns
+    -------
+    float
+
+    References
+    ----------
+    - R. A. Fisher, The Design of Experiments, 1935, section 21
+
+    Examples
+    --------
+    >>> sign_flip_test([1, 0, 1, 1], ["a", "a", "b", "c"])
+    0.25
+    """
+    from scipy.stats import permutation_test
+
+    _, index = np.unique(np.asarray(groups), return_inverse=True)
+    sums = np.bincount(index, weights=np.asarray(differences, float))
+    if len(sums) < 2 or not sums.any():
+        return 1.0
+    found = permutation_test(
+        (sums,), np.sum, permutation_type="samples", n_resamples=9999, rng=np.random.default_rng(seed)
+    )
+    return float(found.pvalue)
+
+
+def holm(p_values: Sequence[float], /) -> list[float]:
+    """P-values corrected for their number, in the given order.
+
+    Parameters
+    ----------
+    p_values : sequence of float
+
+    Returns
+    -------
+    list of float
+
+    References
+    ----------
+    - S. Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6 (1979)
+
+    Examples
+    --------
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    order = np.argsort(p_values)
+    corrected = np.maximum.accumulate(np.asarray(p_values, float)[order] * np.arange(len(order), 0, -1))
+    result = np.empty(len(order))
+    result[order] = np.minimum(corrected, 1.0)
+    return [float(p) for p in result]

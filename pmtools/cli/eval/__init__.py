@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from pmtools.cli.eval import llava_bench, mme, pope, scenes
+from pmtools.cli.eval import llava_bench, mme, pope, reading, scenes
 
 app = typer.Typer(help="Answer a benchmark with several methods, resumably, and score the answers.")
 
@@ -16,6 +16,7 @@ def _evaluate(context: typer.Context) -> None:
 
 
 app.command()(scenes.scenes)
+app.command()(reading.reading)
 app.command()(mme.mme)
 app.command()(pope.pope)
 app.command()(llava_bench.llava_bench)
