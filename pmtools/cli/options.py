@@ -12,7 +12,9 @@ from pmtools import Warp, frames, io
 from pmtools._sizes import size_from_text
 from pmtools.answers import FORMATS
 from pmtools.cli.console import quoted, usage_error
+from pmtools.settings import DEFAULTS
 from pmtools.typing import SizeHW
+from pmtools.zoom import ZOOM_FLOOR
 
 # Panels of the help, in the order in which the commands take their options.
 WHAT, FILES, HOW = "What to magnify", "Files", "How to magnify"
@@ -78,10 +80,10 @@ UnitsOption = Annotated[
 SizeOption = Annotated[str | None, value("HxW", "Height x width of the result.", panel=HOW)]
 ZoomOption = Annotated[float | None, value("X", "Boxes, points: exactly this. Default: what fits, up to 3.", panel=HOW)]
 MarginOption = Annotated[float | None, value("N", "Boxes, points: pixels around them too.", panel=HOW)]
-GainOption = Annotated[float | None, value("X", "Map: contrast; 0 magnifies nothing. 10.", panel=HOW)]
-KernelSizeOption = Annotated[int | None, value("N", "Map: smoothing window in cells, odd. 3.", panel=HOW)]
-MarginalOption = Annotated[Marginal | None, value("max|sum", "Map: how it gives x and y. max.", panel=HOW)]
-FloorOption = Annotated[float | None, value("X", "Least scale, in (0, 1]. 0.2 around boxes, else 0.02.", panel=HOW)]
+GainOption = Annotated[float | None, value("X", f"Map: contrast; 0 magnifies nothing. {DEFAULTS.gain:g}.", panel=HOW)]
+KernelSizeOption = Annotated[int | None, value("N", f"Map: smoothing window in cells, odd. {DEFAULTS.kernel_size}.", panel=HOW)]
+MarginalOption = Annotated[Marginal | None, value("max|sum", f"Map: how it gives x and y. {DEFAULTS.marginal}.", panel=HOW)]
+FloorOption = Annotated[float | None, value("X", f"Least scale, in (0, 1]. {ZOOM_FLOOR} around boxes, else {DEFAULTS.floor}.", panel=HOW)]
 MaxMagnificationOption = Annotated[float | None, value("X", "Greatest scale, >= 1. 3 for boxes.", panel=HOW)]
 AntialiasOption = Annotated[bool, flag("Average where it shrinks; on.", panel=HOW)]
 

@@ -81,10 +81,15 @@ class OfficialRun(MagnifyingRun):
         return OfficialAttention(settings, self.model, self.layout)
 
     def _warps(self, heatmaps: list[list[torch.Tensor]], rows: list[int]) -> list[list[Any]]:
-        options = {name: self.pm.warp_options[name] for name in ("gain", "kernel_size")}
+        settings = self.pm.warp_settings
         return [
             [
-                compat.official_perception_map(heatmap.cpu().numpy(), **options, size_hw=(image.height, image.width))
+                compat.official_perception_map(
+                    heatmap.cpu().numpy(),
+                    gain=settings.gain,
+                    kernel_size=settings.kernel_size,
+                    size_hw=(image.height, image.width),
+                )
                 for heatmap, image in zip(maps, self.images[row], strict=True)
             ]
             for maps, row in zip(heatmaps, rows, strict=True)
