@@ -17,8 +17,8 @@ from pmtools.adapters.prompts import Prompts
 from pmtools.adapters.sequences import TokenSequences
 from pmtools.adapters.source_images import SourceImages
 from pmtools.alternatives import ALTERNATIVES, Edited
-from pmtools.decoding._method import DecodingMethod
-from pmtools.decoding._second_stream import SecondStream
+from pmtools.decoding.method import DecodingMethod
+from pmtools.decoding.second_stream import SecondStream
 from pmtools.perception import perception_map
 from pmtools.settings import DEFAULTS, WarpSettings
 from pmtools.typing import Heatmap
@@ -110,11 +110,23 @@ class ImagePrompting(DecodingMethod):
         self.heatmap = heatmap_source(heatmap)
         self.warp_settings = WarpSettings(gain=gain, kernel_size=kernel_size)
 
-    def _new_run(self, model: Any, images: SourceImages) -> ImagePromptingRun:
+    def new_run(self, model: Any, images: SourceImages) -> ImagePromptingRun:
+        """One call of `generate`."""
         return ImagePromptingRun(self, images)
 
-    def _shown(self, image: Any, heatmap: Heatmap) -> tuple[list[Any], Warp]:
-        """What stands in the place of an image, and the frame of the last of it."""
+    def shown(self, image: Any, heatmap: Heatmap) -> tuple[list[Any], Warp]:
+        """What stands in the place of an image; a subclass may show several.
+
+        Parameters
+        ----------
+        image : PIL image
+        heatmap : array of shape (h, w)
+
+        Returns
+        -------
+        list of PIL images, and Warp
+            The frame of the last of them.
+        """
         weights = heatmap
         if not getattr(self.heatmap, "perceptual", False):
             settings = self.warp_settings
@@ -197,7 +209,7 @@ class ImagePromptingRun:
     def _with_alternatives(self, prompts: Prompts) -> Prompts:
         heatmaps = [list(row) for row in self.method.heatmap(prompts)]
         found = [
-            [self.method._shown(image, heatmap) for image, heatmap in zip(*row, strict=True)]
+            [self.method.shown(image, heatmap) for image, heatmap in zip(*row, strict=True)]
             for row in zip(prompts.images, heatmaps, strict=True)
         ]
         shown: Sequence[Sequence[list[Any]]] = [[images for images, _ in row] for row in found]

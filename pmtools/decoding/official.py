@@ -61,7 +61,8 @@ class OfficialMagnifier(PerceptionMagnifier):
         # the official sampling has no top-k; transformers' default is 50
         return LogitsProcessorList(item for item in processors if not isinstance(item, TopKLogitsWarper))
 
-    def _new_run(self, model: Any, images: SourceImages) -> OfficialRun:
+    def new_run(self, model: Any, images: SourceImages) -> OfficialRun:
+        """One call of `generate`, on the padded images."""
         if model.config.model_type != "llava":
             raise ValueError(
                 f"`model` must be LLaVA-1.5 for the official preset, got a {model.config.model_type} model"

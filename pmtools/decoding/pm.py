@@ -16,7 +16,7 @@ from pmtools.adapters.heatmaps import AttentionHeatmap, HeatmapSource, heatmap_s
 from pmtools.adapters.source_images import SourceImages
 from pmtools.decoding._adaptive_run import AdaptiveRun
 from pmtools.decoding._magnifying_run import MagnifyingRun
-from pmtools.decoding._method import DecodingMethod
+from pmtools.decoding.method import DecodingMethod
 from pmtools.settings import DEFAULTS, WarpSettings
 from pmtools.typing import Heatmap
 
@@ -139,6 +139,7 @@ class PerceptionMagnifier(DecodingMethod):
         own = isinstance(heatmap, str) and heatmap == "attention"
         self.heatmap: HeatmapSource = attention if own else heatmap_source(heatmap)
 
-    def _new_run(self, model: Any, images: SourceImages) -> MagnifyingRun:
+    def new_run(self, model: Any, images: SourceImages) -> MagnifyingRun:
+        """One call of `generate`."""
         kind = AdaptiveRun if self.refresh == "adaptive" else MagnifyingRun
         return kind(self, model, images)
