@@ -36,6 +36,11 @@ def marginal(weights: Array, /, *, axis: int, reduce: str = "max") -> Array:
     -------
     array of shape (..., n)
         With `n = weights.shape[axis]`, in the widest float of the device.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not what is said above; the message names it.
     """
     xp = _array.namespace(weights)
     other = -3 - axis

@@ -52,6 +52,11 @@ class Warp:
     ----------
     x, y : AxisMap
         The map of each axis.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not what is said above; the message names it.
     """
 
     x: AxisMap

@@ -51,6 +51,11 @@ class DecodingMethod:
         Makes inputs that carry their images: use it in the place of the model's own.
     last : list
         The steps of this thread's latest call, once it has begun; of the latest one anywhere in a thread that made none.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not what is said above; the message names it.
     """
 
     streamer = None  # it belongs to a call: see `streaming`

@@ -48,6 +48,11 @@ class OfficialMagnifier(PerceptionMagnifier):
         The paper's hyper-parameters, or those of the official POPE script.
     refresh : {"first", "every"}, optional
         "first": magnify once, as the scripts for MME and POPE do. "every": as the one for open answers does.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not what is said above; the message names it.
     """
 
     def __init__(self, processor: Any, *, preset: str = "mme", refresh: str = "first") -> None:
@@ -62,7 +67,13 @@ class OfficialMagnifier(PerceptionMagnifier):
         return LogitsProcessorList(item for item in processors if not isinstance(item, TopKLogitsWarper))
 
     def new_run(self, model: Any, images: SourceImages) -> OfficialRun:
-        """One call of `generate`, on the padded images."""
+        """One call of `generate`, on the padded images.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not what is said above; the message names it.
+        """
         if model.config.model_type != "llava":
             raise ValueError(
                 f"`model` must be LLaVA-1.5 for the official preset, got a {model.config.model_type} model"

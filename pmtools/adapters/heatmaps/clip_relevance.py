@@ -118,6 +118,11 @@ class CLIPRelevance:
         -------
         from_class, from_patches : tensors of shape (h, w)
             Parts of the cosine similarity of image and question; signed.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not what is said above; the message names it.
         """
         import torch
 
