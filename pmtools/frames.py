@@ -306,6 +306,11 @@ def quarter_turns(source_hw: SizeHW, turns: int, /) -> Turned:
     Turned
         From (h, w) to (w, h) where `turns` is odd.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not what is said above; the message names it.
+
     Examples
     --------
     >>> quarter_turns((40, 60), 1).boxes([10, 0, 20, 5])
