@@ -193,11 +193,6 @@ def arange(stop: int, like: Array, *, offset: float = 0.0) -> Array:
     return xp.arange(stop, dtype=wide_dtype(like), device=device(like)) + offset
 
 
-def scalar(value: float, like: Array) -> Array:
-    """`value` as a 0-D array with the dtype, namespace and device of `like`."""
-    return namespace(like).asarray(value, dtype=like.dtype, device=device(like))
-
-
 def cast_like(array: Array, like: Array) -> Array:
     """`array` in the float dtype of `like`; unchanged where `like` is not floating-point."""
     return namespace(array).astype(array, like.dtype, copy=False) if is_floating(like) else array

@@ -8,6 +8,7 @@ import numpy as np
 
 from pmtools import _array, _checks, _images, _kernel, marginals
 from pmtools.perception import perception_map
+from pmtools.settings import DEFAULTS, WarpSettings
 from pmtools.typing import Array, Heatmap, Image, SizeHW
 from pmtools.warp import Warp
 from pmtools.zoom import ZOOM_FALLOFF, boxes_of_mask, boxes_of_points, zoom_warp
@@ -16,15 +17,7 @@ from pmtools.zoom import ZOOM_FALLOFF, boxes_of_mask, boxes_of_points, zoom_warp
 _THREAD_PIXELS = 512 * 512
 
 
-#: Options that say something of one kind of focus only, with their defaults; each belongs to the other kind where it is given.
-_HEATMAP_OPTIONS: dict[str, Any] = {
-    "gain": 10.0,
-    "kernel_size": 3,
-    "marginal": "max",
-    "floor": marginals.DEFAULT_FLOOR,
-    "max_magnification": None,
-    "equal_peaks": False,
-}
+#: Options for boxes, points and masks only, with their defaults.
 _ZOOM_OPTIONS: dict[str, Any] = {"zoom": None, "margin": None, "falloff": ZOOM_FALLOFF}
 
 
@@ -41,12 +34,12 @@ def magnify(
     margin: float | None = None,
     falloff: float = ZOOM_FALLOFF,
     size_hw: SizeHW | None = None,
-    gain: float = 10.0,
-    kernel_size: int = 3,
-    marginal: str = "max",
-    floor: float = marginals.DEFAULT_FLOOR,
-    max_magnification: float | None = None,
-    equal_peaks: bool = False,
+    gain: float = DEFAULTS.gain,
+    kernel_size: int = DEFAULTS.kernel_size,
+    marginal: str = DEFAULTS.marginal,
+    floor: float = DEFAULTS.floor,
+    max_magnification: float | None = DEFAULTS.max_magnification,
+    equal_peaks: bool = DEFAULTS.equal_peaks,
     antialias: bool = True,
     channel_axis: int | None = None,
 ) -> Image:
@@ -79,19 +72,10 @@ def magnify(
         For boxes, points and masks: length over which the scale falls beside them, in lengths of their sides.
     size_hw : (int, int), optional
         Height and width of the result, made in one resampling. Default: those of the image.
-    gain : float, optional
-        For heatmaps: contrast of the perception map, >= 0; 0 gives a plain resize.
-    kernel_size : int, optional
-        For heatmaps: side of the smoothing window in cells of the heatmap, odd.
-    marginal : {"max", "sum"}, optional
-        For heatmaps: how the map is reduced to each axis.
-    floor : float, optional
-        For heatmaps: share of uniform mass, in (0, 1]: at equal sizes no part shrinks more than `1 / floor` times per axis. With
-        boxes, points and masks that is 5 times; `zoom_warp` takes another floor.
-    max_magnification : float, optional
-        For heatmaps: greatest magnification per axis relative to a plain resize, >= 1. Default: no limit.
-    equal_peaks : bool, optional
-        For heatmaps: hold the greatest magnifications of x and y equal, as in `Warp.from_map`.
+    gain, kernel_size, marginal, floor, max_magnification, equal_peaks
+        For heatmaps: contrast and smoothing of the map, how it is reduced to each axis, least and greatest scale, as in
+        `pmtools.settings.WarpSettings`. With boxes, points and masks no part shrinks more than 5 times; `zoom_warp` takes
+        another floor.
     antialias : bool, optional
         Average where the output has fewer pixels than the source.
     channel_axis : int, optional
@@ -141,7 +125,7 @@ def magnify(
         _refuse_boxes(focus)
         options: dict[str, Any] = {**heatmap_options}
     else:
-        _refuse_changed(heatmap_options, _HEATMAP_OPTIONS, "heatmaps")
+        _refuse_changed(heatmap_options, vars(DEFAULTS), "heatmaps")
         options = {**zoom_options}
     options["target_hw"] = None if size_hw is None else _checks.size_hw(size_hw, "size_hw")
 
@@ -249,12 +233,12 @@ def fit_warp(
     *,
     source_hw: SizeHW,
     target_hw: SizeHW | None = None,
-    gain: float = 10.0,
-    kernel_size: int = 3,
-    marginal: str = "max",
-    floor: float = marginals.DEFAULT_FLOOR,
-    max_magnification: float | None = None,
-    equal_peaks: bool = False,
+    gain: float = DEFAULTS.gain,
+    kernel_size: int = DEFAULTS.kernel_size,
+    marginal: str = DEFAULTS.marginal,
+    floor: float = DEFAULTS.floor,
+    max_magnification: float | None = DEFAULTS.max_magnification,
+    equal_peaks: bool = DEFAULTS.equal_peaks,
 ) -> Warp:
     """The warp that magnifies what a heatmap points at: perception map, upsampled marginals, CDFs.
 
@@ -266,10 +250,8 @@ def fit_warp(
         Height and width of the image to magnify.
     target_hw : (int, int), optional
         Height and width of the magnified image. Default: `source_hw`.
-    gain, kernel_size
-        As in `perception_map`.
-    marginal, floor, max_magnification, equal_peaks
-        As in `Warp.from_map`.
+    gain, kernel_size, marginal, floor, max_magnification, equal_peaks
+        As in `pmtools.settings.WarpSettings`.
 
     Returns
     -------
@@ -294,21 +276,20 @@ def fit_warp(
     >>> warp.inverse_boxes(box).round(9)
     array([50., 25., 75., 50.])
     """
+    settings = WarpSettings(
+        gain=gain,
+        kernel_size=kernel_size,
+        marginal=marginal,
+        floor=floor,
+        max_magnification=max_magnification,
+        equal_peaks=equal_peaks,
+    )
     perception = perception_map(heatmap, gain=gain, kernel_size=kernel_size)
-    limits = {"floor": floor, "max_magnification": max_magnification, "equal_peaks": equal_peaks}
-    return _fit_perception(perception, source_hw, target_hw, marginal, limits)
+    return warp_from_perception(perception, settings, source_hw=source_hw, target_hw=target_hw)
 
 
 def warp_from_perception(
-    perception: Array,
-    /,
-    *,
-    source_hw: SizeHW,
-    target_hw: SizeHW | None = None,
-    marginal: str = "max",
-    floor: float = marginals.DEFAULT_FLOOR,
-    max_magnification: float | None = None,
-    equal_peaks: bool = False,
+    perception: Array, settings: WarpSettings, /, *, source_hw: SizeHW, target_hw: SizeHW | None = None
 ) -> Warp:
     """The warp of a perception map that is ready: `fit_warp` without its first step.
 
@@ -316,28 +297,22 @@ def warp_from_perception(
     ----------
     perception : array of shape (h, w), or (n, h, w)
         Non-negative; upsampled to pixels axis by axis before its marginals are taken, never as a full map.
-    source_hw, target_hw, marginal, floor, max_magnification, equal_peaks
+    settings : WarpSettings
+        Those after the perception map count.
+    source_hw, target_hw
         As in `fit_warp`.
 
     Returns
     -------
     Warp
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `perception` is no map, or a size is no size.
     """
     perception = _checks.weights(perception, "perception_map")
-    limits = {"floor": floor, "max_magnification": max_magnification, "equal_peaks": equal_peaks}
-    return _fit_perception(perception, source_hw, target_hw, marginal, limits)
-
-
-def _fit_perception(
-    perception: Array,
-    source_hw: SizeHW,
-    target_hw: SizeHW | None,
-    marginal: str,
-    limits: dict[str, Any],
-) -> Warp:
     height, width = _checks.size_hw(source_hw, "source_hw")
-    _checks.choice(marginal, "marginal", marginals.MARGINALS)
-    mass_y = marginals.upsampled_marginal(perception, height, axis=-2, reduce=marginal)
-    mass_x = marginals.upsampled_marginal(perception, width, axis=-1, reduce=marginal)
-    rounding = _array.epsilon(perception)
-    return Warp._from_masses(mass_y, mass_x, rounding, (height, width), target_hw, **limits)
+    mass_y = marginals.upsampled_marginal(perception, height, axis=-2, reduce=settings.marginal)
+    mass_x = marginals.upsampled_marginal(perception, width, axis=-1, reduce=settings.marginal)
+    return Warp._from_masses(mass_y, mass_x, _array.epsilon(perception), (height, width), target_hw, settings)

@@ -53,6 +53,11 @@ def resize(source_hw: SizeHW, target_hw: SizeHW, /) -> Warp:
     Returns
     -------
     Warp
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not what is said above; the message names it.
     """
     (h, w), (th, tw) = _checks.size_hw(source_hw, "source_hw"), _checks.size_hw(target_hw, "target_hw")
     return Warp(x=affine_map(tw / w, 0.0, w, tw), y=affine_map(th / h, 0.0, h, th))
@@ -71,6 +76,11 @@ def resize_shortest_edge(source_hw: SizeHW, size: int, /) -> Warp:
     Returns
     -------
     Warp
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not what is said above; the message names it.
     """
     (h, w), size = _checks.size_hw(source_hw, "source_hw"), _checks.whole_number(size, "size")
     target_hw = (size, max(size * w // h, 1)) if h <= w else (max(size * h // w, 1), size)
@@ -90,6 +100,11 @@ def pad(source_hw: SizeHW, /, *, left: int = 0, top: int = 0, right: int = 0, bo
     Returns
     -------
     Warp
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not what is said above; the message names it.
     """
     h, w = _checks.size_hw(source_hw, "source_hw")
     sides = {"left": left, "top": top, "right": right, "bottom": bottom}
@@ -108,6 +123,11 @@ def pad_to_square(source_hw: SizeHW, /) -> Warp:
     Returns
     -------
     Warp
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not what is said above; the message names it.
     """
     h, w = _checks.size_hw(source_hw, "source_hw")
     return center_crop((h, w), (max(h, w), max(h, w)), _odd_pixel_first=False)
@@ -126,6 +146,11 @@ def crop(source_hw: SizeHW, box_xyxy: tuple[int, int, int, int], /) -> Warp:
     Returns
     -------
     Warp
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not what is said above; the message names it.
     """
     h, w = _checks.size_hw(source_hw, "source_hw")
     wish = "`box_xyxy` must be four whole numbers x0, y0, x1, y1 with x0 < x1 and y0 < y1"
@@ -154,6 +179,11 @@ def center_crop(source_hw: SizeHW, size_hw: SizeHW, /, *, _odd_pixel_first: bool
     Returns
     -------
     Warp
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not what is said above; the message names it.
     """
     (h, w), (ch, cw) = _checks.size_hw(source_hw, "source_hw"), _checks.size_hw(size_hw, "size_hw")
     x0, y0 = (w - cw) // 2, (h - ch) // 2  # rounds down: of an odd padding the larger half comes first
@@ -173,6 +203,11 @@ def letterbox(source_hw: SizeHW, target_hw: SizeHW, /) -> Warp:
     Returns
     -------
     Warp
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not what is said above; the message names it.
     """
     (h, w), (th, tw) = _checks.size_hw(source_hw, "source_hw"), _checks.size_hw(target_hw, "target_hw")
     scale = min(th / h, tw / w)
@@ -271,6 +306,11 @@ def quarter_turns(source_hw: SizeHW, turns: int, /) -> Turned:
     Turned
         From (h, w) to (w, h) where `turns` is odd.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not what is said above; the message names it.
+
     Examples
     --------
     >>> quarter_turns((40, 60), 1).boxes([10, 0, 20, 5])
@@ -293,6 +333,11 @@ def token_grid(source_hw: SizeHW, grid_hw: SizeHW, /) -> Warp:
     Returns
     -------
     Warp
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not what is said above; the message names it.
     """
     return resize(source_hw, _checks.size_hw(grid_hw, "grid_hw"))
 
@@ -311,6 +356,11 @@ def normalized(source_hw: SizeHW, /, *, scale: int = 1) -> Warp:
     -------
     Warp
         `inverse_boxes` turns the model's boxes back to pixels.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not what is said above; the message names it.
 
     Examples
     --------

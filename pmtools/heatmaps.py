@@ -8,7 +8,6 @@ Convention: boxes and points in continuous pixel-edge coordinates of the image; 
 from __future__ import annotations
 
 from collections.abc import Callable
-from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -130,6 +129,11 @@ def from_mask(mask: Array, /, *, grid_hw: SizeHW | None = None) -> np.ndarray[An
     -------
     float64 array of shape (h, w)
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not what is said above; the message names it.
+
     Examples
     --------
     >>> from_mask(np.eye(4, dtype=bool), grid_hw=(2, 2))
@@ -148,29 +152,6 @@ def from_mask(mask: Array, /, *, grid_hw: SizeHW | None = None) -> np.ndarray[An
     return heatmap
 
 
-def from_image(path: str | PathLike[str], /) -> np.ndarray[Any, Any]:
-    """A heatmap from a file: a grey-level image of 8 or 16 bits or floats, or a NumPy array (.npy, .npz).
-
-    Parameters
-    ----------
-    path : path
-        The map covers the image it belongs to; sizes need not agree.
-
-    Returns
-    -------
-    float64 array of shape (h, w)
-        Non-negative.
-
-    Raises
-    ------
-    pmtools.io.ImageFileError
-        If the file cannot be read as a map.
-    """
-    from pmtools import io
-
-    return io.read_heatmap(path)
-
-
 # ----------------------------------------------------------------------------------------------------- controls
 
 
@@ -186,6 +167,11 @@ def uniform(heatmap: Heatmap, /, *, rng: np.random.Generator | None = None) -> H
     Returns
     -------
     array of shape (..., h, w)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not what is said above; the message names it.
     """
     heatmap = _checks.weights(heatmap, "heatmap")
     return _array.namespace(heatmap).ones_like(heatmap)
@@ -203,6 +189,11 @@ def shuffled(heatmap: Heatmap, /, *, rng: np.random.Generator) -> Heatmap:
     Returns
     -------
     array of shape (..., h, w)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not what is said above; the message names it.
     """
     heatmap = _checks.weights(heatmap, "heatmap")
     return _rearranged(heatmap, rng.permutation(heatmap.shape[-2] * heatmap.shape[-1]))
@@ -220,6 +211,11 @@ def rolled(heatmap: Heatmap, /, *, rng: np.random.Generator) -> Heatmap:
     Returns
     -------
     array of shape (..., h, w)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not what is said above; the message names it.
     """
     heatmap = _checks.weights(heatmap, "heatmap")
     shift = tuple(int(rng.integers(size)) for size in heatmap.shape[-2:])
@@ -238,6 +234,11 @@ def centred(heatmap: Heatmap, /, *, rng: np.random.Generator | None = None) -> H
     Returns
     -------
     array of shape (..., h, w)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not what is said above; the message names it.
     """
     heatmap = _checks.weights(heatmap, "heatmap")
     xp = _array.namespace(heatmap)

@@ -13,17 +13,11 @@ from typing import Any
 from pmtools import _array, _checks
 from pmtools.interpolation import resample_axis
 from pmtools.perception import CONSTANT_ULPS
+from pmtools.settings import DEFAULTS, MARGINALS, WarpSettings
 from pmtools.typing import Array
-
-#: Share of uniform mass mixed into every marginal: nothing is compressed more than 1 / DEFAULT_FLOOR = 50 times per axis.
-#: Chosen by measurement, see docs/log.md.
-DEFAULT_FLOOR = 0.02
 
 #: Least density, in units of the mean, that is undone within about a millionth of a pixel; a floor below it promises too much.
 LEAST_DENSITY = 1e-6
-
-#: How a map is reduced along the other axis.
-MARGINALS = ("max", "sum")
 
 
 def marginal(weights: Array, /, *, axis: int, reduce: str = "max") -> Array:
@@ -42,6 +36,11 @@ def marginal(weights: Array, /, *, axis: int, reduce: str = "max") -> Array:
     -------
     array of shape (..., n)
         With `n = weights.shape[axis]`, in the widest float of the device.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not what is said above; the message names it.
     """
     xp = _array.namespace(weights)
     other = -3 - axis
@@ -83,134 +82,74 @@ def upsampled_marginal(weights: Array, size: int, /, *, axis: int, reduce: str =
     return resample_axis(marginal(weights, axis=axis, reduce=reduce), size, axis=-1)
 
 
-def marginal_cdf(
-    weights: Array,
-    /,
-    *,
-    axis: int,
-    marginal: str = "max",
-    floor: float = DEFAULT_FLOOR,
-    max_magnification: float | None = None,
-) -> Array:
-    r"""Cumulative weight along one axis, taken at the cell edges.
+def cdf(mass: Array, settings: WarpSettings = DEFAULTS, /, *, rounding: float | None = None) -> Array:
+    r"""Cumulative floored and capped mass at the cell edges, from 0 to 1.
 
-    $F_k = \sum_{j<k} p_j$, where $p$ is the floored, capped, normalised marginal of `weights`.
+    $F_k = \sum_{j<k} p_j$, where $p$ is the floored, capped, normalised mass.
 
     Convention: cell `i` covers `[i, i + 1)`; edge `k` lies at `k`.
 
     Parameters
     ----------
-    weights : array of shape (..., h, w)
-        Non-negative, any scale.
-    axis : int
-        Axis kept: -2 for rows (y), -1 for columns (x).
-    marginal : {"max", "sum"}, optional
-        How the other axis is reduced.
-    floor : float, optional
-        Share of uniform mass mixed in, in (0, 1]; bounds the compression by `1 / floor`.
-    max_magnification : float, optional
-        Greatest cell mass in units of the mean mass, >= 1. Default: no limit.
-
-    Returns
-    -------
-    array of shape (..., n + 1)
-        Strictly increasing from 0 to 1, with `n = weights.shape[axis]`; float64 where the device has it.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `weights` is not a non-negative, finite, non-empty array of two or more axes, or an option is out of range.
-
-    References
-    ----------
-    - Perception Magnifier, [arXiv:2503.10183](https://arxiv.org/abs/2503.10183)
-
-    Examples
-    --------
-    >>> marginal_cdf(np.ones((2, 4)), axis=-1)
-    array([0.  , 0.25, 0.5 , 0.75, 1.  ])
-    """
-    weights = _checks.weights(weights, "weights")
-    if axis not in (-2, -1):
-        raise ValueError(f"`axis` must be -2 (rows, y) or -1 (columns, x), got {axis!r}")
-    reduced = _reduce(weights, axis=axis, reduce=marginal)
-    return cdf(reduced, floor=floor, max_magnification=max_magnification, rounding=_array.epsilon(weights))
-
-
-_reduce = marginal  # `marginal_cdf` has an argument of that name
-
-
-def cdf(
-    mass: Array,
-    /,
-    *,
-    floor: float = DEFAULT_FLOOR,
-    max_magnification: float | None = None,
-    rounding: float | None = None,
-) -> Array:
-    """Cumulative floored and capped mass at the cell edges, from 0 to 1.
-
-    Parameters
-    ----------
     mass : array of shape (..., n)
         Non-negative, any scale.
-    floor : float, optional
-        Share of uniform mass mixed in, in (0, 1].
-    max_magnification : float, optional
-        Greatest cell mass in units of the mean mass, >= 1.
+    settings : WarpSettings, optional
+        Its `floor` and `max_magnification` count.
     rounding : float, optional
         Rounding unit of the numbers behind `mass`; a marginal that varies less than 8 of them is constant.
 
     Returns
     -------
     array of shape (..., n + 1)
+        Strictly increasing from 0 to 1; float64 where the device has it.
 
     Raises
     ------
     ValueError
-        If an option is out of range, or `floor` is so small for this map that the warp could not be undone.
+        If the floor is so small for this map that the warp could not be undone.
+
+    Examples
+    --------
+    >>> cdf(np.ones(4))
+    array([0.  , 0.25, 0.5 , 0.75, 1.  ])
     """
-    return _integral(_density(mass, floor, max_magnification, rounding), floor)
+    return _integral(_density(mass, settings, rounding), settings.floor)
 
 
-def equal_peak_cdfs(
-    masses: tuple[Array, Array],
-    /,
-    *,
-    floor: float = DEFAULT_FLOOR,
-    max_magnification: float | None = None,
-    rounding: float | None = None,
+def cdfs(
+    mass_y: Array, mass_x: Array, settings: WarpSettings = DEFAULTS, /, *, rounding: float | None = None
 ) -> tuple[Array, Array]:
-    """`cdf` of two axes, whose greatest cell masses, in units of the mean mass, are made equal by a cap on the greater one.
+    """`cdf` of two axes; with `equal_peaks` a cap on the axis with the greater peak makes the peaks equal.
 
     Parameters
     ----------
-    masses : two arrays of shape (..., n) and (..., m)
-    floor, max_magnification, rounding
+    mass_y, mass_x : arrays of shape (..., n) and (..., m)
+    settings, rounding
         As in `cdf`.
 
     Returns
     -------
     two arrays of shape (..., n + 1) and (..., m + 1)
+
+    Raises
+    ------
+    ValueError
+        As in `cdf`.
     """
-    densities = [_density(mass, floor, max_magnification, rounding) for mass in masses]
-    xp = _array.namespace(densities[0])
-    first, second = (xp.max(density, axis=-1, keepdims=True) for density in densities)
-    cap = xp.minimum(first, second)
-    one, other = (_integral(_cap(density, cap), floor) for density in densities)
-    return one, other
+    y, x = (_density(mass, settings, rounding) for mass in (mass_y, mass_x))
+    if settings.equal_peaks:
+        xp = _array.namespace(y)
+        cap = xp.minimum(xp.max(y, axis=-1, keepdims=True), xp.max(x, axis=-1, keepdims=True))
+        y, x = _cap(y, cap), _cap(x, cap)
+    return _integral(y, settings.floor), _integral(x, settings.floor)
 
 
-def _density(mass: Array, floor: float, max_magnification: float | None, rounding: float | None) -> Array:
+def _density(mass: Array, settings: WarpSettings, rounding: float | None) -> Array:
     """Floored and capped mass in units of the mean mass."""
-    floor = _checks.real_number(
-        floor, "floor", minimum=0.0, maximum=1.0, exclusive_minimum=True, hint="at 0 the warp could not be undone"
-    )
-    if max_magnification is not None:
-        max_magnification = _checks.real_number(max_magnification, "max_magnification", minimum=1.0)
+    floor, cap = settings.floor, settings.max_magnification
     relative = _relative_mass(mass, _array.epsilon(mass) if rounding is None else rounding)
     relative = (1.0 - floor) * relative + floor  # exactly 1 where the mass is uniform, so that the CDF is exactly k / n
-    return relative if max_magnification is None else _cap(relative, max_magnification)
+    return relative if cap is None else _cap(relative, cap)
 
 
 def _integral(relative: Array, floor: float) -> Array:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from pmtools import _array, _checks
 from pmtools.interpolation import resample_axis
+from pmtools.settings import DEFAULTS, WarpSettings
 from pmtools.typing import Array, Heatmap, SizeHW
 
 #: A map whose range is at most this many rounding units of its maximum is constant: anything less would amplify rounding.
@@ -18,7 +19,12 @@ CONSTANT_ULPS = 8
 
 
 def perception_map(
-    heatmap: Heatmap, /, *, gain: float = 10.0, kernel_size: int = 3, size_hw: SizeHW | None = None
+    heatmap: Heatmap,
+    /,
+    *,
+    gain: float = DEFAULTS.gain,
+    kernel_size: int = DEFAULTS.kernel_size,
+    size_hw: SizeHW | None = None,
 ) -> Array:
     r"""What a heatmap says about where to look, between 0 and 1: the four steps of this file in order.
 
@@ -29,10 +35,8 @@ def perception_map(
     ----------
     heatmap : array of shape (..., h, w)
         Non-negative, any scale, any real dtype. Leading axes are a batch; each item is normalised on its own.
-    gain : float, optional
-        Contrast, >= 0. The paper uses 10 (its POPE script 15); 0 gives the constant map.
-    kernel_size : int, optional
-        Side of the smoothing window in cells, odd. 1 leaves the map as it is.
+    gain, kernel_size
+        As in `pmtools.settings.WarpSettings`; with gain 0 the map is constant.
     size_hw : (int, int), optional
         Upsample to this height and width. Default: stay on the grid.
 
@@ -86,7 +90,7 @@ def normalize(heatmap: Heatmap, /) -> Array:
     return xp.where(constant, xp.zeros_like(values), (values - low) / scale)
 
 
-def amplify(values: Array, /, *, gain: float = 10.0) -> Array:
+def amplify(values: Array, /, *, gain: float = DEFAULTS.gain) -> Array:
     """Standardise over the last two axes, multiply by the gain, squash with the logistic function.
 
     Parameters
@@ -101,7 +105,7 @@ def amplify(values: Array, /, *, gain: float = 10.0) -> Array:
     array of shape (..., h, w)
         In [0, 1]; 0.5 where the map equals its mean.
     """
-    gain = _checks.real_number(gain, "gain", minimum=0.0)
+    gain = WarpSettings(gain=gain).gain
     xp = _array.namespace(values)
     cells = values.shape[-2] * values.shape[-1]
     centred = values - xp.mean(values, axis=(-2, -1), keepdims=True)
@@ -112,7 +116,7 @@ def amplify(values: Array, /, *, gain: float = 10.0) -> Array:
     return 1.0 / (1.0 + xp.exp(-xp.clip(scores, -700.0, 700.0)))  # exp overflows float64 at 709
 
 
-def smooth(values: Array, /, *, kernel_size: int = 3) -> Array:
+def smooth(values: Array, /, *, kernel_size: int = DEFAULTS.kernel_size) -> Array:
     """Mean over a square window, edges replicated.
 
     Parameters
@@ -125,7 +129,7 @@ def smooth(values: Array, /, *, kernel_size: int = 3) -> Array:
     -------
     array of shape (..., h, w)
     """
-    radius = _checks.odd_number(kernel_size, "kernel_size") // 2
+    radius = WarpSettings(kernel_size=kernel_size).kernel_size // 2
     for axis in (-2, -1):
         values = _running_mean(values, radius, axis)
     return values

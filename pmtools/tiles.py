@@ -159,6 +159,11 @@ def fit_tiles(source_hw: SizeHW, /, *, tile_hw: SizeHW, overlap: float = 0.2) ->
     -------
     Tiles
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not what is said above; the message names it.
+
     Examples
     --------
     >>> fit_tiles((1000, 1500), tile_hw=(640, 640))

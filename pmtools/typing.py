@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-#: Any array of the array API standard: NumPy, PyTorch, CuPy, JAX, array-api-strict, ...
+#: Any array of the array API standard; tests run on NumPy (read-only), PyTorch and array-api-strict.
 Array: TypeAlias = Any
 #: NumPy array, where no other will do.
 Ndarray: TypeAlias = np.ndarray[Any, np.dtype[Any]]

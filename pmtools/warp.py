@@ -19,6 +19,7 @@ from pmtools.axes import AxisMap, axis_map, from_jsonable, to_jsonable
 from pmtools.footprints import Footprints, footprints
 from pmtools.report import WarpReport, report
 from pmtools.resample import fill_outside, resample
+from pmtools.settings import DEFAULTS, WarpSettings
 from pmtools.typing import Array, BoxesXYXY, Image, PointsXY, SizeHW
 
 
@@ -51,6 +52,11 @@ class Warp:
     ----------
     x, y : AxisMap
         The map of each axis.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not what is said above; the message names it.
     """
 
     x: AxisMap
@@ -80,10 +86,10 @@ class Warp:
         *,
         source_hw: SizeHW,
         target_hw: SizeHW | None = None,
-        marginal: str = "max",
-        floor: float = marginals.DEFAULT_FLOOR,
-        max_magnification: float | None = None,
-        equal_peaks: bool = False,
+        marginal: str = DEFAULTS.marginal,
+        floor: float = DEFAULTS.floor,
+        max_magnification: float | None = DEFAULTS.max_magnification,
+        equal_peaks: bool = DEFAULTS.equal_peaks,
     ) -> Warp:
         r"""The warp in which every cell of a map gets space in proportion to its weight.
 
@@ -98,15 +104,8 @@ class Warp:
             Height and width of the source image in pixels.
         target_hw : (int, int), optional
             Height and width of the magnified image. Default: that of the source.
-        marginal : {"max", "sum"}, optional
-            How the map is reduced to each axis.
-        floor : float, optional
-            Share of uniform mass, in (0, 1]: at equal sizes no part shrinks more than `1 / floor` times per axis.
-        max_magnification : float, optional
-            Greatest magnification per axis relative to a plain resize, >= 1. Default: no limit.
-        equal_peaks : bool, optional
-            Hold the greatest magnifications of x and y equal, relative to a plain resize, by a cap on the axis that has the
-            greater one: the peak keeps its shape.
+        marginal, floor, max_magnification, equal_peaks
+            As in `pmtools.settings.WarpSettings`.
 
         Returns
         -------
@@ -129,18 +128,11 @@ class Warp:
         array([[2., 4.]])
         """
         weights = _checks.weights(weights, "weights")
-        mass_y, mass_x = (marginals.marginal(weights, axis=axis, reduce=marginal) for axis in (-2, -1))
-        rounding = _array.epsilon(weights)
-        return cls._from_masses(
-            mass_y,
-            mass_x,
-            rounding,
-            source_hw,
-            target_hw,
-            floor=floor,
-            max_magnification=max_magnification,
-            equal_peaks=equal_peaks,
+        settings = WarpSettings(
+            marginal=marginal, floor=floor, max_magnification=max_magnification, equal_peaks=equal_peaks
         )
+        mass_y, mass_x = (marginals.marginal(weights, axis=axis, reduce=marginal) for axis in (-2, -1))
+        return cls._from_masses(mass_y, mass_x, _array.epsilon(weights), source_hw, target_hw, settings)
 
     @classmethod
     def _from_masses(
@@ -150,21 +142,14 @@ class Warp:
         rounding: float,
         source_hw: SizeHW,
         target_hw: SizeHW | None,
-        *,
-        floor: float,
-        max_magnification: float | None,
-        equal_peaks: bool,
+        settings: WarpSettings,
     ) -> Warp:
         """The warp of two marginals; `rounding` is the rounding unit of the numbers behind them."""
         source_hw = _checks.size_hw(source_hw, "source_hw")
         target_hw = source_hw if target_hw is None else _checks.size_hw(target_hw, "target_hw")
         if mass_x.ndim > 2:
             raise ValueError(f"a warp has at most one batch axis, got a map with {mass_x.ndim - 1}; flatten them first")
-        limits: dict[str, Any] = {"floor": floor, "max_magnification": max_magnification, "rounding": rounding}
-        if equal_peaks:
-            cdfs = marginals.equal_peak_cdfs((mass_y, mass_x), **limits)
-        else:
-            cdfs = marginals.cdf(mass_y, **limits), marginals.cdf(mass_x, **limits)
+        cdfs = marginals.cdfs(mass_y, mass_x, settings, rounding=rounding)
         axes = []
         for edges, n, m in zip(cdfs, source_hw, target_hw, strict=True):
             xp = _array.namespace(edges)

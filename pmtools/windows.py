@@ -77,6 +77,11 @@ class Mosaic:
         Returns
         -------
         Warp
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not what is said above; the message names it.
         """
         i = _checks.whole_number(window, "window", minimum=-1, maximum=len(self) - 1)
         axes = []
@@ -106,6 +111,11 @@ class Mosaic:
         Returns
         -------
         Placed
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not what is said above; the message names it.
         """
         points = _checks.coordinates(points_xy, "points_xy", last=2, columns="x, y")
         return self._place(points, self._largest_window(points))
@@ -122,6 +132,11 @@ class Mosaic:
         Returns
         -------
         Placed
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not what is said above; the message names it.
         """
         boxes = _checks.coordinates(boxes_xyxy, "boxes_xyxy", last=4, columns="x0, y0, x1, y1")
         return self._place(boxes, self._largest_window(boxes))
@@ -140,6 +155,11 @@ class Mosaic:
         Returns
         -------
         Placed
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not what is said above; the message names it.
         """
         points = _checks.coordinates(points_xy, "points_xy", last=2, columns="x, y")
         return self._place(points, self._cell_at(_array.to_numpy(points), window), back=True)
@@ -158,6 +178,11 @@ class Mosaic:
         Returns
         -------
         Placed
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not what is said above; the message names it.
         """
         boxes = _checks.coordinates(boxes_xyxy, "boxes_xyxy", last=4, columns="x0, y0, x1, y1")
         corners = _array.to_numpy(boxes).astype(np.float64)

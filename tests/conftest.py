@@ -68,7 +68,14 @@ def _namespaces() -> list[Namespace]:
     import array_api_strict
 
     strict = Namespace("strict", array_api_strict.asarray, np.asarray, type(array_api_strict.asarray(0)))
-    return [Namespace("numpy", np.asarray, np.asarray, np.ndarray), strict, *_torch_namespaces()]
+    return [Namespace("numpy", _read_only, np.asarray, np.ndarray), strict, *_torch_namespaces()]
+
+
+def _read_only(values: Any) -> np.ndarray:
+    """An array that cannot be written to, as memory maps and JAX's views are: inputs are never changed."""
+    array = np.array(values)
+    array.flags.writeable = False
+    return array
 
 
 def _torch_namespaces() -> list[Namespace]:
@@ -117,6 +124,7 @@ def astronaut() -> np.ndarray:
 @pytest.fixture
 def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
     """A judge's endpoint on this machine."""
+    pytest.importorskip("openai", reason="a judge needs OpenAI's client: pip install 'pmtools[api]'")
     from judge_stub import Stub
 
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "OPENAI_API_KEY"):

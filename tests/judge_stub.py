@@ -21,7 +21,13 @@ class Stub:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self):
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                stub.requests.append({"path": self.path, "headers": dict(self.headers), "body": body})
+                stub.requests.append(
+                    {
+                        "path": self.path,
+                        "headers": {name.title(): value for name, value in self.headers.items()},
+                        "body": body,
+                    }
+                )
                 reply = stub.replies.pop(0) if len(stub.replies) > 1 else stub.replies[0]
                 if reply is None:  # hang up
                     self.connection.close()
@@ -43,11 +49,9 @@ class Stub:
 
         self.server = Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}/v1"
-        self.waits: list[float] = []
 
     def judge(self, **options) -> Judge:
-        options = {"key": KEY, "sleep": self.waits.append, "jitter": lambda: 1.0, **options}
-        return Judge("judge-1", self.url, **options)
+        return Judge("judge-1", self.url, **{"key": KEY, **options})
 
 
 def completion(text: str, tokens=(100, 20)) -> str:

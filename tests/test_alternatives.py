@@ -97,6 +97,35 @@ def test_bbox_draws_around_the_heaviest_region(photo):
     assert drawn[:, 0].min() > 100
 
 
+@pytest.mark.parametrize(
+    ("dtype", "greatest"),
+    [(bool, 1), (np.uint8, 255), (np.int16, 2**15 - 1), (np.uint16, 2**16 - 1), (np.int32, 2**31 - 1),
+     (np.uint32, 2**32 - 1), (np.float16, 1), (np.float32, 1), (np.float64, 1)],
+)  # fmt: skip
+def test_bbox_is_as_bright_as_the_dtype_goes(dtype, greatest):
+    image = np.zeros((40, 60), dtype)
+    where = np.zeros((4, 6))
+    where[2, 3] = 1
+    drawn = bbox(image, where).image
+    assert drawn.dtype == dtype
+    assert set(np.unique(drawn).tolist()) == {0, greatest}
+    if dtype in (np.uint16, np.int32, np.float32):
+        pil = bbox(pmtools.io.from_array(image), where).image
+        np.testing.assert_array_equal(np.asarray(pil), drawn)
+
+
+def test_bbox_is_seen_in_floats_of_any_range():
+    image, where = np.full((40, 60), 200.0), np.zeros((4, 6))
+    image[0, 0], where[2, 3] = 255.0, 1
+    assert (bbox(image, where).image == 255).sum() > 10
+
+
+@pytest.mark.parametrize("edit", [blur, mask, bbox])
+def test_wide_integers_keep_their_digits(edit):
+    image = np.full((40, 60), 2**32 - 77, np.uint32)
+    np.testing.assert_array_equal(edit(image, np.ones((4, 6))).image[20:22, 20:30], 2**32 - 77)
+
+
 @pytest.mark.parametrize("name", ALTERNATIVES)
 def test_a_map_that_marks_nothing_changes_nothing_but_the_mask(name, photo):
     edited = ALTERNATIVES[name](photo, np.full((4, 4), 0.5))

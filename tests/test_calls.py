@@ -11,24 +11,13 @@ import pytest
 import torch
 import transformers
 from tiny import PICTURES, PROMPTS, model_of, picture, processor_of
-from tiny_magnifier import GREEDY, magnifier, plain, run, same
+from tiny_magnifier import GREEDY, Reader, magnifier, plain, run, same
 from transformers import GenerationConfig, TextIteratorStreamer
 
 from pmtools.decoding import HUB_FOLDER, METHODS, Greedy, PerceptionMagnifier, magnified
 from pmtools.testing.models import tiny_model, tiny_processor
 
 SHORT = {"max_new_tokens": 3, "do_sample": False}
-
-
-class Reader:
-    def __init__(self):
-        self.tokens, self.ends = [], 0
-
-    def put(self, value):
-        self.tokens += value.flatten().tolist()
-
-    def end(self):
-        self.ends += 1
 
 
 class Gated:

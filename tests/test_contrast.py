@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pmtools.decoding._contrast import conditional_gain, contrast, disagreement, image_biased, plausible
+from pmtools.decoding.contrast import conditional_gain, contrast, disagreement, image_biased, plausible
 from pmtools.decoding.vcd import noisy, signal_share
 
 INF = math.inf

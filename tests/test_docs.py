@@ -90,6 +90,18 @@ def test_readme_links_lead_to_files():
     assert [link for link in inside if not (ROOT / link).is_file()] == []
 
 
+def private_names(text: str) -> list[str]:
+    """Names with a leading underscore that a page teaches."""
+    return re.findall(r"(?<![\w*])_[a-z]\w*", text)
+
+
+def test_recipes_teach_public_names():
+    assert private_names("from pmtools.decoding._contrast import contrast") == ["_contrast"]
+    pages = [page for page in PAGES if "howto/add_" in page or page.endswith("contributing.md")]
+    assert len(pages) == 4
+    assert {page: found for page in pages if (found := private_names((ROOT / page).read_text("utf-8")))} == {}
+
+
 def test_papers_in_the_code_are_credited():
     credits = (ROOT / "docs" / "credits.md").read_text("utf-8")
     for source in (ROOT / "pmtools").rglob("*.py"):

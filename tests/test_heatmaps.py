@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from pmtools import heatmaps
-from pmtools.heatmaps import CONTROLS, from_boxes, from_image, from_mask, from_points
+from pmtools.heatmaps import CONTROLS, from_boxes, from_mask, from_points
 
 
 def test_from_boxes_is_the_covered_share_of_each_cell(rng):
@@ -52,14 +52,6 @@ def test_from_mask_is_the_cell_mean(rng, xp):
     assert from_mask(mask).shape == (48, 48)
     np.testing.assert_allclose(from_mask(Image.fromarray(mask), grid_hw=(6, 12)), wanted, atol=1e-12)
     np.testing.assert_allclose(from_mask(mask[:5, :7]), mask[:5, :7], atol=1e-12)
-
-
-def test_from_image_reads_grey_levels(tmp_path, rng):
-    levels = rng.integers(0, 255, (7, 9)).astype(np.uint8)
-    Image.fromarray(levels).save(tmp_path / "map.png")
-    heat = from_image(tmp_path / "map.png")
-    assert heat.dtype == np.float64
-    np.testing.assert_allclose(heat / heat.max(), levels / levels.max(), atol=1e-12)
 
 
 @pytest.mark.parametrize("name", CONTROLS)

@@ -18,11 +18,11 @@ from pmtools.adapters.prompts import Prompts
 from pmtools.alternatives import ALTERNATIVES, Edited
 from pmtools.decoding import Greedy, PerceptionMagnifier
 from pmtools.decoding._image_prompting import ImagePrompting
-from pmtools.decoding._second_stream import SecondStream
 from pmtools.decoding.api import API
 from pmtools.decoding.ibd import IBD
 from pmtools.decoding.m3id import M3ID
 from pmtools.decoding.pai import PAI
+from pmtools.decoding.second_stream import SecondStream
 from pmtools.decoding.vcd import VCD, noisy
 from pmtools.decoding.vdd import VDD
 from pmtools.decoding.vicrop import RATIOS, ViCrop, best_window
@@ -186,7 +186,7 @@ class TestEveryFamily:
         length = inputs["input_ids"].shape[1]
 
         def reference(input_ids, scores):
-            (stream,) = method._references(prompts, length)  # a fresh one for every token
+            (stream,) = method.references(prompts, length)  # a fresh one for every token
             other, z = stream(input_ids).log_softmax(-1), scores.log_softmax(-1)
             return cut(z, 2 * z - other).log_softmax(-1)
 

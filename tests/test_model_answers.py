@@ -12,6 +12,7 @@ from pmtools.alternatives import ALTERNATIVES
 from pmtools.evaluation.methods import METHODS, USUAL, truth_map
 from pmtools.evaluation.model_answers import ModelAnswers, weights_digest
 from pmtools.evaluation.scenes import scene_items
+from pmtools.settings import WarpSettings
 from pmtools.testing.models import tiny_model, tiny_processor, tiny_tokenizer
 
 ITEMS = list(scene_items(seed=13, limit=3))
@@ -97,9 +98,9 @@ def test_settings_reach_the_methods(parts):
     given = answers(parts, settings=settings)
     pm = METHODS["pm"](given.batch(ITEMS))
     assert (pm.heatmap.start_layer, pm.heatmap.max_iterations, pm.refresh) == (3, 2, "first")
-    assert pm.warp_options == {"gain": 30.0, "kernel_size": 1, "marginal": "max", "floor": 0.3}
+    assert pm.warp_settings == WarpSettings(gain=30.0, kernel_size=1, floor=0.3)
     single = METHODS["pm-single-layer"](given.batch(ITEMS))
-    assert (single.gain, single.kernel_size, single.options) == (30.0, 1, {"floor": 0.3})
+    assert (single.warp_settings, single.options) == (WarpSettings(gain=30.0, kernel_size=1), {"floor": 0.3})
     source = single.heatmap.source
     assert (source.layers, source.start_layer, source.refine, source.threshold) == ("single", 3, "exact", 0.1)
     neither = METHODS["pm-neither"](given.batch(ITEMS))
@@ -107,7 +108,7 @@ def test_settings_reach_the_methods(parts):
     assert METHODS["pm-no-refinement"](given.batch(ITEMS)).heatmap.refine == "none"
     assert METHODS["vcd"](answers(parts, seed=5).batch(ITEMS)).seed == 5
     for preset, gain in (("mme", 10.0), ("pope", 15.0)):
-        assert METHODS["pm-official"](answers(parts, preset=preset).batch(ITEMS)).warp_options["gain"] == gain
+        assert METHODS["pm-official"](answers(parts, preset=preset).batch(ITEMS)).warp_settings.gain == gain
     with pytest.raises(ValueError, match="`gain`"):
         answers(parts, settings={"gain": -1.0})
 
@@ -173,8 +174,8 @@ def test_an_alternative_may_have_a_map_of_its_own(parts):
     steep, own = {"gain": 100.0, "kernel_size": 1}, {"blur": {"gain": 1.0, "kernel_size": 3}}
     batch = answers(parts, settings=steep, alternatives=own).batch(ITEMS)
     made = {name: METHODS[name](batch) for name in ("blur", "mask")}
-    assert (made["blur"].gain, made["blur"].kernel_size) == (1.0, 3)
-    assert (made["mask"].gain, made["mask"].kernel_size) == (100.0, 1)
+    assert made["blur"].warp_settings == WarpSettings(gain=1.0, kernel_size=3)
+    assert made["mask"].warp_settings == WarpSettings(gain=100.0, kernel_size=1)
     with pytest.raises(ValueError, match="alternatives"):
         answers(parts, alternatives={"magic": {}})
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from tiny import FAMILIES, PICTURES, PROMPTS, model_of, picture, processor_of
-from tiny_magnifier import GREEDY, close, magnifier, plain, run, same
+from tiny_magnifier import GREEDY, Reader, close, magnifier, plain, run, same
 
 from pmtools import zoo
 from pmtools.adapters.caches import find_cache
@@ -84,19 +84,6 @@ class TestArgumentsOfGenerate:
         out = model_of("llava").generate(**inputs, custom_generate=pm.streaming(streamer), **GREEDY)
         assert [token for part in streamer.tokens for token in part] == out.sequences[0].tolist()
         assert streamer.ended
-
-
-class Reader:
-    """A streamer that counts, as a reader in another thread would."""
-
-    def __init__(self):
-        self.tokens, self.ends = [], 0
-
-    def put(self, value):
-        self.tokens += value.flatten().tolist()
-
-    def end(self):
-        self.ends += 1
 
 
 class TestStreamers:

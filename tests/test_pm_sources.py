@@ -9,6 +9,7 @@ from tiny_magnifier import close, magnifier, run
 from pmtools._magnify import warp_from_perception
 from pmtools.adapters.heatmaps import SOURCES, ControlHeatmap
 from pmtools.decoding import _loop
+from pmtools.settings import WarpSettings
 from pmtools.testing.models import tiny_model
 
 
@@ -53,7 +54,7 @@ def test_a_control_of_attention():
 def test_final_maps_do_without_gain():
     pm = magnifier(heatmap=Final(), floor=0.1)
     run(pm, images=picture(), text=PROMPTS[0], max_new_tokens=1)
-    want = warp_from_perception(np.eye(3), source_hw=(90, 120), floor=0.1)
+    want = warp_from_perception(np.eye(3), WarpSettings(floor=0.1), source_hw=(90, 120))
     points = np.array([[20.0, 30.0], [100.0, 80.0]])
     close(torch.as_tensor(pm.last[0].warps[0][0].points(points)), torch.as_tensor(want.points(points)))
 

@@ -37,3 +37,16 @@ def close(a, b, atol=1e-5):
 def same(got, want, atol=1e-5):
     assert got.sequences.tolist() == want.sequences.tolist()
     close(torch.stack(got.logits), torch.stack(want.logits), atol)
+
+
+class Reader:
+    """A streamer that counts, as a reader in another thread would."""
+
+    def __init__(self):
+        self.tokens, self.ends = [], 0
+
+    def put(self, value):
+        self.tokens += value.flatten().tolist()
+
+    def end(self):
+        self.ends += 1

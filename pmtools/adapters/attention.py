@@ -54,7 +54,14 @@ class AttentionTap:
         return self._stacked() if not self._heads else self.head_maps.amax(2)
 
     @property
-    def head_maps(self) -> torch.Tensor:  # noqa: D102 - described in the class
+    def head_maps(self) -> torch.Tensor:
+        """The maps of single heads.
+
+        Raises
+        ------
+        ValueError
+            If they were not kept.
+        """
         if not self._heads:
             raise ValueError("single heads were not kept; open `capture_attention(..., heads=True)`")
         return self._stacked()

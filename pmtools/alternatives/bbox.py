@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pmtools import _checks
-from pmtools.alternatives.edited import Edited, box_above, edit_colours
+from pmtools.alternatives.edited import Edited, box_above, edit_colours, greatest_value
 from pmtools.typing import Array, Image
 
 
@@ -35,8 +35,8 @@ def bbox(
     threshold : float, optional
         Pixels whose map value exceeds this belong to a region. Where none does, nothing is drawn.
     color : sequence of numbers, optional
-        One per channel (without alpha, in a PIL image with alpha). Default: the first channel at its greatest value and the
-        others at 0, red in RGB: 255, 65535 or 1.0, as the dtype has it.
+        One per channel (without alpha, in a PIL image with alpha). Default: the first channel at the greatest value of its
+        dtype and the others at 0, red in RGB. Of floats that is 1, or what the image has where it has more.
     width : int, optional
         Of the line, in pixels. Default: 1 % of the longer side, at least 2.
     channel_axis : int, optional
@@ -46,12 +46,14 @@ def bbox(
     -------
     Edited
         With the identity as frame.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not what is said above; the message names it.
     """
     threshold = _checks.real_number(threshold, "threshold", minimum=0.0, maximum=1.0)
     line = None if width is None else _checks.whole_number(width, "width")
-    dtype = getattr(image, "dtype", None)
-    full = 1.0 if dtype is not None and ("float" in str(dtype) or "bool" in str(dtype)) else 255.0
-    full = 65535.0 if "16" in str(dtype) and "float" not in str(dtype) else full
 
     def edit(colours: np.ndarray[Any, Any], where: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         height, image_width, channels = colours.shape
@@ -60,7 +62,7 @@ def bbox(
         x0, y0, x1, y1 = box_above(where[..., 0], threshold, heaviest=True)
         thick = max(2, round(0.01 * max(height, image_width))) if line is None else line
         ink = np.zeros(channels, colours.dtype)
-        ink[0] = full
+        ink[0] = greatest_value(image, channel_axis)
         if color is not None:
             values = np.asarray(color, dtype=colours.dtype)
             if values.shape not in ((channels,), (channels - 1,)):

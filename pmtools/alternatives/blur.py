@@ -41,6 +41,11 @@ def blur(
     -------
     Edited
         With the identity as frame.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not what is said above; the message names it.
     """
     threshold = _checks.real_number(threshold, "threshold", minimum=0.0, maximum=1.0)
     if sigma is not None:

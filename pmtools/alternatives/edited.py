@@ -67,12 +67,20 @@ def edit_colours(
     pixels = _images.unpack(image, channel_axis=channel_axis)
     where = map_on_pixels(perception_map, pixels)
     source = _array.to_numpy(pixels.values)[0]
-    colours = source.astype(np.float64 if source.dtype.itemsize > 4 else np.float32)
+    colours = source.astype(np.result_type(source.dtype, np.float32))  # 32-bit integers need float64
     edited = np.asarray(edit(colours, where[..., None].astype(colours.dtype)))
     if _array.is_pil(image) and image.mode in ("LA", "RGBA"):
         edited[..., -1] = colours[..., -1]
     result = _array.asarray_like(store_like(edited[None], source), pixels.values)
     return Edited(pixels.pack(result), identity((int(source.shape[0]), int(source.shape[1]))))
+
+
+def greatest_value(image: Image, channel_axis: int | None) -> float:
+    """The greatest value of the dtype of `image`; of floats 1, or what the image has where it has more."""
+    values = _array.to_numpy(_images.unpack(image, channel_axis=channel_axis).values)
+    if values.dtype.kind in "iu":
+        return float(np.iinfo(values.dtype).max)
+    return 1.0 if values.dtype.kind == "b" else float(values[np.isfinite(values)].max(initial=1.0))
 
 
 def box_above(where: np.ndarray[Any, Any], threshold: float, *, heaviest: bool) -> tuple[int, int, int, int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pmtools import _array, _images
 from pmtools._magnify import warp_from_perception
 from pmtools.alternatives.edited import Edited
-from pmtools.marginals import DEFAULT_FLOOR
+from pmtools.settings import DEFAULTS, WarpSettings
 from pmtools.typing import Array, Image, SizeHW
 
 
@@ -19,10 +19,10 @@ def magnify(
     *,
     size_hw: SizeHW | None = None,
     antialias: bool = True,
-    marginal: str = "max",
-    floor: float = DEFAULT_FLOOR,
-    max_magnification: float | None = None,
-    equal_peaks: bool = False,
+    marginal: str = DEFAULTS.marginal,
+    floor: float = DEFAULTS.floor,
+    max_magnification: float | None = DEFAULTS.max_magnification,
+    equal_peaks: bool = DEFAULTS.equal_peaks,
     channel_axis: int | None = None,
 ) -> Edited:
     """Magnify what the map marks.
@@ -44,13 +44,8 @@ def magnify(
     pixels = _images.unpack(image, channel_axis=channel_axis).values
     source_hw = (int(pixels.shape[1]), int(pixels.shape[2]))
     perception_map = _array.asarray_like(_array.asarray(perception_map, "perception_map"), pixels)
-    warp = warp_from_perception(
-        perception_map,
-        source_hw=source_hw,
-        target_hw=size_hw,
-        marginal=marginal,
-        floor=floor,
-        max_magnification=max_magnification,
-        equal_peaks=equal_peaks,
+    settings = WarpSettings(
+        marginal=marginal, floor=floor, max_magnification=max_magnification, equal_peaks=equal_peaks
     )
+    warp = warp_from_perception(perception_map, settings, source_hw=source_hw, target_hw=size_hw)
     return Edited(warp.image(image, antialias=antialias, channel_axis=channel_axis), warp)

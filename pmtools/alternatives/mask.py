@@ -33,6 +33,11 @@ def mask(image: Image, perception_map: Array, /, *, gray: float = 0.0, channel_a
     -------
     Edited
         With the identity as frame.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not what is said above; the message names it.
     """
     gray = _checks.real_number(gray, "gray")
 

@@ -19,7 +19,7 @@ from pmtools import Warp, fit_warp, io, perception_map, viz
 from pmtools._sizes import size_from_text
 from pmtools.app.pictures import PageError, Picture, for_view
 from pmtools.frames import resize
-from pmtools.marginals import DEFAULT_FLOOR
+from pmtools.settings import DEFAULTS
 from pmtools.typing import Image, SizeHW
 
 #: Right end of the page's slider for the greatest magnification: from here on there is no limit.
@@ -56,10 +56,10 @@ class Settings:
         Of the result: HxW, or `AS_ORIGINAL`.
     """
 
-    gain: float = 10.0
-    kernel_size: int = 3
-    marginal: str = "max"
-    floor: float = DEFAULT_FLOOR
+    gain: float = DEFAULTS.gain
+    kernel_size: int = DEFAULTS.kernel_size
+    marginal: str = DEFAULTS.marginal
+    floor: float = DEFAULTS.floor
     max_magnification: float = NO_LIMIT
     size: str = AS_ORIGINAL
 

@@ -140,4 +140,4 @@ def settings() -> Settings:
     from pmtools.zoo import DEMO_MODEL
 
     stored = json.loads((DEMO_MODEL / "settings.json").read_text("utf-8"))
-    return Settings(**{name: stored[name] for name in ("gain", "kernel_size", "marginal", "floor") if name in stored})
+    return Settings(**{name: stored[name] for name in vars(Settings()) if name in stored})

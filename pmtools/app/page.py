@@ -24,6 +24,7 @@ from pmtools.app.answers import DemoAnswers
 from pmtools.app.budget import Budget
 from pmtools.app.pictures import Limits, PageError
 from pmtools.app.session import Session
+from pmtools.settings import MARGINALS
 
 _TOOLS = [("Point", "point"), ("Box", "box"), ("Brush", "brush"), ("Look", "look")]
 _QUESTION = "Is there a red circle in this image?"
@@ -170,7 +171,7 @@ def _lay_out_sliders() -> list[Any]:
     return [
         _slider(0, 100, usual.gain, step=0.5, label="Gain: contrast of the map", elem_id="gain"),
         _slider(1, 15, usual.kernel_size, step=2, label="Kernel: smoothing, in cells", elem_id="kernel"),
-        gr.Radio(["max", "sum"], value=usual.marginal, label="Marginal: the map along each axis", elem_id="marginal"),
+        gr.Radio(list(MARGINALS), value=usual.marginal, label="Marginal: the map along each axis", elem_id="marginal"),
         _slider(0.01, 1, usual.floor, step=0.01, label="Floor: least scale anywhere", elem_id="floor"),
         _slider(1, NO_LIMIT, NO_LIMIT, step=0.25, label=f"Magnify at most ({NO_LIMIT:g}: any)", elem_id="limit"),
         gr.Dropdown(

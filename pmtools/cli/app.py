@@ -33,7 +33,7 @@ def app(
     limits = Limits(
         upload_bytes=round(max_upload * MEGABYTE), pixels=max_pixels, memory_bytes=round(max_memory * MEGABYTE)
     )
-    addresses.check_installed("app", "gradio", "matplotlib")
+    addresses.check_installed("app", "gradio", "matplotlib", "skimage")
     bound = addresses.bound_socket(host, port)
     url = addresses.address_of(bound)
 

@@ -18,24 +18,18 @@ from pmtools.api.decoded import undone_answers
 from pmtools.cli import methods
 from pmtools.cli import options as opt
 from pmtools.cli.console import CommandError, in_options, quoted, stderr, usage_error
-from pmtools.cli.models import DeviceOption, LoadedModel, ModelOption, demo_prompt, load_model
+from pmtools.cli.models import LoadedModel, demo_prompt, load_model
 from pmtools.decoding import MagnifierStep
 
 OUTPUT = "Output"
 
 
+@opt.taking(methods.Looking)
 def ask(
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="The image.")],
     question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to ask about it.")],
     *,
-    model: ModelOption = None,
-    device: DeviceOption = None,
-    method: methods.MethodOption = methods.Method["pm"],
-    refine: methods.RefineOption = None,
-    refresh: methods.RefreshOption = None,
-    start_layer: methods.StartLayerOption = None,
-    gain: methods.GainOption = None,
-    kernel_size: methods.KernelSizeOption = None,
+    looking: methods.Looking,
     max_new_tokens: Annotated[int, opt.value("N", "Longest answer, in tokens.", panel=OUTPUT, min=1)] = 64,
     save: Annotated[
         Path | None, opt.value("DIR", "Write the images that the model saw and the heatmaps there.", panel=OUTPUT)
@@ -52,9 +46,7 @@ def ask(
     as_json: Annotated[bool, opt.flag("Print one JSON object on stdout.", "--json", panel=OUTPUT)] = False,
 ) -> None:
     """Answer a question about an image, from the image in which what the model looks at is magnified."""
-    given = methods.given(
-        method, refine=refine, refresh=refresh, start_layer=start_layer, gain=gain, kernel_size=kernel_size
-    )
+    given, method = looking.given(), looking.method
     if save is not None and not methods.shows_images(method):
         raise usage_error(
             f"there is nothing to save with --method {method.value}, which sees the image as it is", "--save"
@@ -62,7 +54,7 @@ def ask(
     picture = _read(image, max_pixels)
     if save is not None:
         opt.check_folder(save, "--save")
-    loaded = load_model(model, device, command="ask")
+    loaded = load_model(looking.model, looking.device, command="ask")
     try:
         prompt = _prompt(loaded, question)
         decoder = methods.make(method, loaded, given)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from pmtools.zoo.demonstration import Demonstration, Example
 
-NEEDS = {"torch": "hf", "transformers": "hf", "matplotlib": "viz"}
+NEEDS = {"torch": "hf", "transformers": "hf", "matplotlib": "viz", "skimage": "cli"}
 WIDTH = 80  # of what is printed, in columns
 
 

@@ -31,6 +31,8 @@ def make_judge(model: str, url: str | None) -> Judge:
         return Judge(model, url or DEFAULT_URL)
     except ValueError as error:
         raise usage_error(str(error).replace("`url`", "--judge-url")) from None
+    except ImportError as error:
+        raise CommandError(str(error), exit_code=1) from None
 
 
 @contextlib.contextmanager

@@ -76,7 +76,7 @@ class Focus:
     def heatmap_for(self, source: Path) -> Numbers | None:
         """The heatmap, of shape (h, w), for one image; None where boxes and points say what to magnify."""
         if isinstance(self.heatmap, HeatmapFolder):
-            return heatmaps.from_image(self.heatmap.namesake(source))
+            return io.read_heatmap(self.heatmap.namesake(source))
         return self.heatmap
 
     def boxes_for(self, source: Path, image_hw: SizeHW) -> Numbers:
@@ -125,7 +125,7 @@ def read_focus(
 
 
 def _read_heatmap(path: Path) -> Numbers | HeatmapFolder:
-    return HeatmapFolder(path) if path.is_dir() else heatmaps.from_image(path)
+    return HeatmapFolder(path) if path.is_dir() else io.read_heatmap(path)
 
 
 def _numbers(text: str, count: int, option: str, wish: str, units: Units) -> list[float]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, TypeAlias
 
 from pmtools.alternatives import ALTERNATIVES
 from pmtools.cli import options as opt
 from pmtools.cli.console import usage_error
-from pmtools.cli.models import LoadedModel
+from pmtools.cli.models import DeviceOption, LoadedModel, ModelOption
 from pmtools.decoding import METHODS, DecodingMethod, ImagePrompting, PerceptionMagnifier, options_like_pm
 
 LOOK = "How it looks"
@@ -47,6 +48,30 @@ GainOption: TypeAlias = Annotated[float | None, opt.value("X", "Contrast of the 
 KernelSizeOption: TypeAlias = Annotated[int | None, opt.value("N", "Smoothing window in tokens, odd.", panel=LOOK)]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Looking:
+    """The options of every command in which a method answers for one model."""
+
+    model: ModelOption = None
+    device: DeviceOption = None
+    method: MethodOption = Method["pm"]
+    refine: RefineOption = None
+    refresh: RefreshOption = None
+    start_layer: StartLayerOption = None
+    gain: GainOption = None
+    kernel_size: KernelSizeOption = None
+
+    def given(self) -> dict[str, Any]:
+        """The options of the method that were given; a usage error, before anything is loaded, where it takes no such option."""
+        options = {name: value for name, value in vars(self).items() if name not in ("model", "device", "method")}
+        found = {name: getattr(value, "value", value) for name, value in options.items() if value is not None}
+        for name in found:
+            if name not in takes(METHODS[self.method.value]):
+                others = [other for other, kind in METHODS.items() if name in takes(kind)]
+                raise usage_error(f"is an option of --method {', '.join(others)}", "--" + name.replace("_", "-"))
+        return found
+
+
 def with_methods(command: Callable[..., None], /) -> str:
     """The help of a command that has `--method`: its docstring, and a line for each method."""
     lines = [f"- `{name}`: {_summary(kind)}" for name, kind in METHODS.items()]
@@ -57,16 +82,6 @@ def _summary(kind: type) -> str:
     """The first line of a method's docstring without its link."""
     line = (inspect.getdoc(kind) or "").partition("\n")[0].partition(";")[0]
     return re.sub(r",? \[arXiv:.*?\]\(.*?\)", "", line).rstrip(".")
-
-
-def given(method: Method, /, **options: Any) -> dict[str, Any]:
-    """The options that were given, which the method takes; a usage error, before anything is loaded, where it does not."""
-    found = {name: getattr(value, "value", value) for name, value in options.items() if value is not None}
-    for name in found:
-        if name not in takes(METHODS[method.value]):
-            others = [other for other, kind in METHODS.items() if name in takes(kind)]
-            raise usage_error(f"is an option of --method {', '.join(others)}", "--" + name.replace("_", "-"))
-    return found
 
 
 def shows_images(method: Method, /) -> bool:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from dataclasses import MISSING, fields
 from enum import StrEnum
+from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
@@ -12,7 +16,9 @@ from pmtools import Warp, frames, io
 from pmtools._sizes import size_from_text
 from pmtools.answers import FORMATS
 from pmtools.cli.console import quoted, usage_error
+from pmtools.settings import DEFAULTS
 from pmtools.typing import SizeHW
+from pmtools.zoom import ZOOM_FLOOR
 
 # Panels of the help, in the order in which the commands take their options.
 WHAT, FILES, HOW = "What to magnify", "Files", "How to magnify"
@@ -60,6 +66,37 @@ def value(metavar: str, help: str, *names: str, panel: str | None = None, **chec
     return typer.Option(*names, metavar=metavar, help=help, rich_help_panel=panel, **checks)
 
 
+def taking(kind: type, /, **defaults: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options that are the fields of a dataclass: what several commands share stands once.
+
+    The command has one argument of that class; `defaults` are those of this command.
+    """
+    hints = get_type_hints(kind, include_extras=True)
+    usual = {one.name: one.default for one in fields(kind) if one.default is not MISSING} | defaults
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = inspect.signature(command, eval_str=True).parameters
+        (holder,) = (name for name, one in own.items() if one.annotation is kind)
+        options = [
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=usual.get(name, inspect.Parameter.empty), annotation=hint
+            )
+            for name, hint in hints.items()
+        ]
+
+        @wraps(command)
+        def run(**given: Any) -> None:
+            shared = kind(**{name: given.pop(name) for name in hints})
+            command(**given, **{holder: shared})
+
+        parameters = [one for each in own.values() for one in (options if each.name == holder else [each])]
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {one.name: one.annotation for one in parameters} | {"return": None}
+        return run
+
+    return decorate
+
+
 HeatmapOption = Annotated[
     Path | None,
     value("FILE", "Grey image, .npy or .npz, any size; or a folder with a map per image.", panel=WHAT, exists=True),
@@ -78,10 +115,16 @@ UnitsOption = Annotated[
 SizeOption = Annotated[str | None, value("HxW", "Height x width of the result.", panel=HOW)]
 ZoomOption = Annotated[float | None, value("X", "Boxes, points: exactly this. Default: what fits, up to 3.", panel=HOW)]
 MarginOption = Annotated[float | None, value("N", "Boxes, points: pixels around them too.", panel=HOW)]
-GainOption = Annotated[float | None, value("X", "Map: contrast; 0 magnifies nothing. 10.", panel=HOW)]
-KernelSizeOption = Annotated[int | None, value("N", "Map: smoothing window in cells, odd. 3.", panel=HOW)]
-MarginalOption = Annotated[Marginal | None, value("max|sum", "Map: how it gives x and y. max.", panel=HOW)]
-FloorOption = Annotated[float | None, value("X", "Least scale, in (0, 1]. 0.2 around boxes, else 0.02.", panel=HOW)]
+GainOption = Annotated[float | None, value("X", f"Map: contrast; 0 magnifies nothing. {DEFAULTS.gain:g}.", panel=HOW)]
+KernelSizeOption = Annotated[
+    int | None, value("N", f"Map: smoothing window in cells, odd. {DEFAULTS.kernel_size}.", panel=HOW)
+]
+MarginalOption = Annotated[
+    Marginal | None, value("max|sum", f"Map: how it gives x and y. {DEFAULTS.marginal}.", panel=HOW)
+]
+FloorOption = Annotated[
+    float | None, value("X", f"Least scale, in (0, 1]. {ZOOM_FLOOR} around boxes, {DEFAULTS.floor}.", panel=HOW)
+]
 MaxMagnificationOption = Annotated[float | None, value("X", "Greatest scale, >= 1. 3 for boxes.", panel=HOW)]
 AntialiasOption = Annotated[bool, flag("Average where it shrinks; on.", panel=HOW)]
 

@@ -5,20 +5,15 @@ from __future__ import annotations
 import logging
 
 from pmtools.cli import addresses, methods
+from pmtools.cli import options as opt
 from pmtools.cli.console import CommandError, in_options, stderr
-from pmtools.cli.models import DeviceOption, ModelOption, load_model
+from pmtools.cli.models import load_model
 
 
+@opt.taking(methods.Looking)
 def serve(
     *,
-    model: ModelOption = None,
-    device: DeviceOption = None,
-    method: methods.MethodOption = methods.Method["pm"],
-    refine: methods.RefineOption = None,
-    refresh: methods.RefreshOption = None,
-    start_layer: methods.StartLayerOption = None,
-    gain: methods.GainOption = None,
-    kernel_size: methods.KernelSizeOption = None,
+    looking: methods.Looking,
     host: addresses.HostOption = "127.0.0.1",
     port: addresses.PortOption = 8000,
 ) -> None:
@@ -27,14 +22,12 @@ def serve(
     The server is that of `transformers serve`: /v1/chat/completions, plain and streamed, /v1/responses, /v1/models.
     There is no password: whoever reaches the address can use it.
     """
-    given = methods.given(
-        method, refine=refine, refresh=refresh, start_layer=start_layer, gain=gain, kernel_size=kernel_size
-    )
+    given, method = looking.given(), looking.method
     addresses.check_installed("serve", "fastapi", "uvicorn", "openai")
     from pmtools.serving import serving_app
 
     with addresses.bound_socket(host, port) as bound:
-        loaded = load_model(model, device, command="serve")
+        loaded = load_model(looking.model, looking.device, command="serve")
         name = loaded.name.replace(" ", "-")
         try:
             decoder = methods.make(method, loaded, given)

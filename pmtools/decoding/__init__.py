@@ -6,12 +6,12 @@ from pathlib import Path
 
 from pmtools.decoding._image_prompting import ImagePrompting, ImagePromptingStep, options_like_pm
 from pmtools.decoding._magnified import magnified
-from pmtools.decoding._method import DecodingMethod
 from pmtools.decoding._steps import MagnifierStep
 from pmtools.decoding.api import API
 from pmtools.decoding.greedy import Greedy
 from pmtools.decoding.ibd import IBD
 from pmtools.decoding.m3id import M3ID
+from pmtools.decoding.method import DecodingMethod
 from pmtools.decoding.methods import METHODS
 from pmtools.decoding.official import OfficialMagnifier
 from pmtools.decoding.pai import PAI

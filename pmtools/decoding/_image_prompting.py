@@ -17,9 +17,10 @@ from pmtools.adapters.prompts import Prompts
 from pmtools.adapters.sequences import TokenSequences
 from pmtools.adapters.source_images import SourceImages
 from pmtools.alternatives import ALTERNATIVES, Edited
-from pmtools.decoding._method import DecodingMethod
-from pmtools.decoding._second_stream import SecondStream
+from pmtools.decoding.method import DecodingMethod
+from pmtools.decoding.second_stream import SecondStream
 from pmtools.perception import perception_map
+from pmtools.settings import DEFAULTS, WarpSettings
 from pmtools.typing import Heatmap
 from pmtools.warp import Warp
 
@@ -98,8 +99,8 @@ class ImagePrompting(DecodingMethod):
         *,
         alternative: str | Callable[..., Edited],
         heatmap: str | Heatmap | HeatmapSource = "refined",
-        gain: float = 10.0,
-        kernel_size: int = 3,
+        gain: float = DEFAULTS.gain,
+        kernel_size: int = DEFAULTS.kernel_size,
         **options: Any,
     ) -> None:
         super().__init__(processor)
@@ -107,17 +108,29 @@ class ImagePrompting(DecodingMethod):
             alternative = ALTERNATIVES[_checks.choice(alternative, "alternative", ALTERNATIVES)]
         self.alternative, self.options = alternative, options
         self.heatmap = heatmap_source(heatmap)
-        self.gain = _checks.real_number(gain, "gain", minimum=0.0)
-        self.kernel_size = _checks.odd_number(kernel_size, "kernel_size")
+        self.warp_settings = WarpSettings(gain=gain, kernel_size=kernel_size)
 
-    def _new_run(self, model: Any, images: SourceImages) -> ImagePromptingRun:
+    def new_run(self, model: Any, images: SourceImages) -> ImagePromptingRun:
+        """One call of `generate`."""
         return ImagePromptingRun(self, images)
 
-    def _shown(self, image: Any, heatmap: Heatmap) -> tuple[list[Any], Warp]:
-        """What stands in the place of an image, and the frame of the last of it."""
+    def shown(self, image: Any, heatmap: Heatmap) -> tuple[list[Any], Warp]:
+        """What stands in the place of an image; a subclass may show several.
+
+        Parameters
+        ----------
+        image : PIL image
+        heatmap : array of shape (h, w)
+
+        Returns
+        -------
+        list of PIL images, and Warp
+            The frame of the last of them.
+        """
         weights = heatmap
         if not getattr(self.heatmap, "perceptual", False):
-            weights = perception_map(heatmap, gain=self.gain, kernel_size=self.kernel_size)
+            settings = self.warp_settings
+            weights = perception_map(heatmap, gain=settings.gain, kernel_size=settings.kernel_size)
         edited = self.alternative(image, _array.to_numpy(weights), **self.options)
         return [edited.image], edited.frame
 
@@ -164,7 +177,7 @@ def options_like_pm(alternative: str, settings: Mapping[str, Any], /) -> dict[st
     """
     looks = {name: settings[name] for name in ("start_layer", "threshold", "max_iterations") if name in settings}
     taken = inspect.signature(ALTERNATIVES[alternative]).parameters
-    names = ["gain", "kernel_size", *(name for name in ("marginal", "floor", "antialias") if name in taken)]
+    names = ["gain", "kernel_size", *(name for name in (*vars(DEFAULTS), "antialias") if name in taken)]
     shows = {name: settings[name] for name in names if name in settings}
     return {"heatmap": AttentionHeatmap(refine="exact", **looks), **shows}
 
@@ -196,7 +209,7 @@ class ImagePromptingRun:
     def _with_alternatives(self, prompts: Prompts) -> Prompts:
         heatmaps = [list(row) for row in self.method.heatmap(prompts)]
         found = [
-            [self.method._shown(image, heatmap) for image, heatmap in zip(*row, strict=True)]
+            [self.method.shown(image, heatmap) for image, heatmap in zip(*row, strict=True)]
             for row in zip(prompts.images, heatmaps, strict=True)
         ]
         shown: Sequence[Sequence[list[Any]]] = [[images for images, _ in row] for row in found]

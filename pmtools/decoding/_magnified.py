@@ -11,8 +11,8 @@ import inspect
 from typing import Any
 
 from pmtools import _checks
-from pmtools.decoding._method import DecodingMethod
 from pmtools.decoding._view import view_of
+from pmtools.decoding.method import DecodingMethod
 
 
 def magnified(model: Any, processor: Any, /, *, method: str | DecodingMethod = "pm", **options: Any) -> Any:

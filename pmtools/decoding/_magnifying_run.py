@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from pmtools.adapters.prompts import Prompts
 from pmtools.adapters.sequences import TokenSequences
 from pmtools.adapters.source_images import SourceImages
 from pmtools.decoding._steps import MagnifierStep, magnified_images, through_warp
+from pmtools.typing import SizeHW
 from pmtools.warp import Warp
 
 if TYPE_CHECKING:
@@ -200,14 +201,16 @@ class MagnifyingRun:
     # --------------------------------------------------------------------- 3. perception map, 4. magnified images
 
     def _warps(self, heatmaps: list[list[torch.Tensor]], rows: list[int]) -> list[list[Warp]]:
-        options, fit = self.pm.warp_options, cast("Callable[..., Warp]", fit_warp)
-        if getattr(self.pm.heatmap, "perceptual", False):  # the maps are final
-            options, fit = {name: options[name] for name in ("marginal", "floor")}, warp_from_perception
+        settings = self.pm.warp_settings
+
+        def fit(heatmap: torch.Tensor, source_hw: SizeHW) -> Warp:
+            if getattr(self.pm.heatmap, "perceptual", False):  # the map is final
+                return warp_from_perception(heatmap, settings, source_hw=source_hw)
+            warp: Warp = fit_warp(heatmap, source_hw=source_hw, **vars(settings))
+            return warp
+
         return [
-            [
-                fit(heatmap, source_hw=(image.height, image.width), **options)
-                for heatmap, image in zip(maps, self.images[row], strict=True)
-            ]
+            [fit(heatmap, (image.height, image.width)) for heatmap, image in zip(maps, self.images[row], strict=True)]
             for maps, row in zip(heatmaps, rows, strict=True)
         ]
 

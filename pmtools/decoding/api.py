@@ -11,6 +11,7 @@ from typing import Any
 
 from pmtools.adapters.heatmaps import HeatmapSource
 from pmtools.decoding._image_prompting import ImagePrompting
+from pmtools.settings import DEFAULTS
 from pmtools.typing import Heatmap
 
 
@@ -51,7 +52,7 @@ class API(ImagePrompting):
         *,
         heatmap: str | Heatmap | HeatmapSource = "api-l",
         gain: float = 5.0,
-        kernel_size: int = 3,
+        kernel_size: int = DEFAULTS.kernel_size,
         gray: float = 0.0,
     ) -> None:
         super().__init__(processor, alternative="mask", heatmap=heatmap, gain=gain, kernel_size=kernel_size, gray=gray)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from pmtools.adapters.source_images import SourceImages
-from pmtools.decoding._method import DecodingMethod
 from pmtools.decoding._plain import PlainRun
+from pmtools.decoding.method import DecodingMethod
 
 
 class Greedy(DecodingMethod):
@@ -28,5 +28,6 @@ class Greedy(DecodingMethod):
     >>> answer = greedy.generate(model, Image.new("RGB", (64, 48)), "How many birds?", max_new_tokens=2, do_sample=False)
     """
 
-    def _new_run(self, model: Any, images: SourceImages) -> PlainRun:
+    def new_run(self, model: Any, images: SourceImages) -> PlainRun:
+        """One call of `generate`."""
         return PlainRun(model)

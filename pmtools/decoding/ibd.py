@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from pmtools import _checks
 from pmtools.adapters.editing import biased_image, edited_attention
 from pmtools.adapters.prompts import Prompts
-from pmtools.decoding._contrast import image_biased
-from pmtools.decoding._second_stream import ContrastiveMethod, SecondStream
+from pmtools.decoding.contrast import image_biased
+from pmtools.decoding.second_stream import ContrastiveMethod, SecondStream
 
 if TYPE_CHECKING:
     import torch
@@ -55,10 +55,12 @@ class IBD(ContrastiveMethod):
         self.cutoff = _checks.real_number(cutoff, "cutoff", minimum=0.0, maximum=1.0)
 
     @property
-    def _contrasts(self) -> bool:
+    def contrasts(self) -> bool:
+        """Whether strength and bias change anything."""
         return self.strength != 0 and self.bias != 0
 
-    def _references(self, prompts: Prompts, prompt_length: int) -> list[SecondStream]:
+    def references(self, prompts: Prompts, prompt_length: int) -> list[SecondStream]:
+        """The same prompt, with attention to the image raised."""
         image_token_id = prompts.layout.image_token_id
 
         def within(input_ids: torch.Tensor) -> AbstractContextManager[None]:
@@ -68,5 +70,6 @@ class IBD(ContrastiveMethod):
 
         return [SecondStream(prompts, prompt_length=prompt_length, within=within)]
 
-    def _combine(self, scores: torch.Tensor, references: list[torch.Tensor], step: int) -> torch.Tensor:
+    def combine(self, scores: torch.Tensor, references: list[torch.Tensor], step: int) -> torch.Tensor:
+        """The image-biased scores."""
         return image_biased(scores, references[0], strength=self.strength, cutoff=self.cutoff)

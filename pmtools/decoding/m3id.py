@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from pmtools import _checks
 from pmtools.adapters.prompts import Prompts
-from pmtools.decoding._contrast import conditional_gain
-from pmtools.decoding._second_stream import ContrastiveMethod, SecondStream
+from pmtools.decoding.contrast import conditional_gain
+from pmtools.decoding.second_stream import ContrastiveMethod, SecondStream
 
 if TYPE_CHECKING:
     import torch
@@ -69,12 +69,15 @@ class M3ID(ContrastiveMethod):
         self.cutoff = _checks.real_number(cutoff, "cutoff", minimum=0.0, maximum=1.0)
 
     @property
-    def _contrasts(self) -> bool:
+    def contrasts(self) -> bool:
+        """Whether the image is asked for more and more."""
         return self.decay != 0
 
-    def _references(self, prompts: Prompts, prompt_length: int) -> list[SecondStream]:
+    def references(self, prompts: Prompts, prompt_length: int) -> list[SecondStream]:
+        """The prompt without its images."""
         return [SecondStream(prompts.without_images(), prompt_length=prompt_length)]
 
-    def _combine(self, scores: torch.Tensor, references: list[torch.Tensor], step: int) -> torch.Tensor:
+    def combine(self, scores: torch.Tensor, references: list[torch.Tensor], step: int) -> torch.Tensor:
+        """The gain of the image, growing with the step."""
         options = {"decay": self.decay, "confidence": self.confidence, "cutoff": self.cutoff}
         return conditional_gain(scores, references[0], step=step, **options)  # type: ignore[arg-type]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pmtools.alternatives import ALTERNATIVES
 from pmtools.decoding._image_prompting import method_of
-from pmtools.decoding._method import DecodingMethod
 from pmtools.decoding.api import API
 from pmtools.decoding.greedy import Greedy
 from pmtools.decoding.ibd import IBD
 from pmtools.decoding.m3id import M3ID
+from pmtools.decoding.method import DecodingMethod
 from pmtools.decoding.official import OfficialMagnifier
 from pmtools.decoding.pai import PAI
 from pmtools.decoding.pm import PerceptionMagnifier

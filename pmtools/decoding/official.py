@@ -48,6 +48,11 @@ class OfficialMagnifier(PerceptionMagnifier):
         The paper's hyper-parameters, or those of the official POPE script.
     refresh : {"first", "every"}, optional
         "first": magnify once, as the scripts for MME and POPE do. "every": as the one for open answers does.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not what is said above; the message names it.
     """
 
     def __init__(self, processor: Any, *, preset: str = "mme", refresh: str = "first") -> None:
@@ -61,7 +66,14 @@ class OfficialMagnifier(PerceptionMagnifier):
         # the official sampling has no top-k; transformers' default is 50
         return LogitsProcessorList(item for item in processors if not isinstance(item, TopKLogitsWarper))
 
-    def _new_run(self, model: Any, images: SourceImages) -> OfficialRun:
+    def new_run(self, model: Any, images: SourceImages) -> OfficialRun:
+        """One call of `generate`, on the padded images.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not what is said above; the message names it.
+        """
         if model.config.model_type != "llava":
             raise ValueError(
                 f"`model` must be LLaVA-1.5 for the official preset, got a {model.config.model_type} model"
@@ -81,10 +93,15 @@ class OfficialRun(MagnifyingRun):
         return OfficialAttention(settings, self.model, self.layout)
 
     def _warps(self, heatmaps: list[list[torch.Tensor]], rows: list[int]) -> list[list[Any]]:
-        options = {name: self.pm.warp_options[name] for name in ("gain", "kernel_size")}
+        settings = self.pm.warp_settings
         return [
             [
-                compat.official_perception_map(heatmap.cpu().numpy(), **options, size_hw=(image.height, image.width))
+                compat.official_perception_map(
+                    heatmap.cpu().numpy(),
+                    gain=settings.gain,
+                    kernel_size=settings.kernel_size,
+                    size_hw=(image.height, image.width),
+                )
                 for heatmap, image in zip(maps, self.images[row], strict=True)
             ]
             for maps, row in zip(heatmaps, rows, strict=True)

@@ -18,8 +18,8 @@ from pmtools.adapters.interception import text_decoder
 from pmtools.adapters.layouts import image_token_layout
 from pmtools.adapters.prompts import Prompts
 from pmtools.adapters.sequences import TokenSequences
-from pmtools.decoding._contrast import contrast
-from pmtools.decoding._second_stream import ContrastiveMethod, SecondStream
+from pmtools.decoding.contrast import contrast
+from pmtools.decoding.second_stream import ContrastiveMethod, SecondStream
 
 if TYPE_CHECKING:
     import torch
@@ -71,7 +71,8 @@ class PAI(ContrastiveMethod):
         self.first_layer = _checks.whole_number(first_layer, "first_layer", minimum=0)
 
     @property
-    def _contrasts(self) -> bool:
+    def contrasts(self) -> bool:
+        """Whether there is guidance."""
         return self.guidance != 1
 
     def _forward(self, sequences: TokenSequences, inputs: dict[str, Any]) -> Any:
@@ -85,8 +86,10 @@ class PAI(ContrastiveMethod):
         with edited_attention(model, boosted_image(is_image, strength=self.strength, layers=layers)):
             return super()._forward(sequences, inputs)
 
-    def _references(self, prompts: Prompts, prompt_length: int) -> list[SecondStream]:
+    def references(self, prompts: Prompts, prompt_length: int) -> list[SecondStream]:
+        """The prompt without its images."""
         return [SecondStream(prompts.without_images(), prompt_length=prompt_length)]
 
-    def _combine(self, scores: torch.Tensor, references: list[torch.Tensor], step: int) -> torch.Tensor:
+    def combine(self, scores: torch.Tensor, references: list[torch.Tensor], step: int) -> torch.Tensor:
+        """Guidance away from the text alone."""
         return contrast(scores, references[0], strength=self.guidance - 1, cutoff=self.cutoff)

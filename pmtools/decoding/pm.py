@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from pmtools import _checks, marginals
+from pmtools import _checks
 from pmtools.adapters.heatmaps import AttentionHeatmap, HeatmapSource, heatmap_source
 from pmtools.adapters.source_images import SourceImages
 from pmtools.decoding._adaptive_run import AdaptiveRun
 from pmtools.decoding._magnifying_run import MagnifyingRun
-from pmtools.decoding._method import DecodingMethod
+from pmtools.decoding.method import DecodingMethod
+from pmtools.settings import DEFAULTS, WarpSettings
 from pmtools.typing import Heatmap
 
 REFRESH = ("first", "every", "adaptive")
@@ -37,7 +38,7 @@ class PerceptionMagnifier(DecodingMethod):
         The model's own: `image_processor`, `tokenizer`, and a call that makes inputs of both.
     start_layer : int or "auto", optional
         First layer whose attention counts, 1-based: 12 of 32 in the paper, "auto" the same share of any depth.
-    gain, kernel_size, marginal, floor, antialias
+    gain, kernel_size, marginal, floor, max_magnification, equal_peaks, antialias
         Of the warp: as in `pmtools.magnify`.
     threshold, max_iterations
         Of the refinement: as in `pmtools.refine`.
@@ -102,26 +103,30 @@ class PerceptionMagnifier(DecodingMethod):
         processor: Any,
         *,
         start_layer: int | str = "auto",
-        gain: float = 10.0,
-        kernel_size: int = 3,
+        gain: float = DEFAULTS.gain,
+        kernel_size: int = DEFAULTS.kernel_size,
         threshold: float = 0.3,
         max_iterations: int = 8,
         refine: str = "exact",
         refresh: str = "every",
         tolerance: float = 0.5,
         preprocess: str = "processor",
-        marginal: str = "max",
-        floor: float = marginals.DEFAULT_FLOOR,
+        marginal: str = DEFAULTS.marginal,
+        floor: float = DEFAULTS.floor,
+        max_magnification: float | None = DEFAULTS.max_magnification,
+        equal_peaks: bool = DEFAULTS.equal_peaks,
         antialias: bool = True,
         heatmap: str | Heatmap | HeatmapSource = "attention",
     ) -> None:
         super().__init__(processor)
-        self.warp_options: dict[str, Any] = {
-            "gain": _checks.real_number(gain, "gain", minimum=0.0),
-            "kernel_size": _checks.odd_number(kernel_size, "kernel_size"),
-            "marginal": _checks.choice(marginal, "marginal", marginals.MARGINALS),
-            "floor": _checks.real_number(floor, "floor", minimum=0.0, maximum=1.0, exclusive_minimum=True),
-        }
+        self.warp_settings = WarpSettings(
+            gain=gain,
+            kernel_size=kernel_size,
+            marginal=marginal,
+            floor=floor,
+            max_magnification=max_magnification,
+            equal_peaks=equal_peaks,
+        )
         self.refresh = _checks.choice(refresh, "refresh", REFRESH)
         self.tolerance = (
             float("inf") if tolerance == float("inf") else _checks.real_number(tolerance, "tolerance", minimum=0.0)
@@ -134,6 +139,7 @@ class PerceptionMagnifier(DecodingMethod):
         own = isinstance(heatmap, str) and heatmap == "attention"
         self.heatmap: HeatmapSource = attention if own else heatmap_source(heatmap)
 
-    def _new_run(self, model: Any, images: SourceImages) -> MagnifyingRun:
+    def new_run(self, model: Any, images: SourceImages) -> MagnifyingRun:
+        """One call of `generate`."""
         kind = AdaptiveRun if self.refresh == "adaptive" else MagnifyingRun
         return kind(self, model, images)

@@ -14,8 +14,8 @@ import numpy as np
 
 from pmtools import _checks
 from pmtools.adapters.prompts import Prompts
-from pmtools.decoding._contrast import contrast
-from pmtools.decoding._second_stream import ContrastiveMethod, SecondStream
+from pmtools.decoding.contrast import contrast
+from pmtools.decoding.second_stream import ContrastiveMethod, SecondStream
 
 if TYPE_CHECKING:
     import torch
@@ -74,14 +74,17 @@ class VCD(ContrastiveMethod):
         self.seed = _checks.whole_number(seed, "seed", minimum=0)
 
     @property
-    def _contrasts(self) -> bool:
+    def contrasts(self) -> bool:
+        """Whether the strength is above 0."""
         return self.strength != 0
 
-    def _references(self, prompts: Prompts, prompt_length: int) -> list[SecondStream]:
+    def references(self, prompts: Prompts, prompt_length: int) -> list[SecondStream]:
+        """The prompt with noise in its images."""
         pixels = noisy(prompts.pixels(), noise_step=self.noise_step, seed=self.seed)
         return [SecondStream(prompts, prompt_length=prompt_length, pixels=pixels)]
 
-    def _combine(self, scores: torch.Tensor, references: list[torch.Tensor], step: int) -> torch.Tensor:
+    def combine(self, scores: torch.Tensor, references: list[torch.Tensor], step: int) -> torch.Tensor:
+        """The contrast with the noisy images."""
         return contrast(scores, references[0], strength=self.strength, cutoff=self.cutoff)
 
 

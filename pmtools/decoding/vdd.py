@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from pmtools import _checks
 from pmtools.adapters.prompts import Prompts
-from pmtools.decoding._contrast import contrast
-from pmtools.decoding._second_stream import ContrastiveMethod, SecondStream
+from pmtools.decoding.contrast import contrast
+from pmtools.decoding.second_stream import ContrastiveMethod, SecondStream
 
 if TYPE_CHECKING:
     import torch
@@ -62,14 +62,17 @@ class VDD(ContrastiveMethod):
         self._fillers = {"none": [None], "unknown": [unknown], "both": [None, unknown]}[instead]
 
     @property
-    def _contrasts(self) -> bool:
+    def contrasts(self) -> bool:
+        """Whether the strength is above 0."""
         return self.strength != 0
 
-    def _references(self, prompts: Prompts, prompt_length: int) -> list[SecondStream]:
+    def references(self, prompts: Prompts, prompt_length: int) -> list[SecondStream]:
+        """The prompts without images, or with a word in their place."""
         return [
             SecondStream(prompts.without_images(filler=filler), prompt_length=prompt_length) for filler in self._fillers
         ]
 
-    def _combine(self, scores: torch.Tensor, references: list[torch.Tensor], step: int) -> torch.Tensor:
+    def combine(self, scores: torch.Tensor, references: list[torch.Tensor], step: int) -> torch.Tensor:
+        """The contrast with the mean of the references."""
         reference = sum(references[1:], references[0]) / len(references)
         return contrast(scores, reference, strength=self.strength, cutoff=self.cutoff)

@@ -63,7 +63,8 @@ class ViCrop(ImagePrompting):
             _input_side(self.processor.image_processor) if window is None else _checks.whole_number(window, "window")
         )
 
-    def _shown(self, image: Any, heatmap: Heatmap) -> tuple[list[Any], Warp]:
+    def shown(self, image: Any, heatmap: Heatmap) -> tuple[list[Any], Warp]:
+        """The image, and the window that stands out most beside it."""
         size_hw = image.height, image.width
         frame = crop(size_hw, best_window(heatmap, source_hw=size_hw, window=self.window))
         return [image, frame.image(image)], frame

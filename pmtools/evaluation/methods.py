@@ -102,8 +102,8 @@ class ControlMaps:
 class _Window(decoding.ViCrop):
     """ViCrop's window without the original beside it."""
 
-    def _shown(self, image: Any, heatmap: Any) -> tuple[list[Any], Any]:
-        shown, frame = super()._shown(image, heatmap)
+    def shown(self, image: Any, heatmap: Any) -> tuple[list[Any], Any]:
+        shown, frame = super().shown(image, heatmap)
         return shown[1:], frame
 
 

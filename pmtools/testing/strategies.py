@@ -67,7 +67,7 @@ def warps(
     source = source_hw or draw(sizes(max_side))
     target = target_hw or draw(st.one_of(st.just(source), sizes(max_side)))
     if floors is None:
-        floors = st.one_of(st.just(pmtools.marginals.DEFAULT_FLOOR), st.floats(1e-3, 1.0))
+        floors = st.one_of(st.just(pmtools.settings.DEFAULTS.floor), st.floats(1e-3, 1.0))
     options: dict[str, Any] = {
         "source_hw": source,
         "target_hw": target,

@@ -219,7 +219,7 @@ class Forced(PerceptionMagnifier):
         super().__init__(processor, **options)
         self.due = due
 
-    def _new_run(self, model: Any, images: Any) -> MagnifyingRun:
+    def new_run(self, model: Any, images: Any) -> MagnifyingRun:
         return (ForcedAdaptiveRun if self.refresh == "adaptive" else ForcedRun)(self, model, images)
 
 

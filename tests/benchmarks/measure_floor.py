@@ -1,4 +1,4 @@
-"""What the floor costs and what it buys: the measurement behind `pmtools.marginals.DEFAULT_FLOOR`.
+"""What the floor costs and what it buys: the measurement behind `pmtools.settings.WarpSettings`.
 
 For heatmaps of several kinds, how far the floored warp moves points from the paper's warp (floor 1e-6), and how much the
 most squeezed pixels are compressed. Run: python tests/benchmarks/measure_floor.py

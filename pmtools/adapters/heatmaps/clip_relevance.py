@@ -20,6 +20,7 @@ from pmtools.adapters.layouts import ImageTokenLayout, TokenGrid
 from pmtools.adapters.pixels import canvas_fill, canvas_frame
 from pmtools.adapters.prompts import Prompts
 from pmtools.perception import normalize, perception_map, smooth
+from pmtools.settings import DEFAULTS
 from pmtools.typing import SizeHW
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class CLIPRelevance:
     processor: Any
     layer: int | None = None
     gain: float = 5.0
-    kernel_size: int = 3
+    kernel_size: int = DEFAULTS.kernel_size
     perceptual = True
 
     @classmethod
@@ -117,6 +118,11 @@ class CLIPRelevance:
         -------
         from_class, from_patches : tensors of shape (h, w)
             Parts of the cosine similarity of image and question; signed.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not what is said above; the message names it.
         """
         import torch
 

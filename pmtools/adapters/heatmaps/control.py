@@ -24,6 +24,11 @@ class ControlHeatmap:
         The source to spoil.
     seed : int, optional
         Every image starts from it, so that a batch equals its rows.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not what is said above; the message names it.
     """
 
     control: str

@@ -33,15 +33,9 @@ class Part:
 def answer_parts(
     benchmark: str,
     parts: Sequence[Part],
+    options: shared.Answering,
     /,
     *,
-    methods: str | None,
-    model: str | None,
-    device: str | None,
-    clip: str | None,
-    batch_size: int | None,
-    seed: int,
-    max_new_tokens: int,
     instruction: str = "",
     settings: Mapping[str, Any] | None = None,
 ) -> list[dict[str, list[str]]]:
@@ -60,11 +54,11 @@ def answer_parts(
     from pmtools.evaluation.questions import questions_digest
 
     known = [name for name in METHODS if name not in ORACLES]
-    names = shared.read_methods(methods, default=DEFAULT, known=known, clip=clip)
+    names = shared.read_methods(options.methods, default=DEFAULT, known=known, clip=options.clip)
     for part in parts:
         opt.check_folder(part.out, "--out")
     with shared.reported():
-        loaded = load_model(model, device, command="eval")
+        loaded = load_model(options.model, options.device, command="eval")
         if loaded.demo is not None:
             for question in (question for part in parts for question in part.questions):
                 demo_prompt(loaded.demo, question.text)
@@ -73,12 +67,12 @@ def answer_parts(
             loaded,
             text=lambda item: f"{item.question.text} {instruction}".strip(),
             settings=settings or {},
-            seed=seed,
-            max_new_tokens=max_new_tokens,
-            clip=clip,
+            seed=options.seed,
+            max_new_tokens=options.max_new_tokens,
+            clip=options.clip,
             preset="pope" if benchmark == "pope" else "mme",
         )
-        names = shared.usable_methods(names, methods, answer, parts[0].items[0])
+        names = shared.usable_methods(names, options.methods, answer, parts[0].items[0])
     with shared.reported(), shared.bar(sum(len(part.items) for part in parts) * len(names)) as step:
         return [
             answer_questions(
@@ -87,7 +81,7 @@ def answer_parts(
                 methods=names,
                 out=part.out,
                 setup={"benchmark": benchmark, "questions": questions_digest(part.file), "instruction": instruction},
-                batch_size=batch_size or shared.usual_batch(loaded),
+                batch_size=options.batch_size or shared.usual_batch(loaded),
                 progress=step,
             )
             for part in parts

@@ -30,28 +30,17 @@ if TYPE_CHECKING:
     from pmtools.evaluation.llava_bench import Judge
 
 
+@opt.taking(shared.Answering, max_new_tokens=1024)
 def llava_bench(
     *,
-    data: Annotated[
-        Path, opt.value("DIR", "LLaVA-Bench as published: files and pictures.", exists=True, file_okay=False)
-    ],
-    out: shared.OutOption,
-    methods: shared.MethodsOption = None,
-    model: shared.ModelOption = None,
-    device: shared.DeviceOption = None,
-    clip: shared.ClipOption = None,
-    limit: Annotated[int | None, opt.value("N", "Only the first N questions.", min=1)] = None,
-    seed: shared.SeedOption = 0,
+    options: shared.Answering,
     refresh: Annotated[
         Literal["first", "every", "adaptive"], opt.value("first|every|adaptive", "When pm magnifies anew.")
     ] = "every",
-    batch_size: shared.BatchOption = None,
-    max_new_tokens: shared.TokensOption = 1024,
     judge_model: judging.JudgeModelOption = None,
     judge_url: judging.JudgeUrlOption = None,
     judge_prices: judging.JudgePricesOption = None,
     skip_unread: judging.SkipUnreadOption = False,
-    as_json: shared.JsonOption = False,
 ) -> None:
     """LLaVA-Bench: open answers of each method; with `--judge-model`, their scores too. Without `--methods`: greedy and pm.
 
@@ -60,29 +49,23 @@ def llava_bench(
     prices = judging.read_prices(judge_prices)
     judge = None if judge_model is None else judging.make_judge(judge_model, judge_url)
     with shared.reported():
-        asked = read_llava_bench(data)
-        some = asked[:limit]
-        pictured = with_pictures([item.question for item in some], data)
+        asked = read_llava_bench(options.data)
+        some = asked[: options.limit]
+        pictured = with_pictures([item.question for item in some], options.data)
     (replies,) = answer_parts(
         "llava-bench",
-        [Part(out, [item.question for item in asked], pictured)],
-        methods=methods,
-        model=model,
-        device=device,
-        clip=clip,
-        batch_size=batch_size,
-        seed=seed,
-        max_new_tokens=max_new_tokens,
+        [Part(options.out, [item.question for item in asked], pictured)],
+        options,
         settings={"refresh": refresh},
     )
-    stderr().print(f"wrote questions and answers to {quoted(out)}")
+    stderr().print(f"wrote questions and answers to {quoted(options.out)}")
     if judge is None:
         stderr().print("no judge: give --judge-model to have them scored")
-        if as_json:
+        if options.as_json:
             print_json({"methods": {name: {"n": len(texts)} for name, texts in replies.items()}})
         return
-    scores, numbers = _judged(judge, some, replies, out, prices, skip_unread)
-    if as_json:
+    scores, numbers = _judged(judge, some, replies, options.out, prices, skip_unread)
+    if options.as_json:
         print_json({"methods": numbers})
         return
     _print_scores(scores, f"LLaVA-Bench, n = {len(some)}, judged by {judge.model}")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import typer
 
+from pmtools.cli import options as opt
 from pmtools.cli.eval import options as shared
 from pmtools.cli.eval.answering import Part, answer_parts
 from pmtools.cli.tables import print_table
@@ -14,46 +15,31 @@ from pmtools.evaluation.picture_files import with_pictures
 from pmtools.evaluation.questions import first_questions
 
 
+@opt.taking(shared.Answering)
 def mme(
     *,
-    data: shared.DataOption,
-    out: shared.OutOption,
+    options: shared.Answering,
     questions: shared.QuestionsOption = None,
-    methods: shared.MethodsOption = None,
-    model: shared.ModelOption = None,
-    device: shared.DeviceOption = None,
-    clip: shared.ClipOption = None,
-    limit: shared.LimitOption = None,
-    seed: shared.SeedOption = 0,
     instruction: shared.InstructionOption = "",
-    batch_size: shared.BatchOption = None,
-    max_new_tokens: shared.TokensOption = 16,
-    as_json: shared.JsonOption = False,
 ) -> None:
     """MME: answers of each method, and their scores. Without `--methods`: greedy and pm.
 
     DIR has MME's release, a folder a category, or one file of questions. With `--limit`, pictures stay whole.
     """
     with shared.reported():
-        asked = read_mme(data, questions=questions)
-        some = asked if limit is None else first_questions(asked, limit, whole_pictures=True)
+        asked = read_mme(options.data, questions=questions)
+        some = asked if options.limit is None else first_questions(asked, options.limit, whole_pictures=True)
         score_mme(some, [None] * len(some), rounds=1)  # refuses what could not be scored when all is answered
-        part = Part(out, asked, with_pictures(some, data))
+        part = Part(options.out, asked, with_pictures(some, options.data))
     replies = answer_parts(
         "mme",
         [part],
-        methods=methods,
-        model=model,
-        device=device,
-        clip=clip,
-        batch_size=batch_size,
-        seed=seed,
-        max_new_tokens=max_new_tokens,
+        options,
         instruction=instruction,
     )
     scores = {name: score_mme(some, texts) for name, texts in replies[0].items()}
-    shared.write_scores(out, {name: score.to_dict() for name, score in scores.items()}, as_json)
-    if not as_json:
+    shared.write_scores(options.out, {name: score.to_dict() for name, score in scores.items()}, options.as_json)
+    if not options.as_json:
         _print_mme(scores, f"MME, n = {len(some)}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -43,6 +44,23 @@ QuestionsOption = Annotated[
 LimitOption = Annotated[int | None, opt.value("N", "Only the first N questions of a file.", min=1)]
 InstructionOption = Annotated[str, opt.value("TEXT", "What is added to every question.")]
 JsonOption = Annotated[bool, opt.flag("Print one JSON object instead of tables.", "--json")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answering:
+    """The options of every command that has a model answer questions about the pictures of a folder."""
+
+    data: DataOption
+    out: OutOption
+    methods: MethodsOption = None
+    model: ModelOption = None
+    device: DeviceOption = None
+    clip: ClipOption = None
+    limit: LimitOption = None
+    seed: SeedOption = 0
+    batch_size: BatchOption = None
+    max_new_tokens: TokensOption = 16
+    as_json: JsonOption = False
 
 
 def read_methods(text: str | None, *, default: Iterable[str], known: Iterable[str], clip: str | None) -> list[str]:

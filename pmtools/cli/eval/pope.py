@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import typer
 
+from pmtools.cli import options as opt
 from pmtools.cli.eval import options as shared
 from pmtools.cli.eval.answering import Part, answer_parts
 from pmtools.cli.tables import print_table
@@ -13,31 +14,25 @@ from pmtools.evaluation.picture_files import with_pictures
 from pmtools.evaluation.pope import POPEScore, read_pope_folder, score_pope
 
 
+@opt.taking(shared.Answering)
 def pope(
     *,
-    data: shared.DataOption,
-    out: shared.OutOption,
+    options: shared.Answering,
     questions: shared.QuestionsOption = None,
-    methods: shared.MethodsOption = None,
-    model: shared.ModelOption = None,
-    device: shared.DeviceOption = None,
-    clip: shared.ClipOption = None,
-    limit: shared.LimitOption = None,
-    seed: shared.SeedOption = 0,
     instruction: shared.InstructionOption = "Please answer this question with one word.",
-    batch_size: shared.BatchOption = None,
-    max_new_tokens: shared.TokensOption = 16,
-    as_json: shared.JsonOption = False,
 ) -> None:
     """POPE: answers of each method, and their scores. Without `--methods`: greedy and pm.
 
     DIR has files of questions, such as `coco_pope_random.json`, and the pictures, in `val2014` say. Several files get a folder of
     OUT each, and are scored each and together.
     """
+    out = options.out
     with shared.reported():
-        files = read_pope_folder(data, questions=questions)
+        files = read_pope_folder(options.data, questions=questions)
         parts = {
-            name: Part(out / name if len(files) > 1 else out, asked, with_pictures(asked[:limit], data))
+            name: Part(
+                out / name if len(files) > 1 else out, asked, with_pictures(asked[: options.limit], options.data)
+            )
             for name, asked in files.items()
         }
         for part in parts.values():
@@ -45,13 +40,7 @@ def pope(
     replies = answer_parts(
         "pope",
         list(parts.values()),
-        methods=methods,
-        model=model,
-        device=device,
-        clip=clip,
-        batch_size=batch_size,
-        seed=seed,
-        max_new_tokens=max_new_tokens,
+        options,
         instruction=instruction,
     )
     tables = {
@@ -67,8 +56,8 @@ def pope(
         for method, entry in numbers.items():
             entry["files"] = {name: scores[method].to_dict() for name, scores in tables.items()}
         tables["all"] = together
-    shared.write_scores(out, numbers, as_json)
-    if not as_json:
+    shared.write_scores(out, numbers, options.as_json)
+    if not options.as_json:
         for name, scores in tables.items():
             _print_pope(scores, f"POPE, {name}, n = {next(iter(scores.values())).n}")
 

@@ -37,7 +37,7 @@ class Run(Protocol):
 class DecodingMethod:
     """A way of choosing the next token, for `model.generate(..., custom_generate=method)`.
 
-    All state belongs to a call, so one method serves any number of threads. A method adds `_new_run`, which makes the
+    All state belongs to a call, so one method serves any number of threads. A method adds `new_run`, which makes the
     object that holds the state of one call.
 
     Parameters
@@ -51,6 +51,11 @@ class DecodingMethod:
         Makes inputs that carry their images: use it in the place of the model's own.
     last : list
         The steps of this thread's latest call, once it has begun; of the latest one anywhere in a thread that made none.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not what is said above; the message names it.
     """
 
     streamer = None  # it belongs to a call: see `streaming`
@@ -68,9 +73,23 @@ class DecodingMethod:
 
     @property
     def last(self) -> list[Any]:
+        """The steps of the latest call."""
         return self._steps.latest()
 
-    def _new_run(self, model: Any, images: SourceImages) -> Run:
+    def new_run(self, model: Any, images: SourceImages) -> Run:
+        """One call of `generate`; a method says here what happens at each step.
+
+        Parameters
+        ----------
+        model : transformers.PreTrainedModel
+        images : SourceImages
+            Of each prompt.
+
+        Returns
+        -------
+        Run
+            With `steps`, `step(sequences, inputs, image)` and `finish(output)`.
+        """
         raise NotImplementedError
 
     def _logits_processors(self, processors: Any) -> Any:
@@ -256,7 +275,7 @@ class MethodCall:
             if images is None and pm_images is None and not image_inputs(model, model_kwargs):
                 pm_images = SourceImages([[] for _ in range(prompts)])  # made by the model's own processor, from text
             sources = method.processor.sources(model, images, pm_images, prompts)
-            run = method._new_run(model, sources.repeated(copies)) if any(sources) else PlainRun(model)
+            run = method.new_run(model, sources.repeated(copies)) if any(sources) else PlainRun(model)
             method._steps.begin(run.steps)
             if any(sources):
                 model_kwargs = continued_arguments(

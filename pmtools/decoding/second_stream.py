@@ -14,7 +14,7 @@ from pmtools.adapters.caches import cache_rows, empty_cache, find_cache
 from pmtools.adapters.prompts import Prompts, continued
 from pmtools.adapters.sequences import TokenSequences
 from pmtools.adapters.source_images import SourceImages
-from pmtools.decoding._method import DecodingMethod
+from pmtools.decoding.method import DecodingMethod
 
 if TYPE_CHECKING:
     import torch
@@ -133,18 +133,45 @@ def _repeated(rows: int, copies: int) -> list[int]:
 class ContrastiveMethod(DecodingMethod):
     """A method that compares each token's scores with those of one or more second streams.
 
-    A method adds `_references`, which makes the streams, and `_combine`, the arithmetic; `_contrasts` says whether its options
-    change anything at all: where they do not, no second stream runs and the scores stay bit for bit what they were.
+    A method adds `references`, `combine` and `contrasts`; where its options change nothing, the scores stay bit for bit.
     """
 
     @property
-    def _contrasts(self) -> bool:
+    def contrasts(self) -> bool:
+        """Whether the options change anything: where they do not, no second stream runs."""
         raise NotImplementedError
 
-    def _references(self, prompts: Prompts, prompt_length: int) -> list[SecondStream]:
+    def references(self, prompts: Prompts, prompt_length: int) -> list[SecondStream]:
+        """The streams that the scores are compared with.
+
+        Parameters
+        ----------
+        prompts : Prompts
+        prompt_length : int
+            Tokens of the prompts, padding included.
+
+        Returns
+        -------
+        list of SecondStream
+        """
         raise NotImplementedError
 
-    def _combine(self, scores: torch.Tensor, references: list[torch.Tensor], step: int) -> torch.Tensor:
+    def combine(self, scores: torch.Tensor, references: list[torch.Tensor], step: int) -> torch.Tensor:
+        """The arithmetic of a token.
+
+        Parameters
+        ----------
+        scores : tensor of shape (B, V)
+            float32.
+        references : list of tensors of shape (B, V)
+            Of each stream.
+        step : int
+            Of the token, from 1.
+
+        Returns
+        -------
+        tensor of shape (B, V)
+        """
         raise NotImplementedError
 
     def _forward(self, sequences: TokenSequences, inputs: dict[str, Any]) -> Any:
@@ -176,7 +203,8 @@ class ContrastiveMethod(DecodingMethod):
         prompts = Prompts.from_inputs(model, self.processor, inputs, images=images)
         return ContrastProcessor(self, prompts)
 
-    def _new_run(self, model: Any, images: SourceImages) -> ContrastiveRun:
+    def new_run(self, model: Any, images: SourceImages) -> ContrastiveRun:
+        """One call of `generate`."""
         return ContrastiveRun(self, images)
 
 
@@ -191,15 +219,15 @@ class ContrastProcessor:
 
     def __init__(self, method: ContrastiveMethod, prompts: Prompts, /) -> None:
         self.method, self.prompt_length = method, prompts.input_ids.shape[1]
-        self.streams = method._references(prompts, self.prompt_length) if method._contrasts else []
+        self.streams = method.references(prompts, self.prompt_length) if method.contrasts else []
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """New scores, (B, V), as log probabilities: beams of different rows are compared by them."""
-        if not self.method._contrasts:
+        if not self.method.contrasts:
             return scores
         references = [stream(input_ids).to(scores.device) for stream in self.streams]
         step = input_ids.shape[1] - self.prompt_length + 1
-        return self.method._combine(scores.float(), references, step).log_softmax(-1)
+        return self.method.combine(scores.float(), references, step).log_softmax(-1)
 
 
 class ContrastiveRun:
@@ -216,7 +244,7 @@ class ContrastiveRun:
         if self._processor is None:
             prompts = Prompts.from_sequences(self.method.processor, sequences, self.images)
             self._processor = ContrastProcessor(self.method, prompts)
-        if self.method._contrasts:
+        if self.method.contrasts:
             output.logits = self._processor(sequences.input_ids, output.logits[:, -1].float())[:, None]
         return output
 
