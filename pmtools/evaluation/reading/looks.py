@@ -97,7 +97,7 @@ class Case:
     @cached_property
     def own_map(self) -> Ndarray:
         """The greatest probability of text in each cell, by the reader's detector on the plain image."""
-        values = np.asarray(self.reader.text_map(self.plain.image))
+        values: Ndarray = np.asarray(self.reader.text_map(self.plain.image))
         cells = input_size(self.image, GRID)
         rows, columns = (np.arange(n) * m // n for n, m in zip(cells, values.shape, strict=True))
         pooled: Ndarray = np.maximum.reduceat(np.maximum.reduceat(values, rows, 0), columns, 1)
@@ -109,7 +109,8 @@ class Case:
         boxes = self.picture.asked_boxes
         margin = MARGIN * (boxes[:, 3] - boxes[:, 1])[:, None] * np.array([-1, -1, 1, 1])
         height, width = self.source_hw
-        return np.clip(boxes + margin, 0, [width, height, width, height])
+        grown: Ndarray = np.clip(boxes + margin, 0, [width, height, width, height])
+        return grown
 
     def warped(self, warp: Warp) -> Look:
         """The picture through a warp."""
