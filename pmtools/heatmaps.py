@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from os import PathLike
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -148,13 +148,17 @@ def from_mask(mask: Array, /, *, grid_hw: SizeHW | None = None) -> np.ndarray[An
     return heatmap
 
 
-def from_image(path: str | PathLike[str], /) -> np.ndarray[Any, Any]:
+def from_image(
+    path: str | PathLike[str] | bytes | BinaryIO, /, *, max_pixels: int | None = 178_956_970
+) -> np.ndarray[Any, Any]:
     """A heatmap from a file: a grey-level image of 8 or 16 bits or floats, or a NumPy array (.npy, .npz).
 
     Parameters
     ----------
-    path : path
+    path : path, bytes or binary stream
         The map covers the image it belongs to; sizes need not agree.
+    max_pixels : int or None, optional
+        Most values to read; None for no limit.
 
     Returns
     -------
@@ -168,7 +172,7 @@ def from_image(path: str | PathLike[str], /) -> np.ndarray[Any, Any]:
     """
     from pmtools import io
 
-    return io.read_heatmap(path)
+    return io.read_heatmap(path, max_pixels=max_pixels)
 
 
 # ----------------------------------------------------------------------------------------------------- controls
@@ -205,7 +209,7 @@ def shuffled(heatmap: Heatmap, /, *, rng: np.random.Generator) -> Heatmap:
     array of shape (..., h, w)
     """
     heatmap = _checks.weights(heatmap, "heatmap")
-    return _rearranged(heatmap, rng.permutation(heatmap.shape[-2] * heatmap.shape[-1]))
+    return _rearranged(heatmap, _checks.generator(rng, "rng").permutation(heatmap.shape[-2] * heatmap.shape[-1]))
 
 
 def rolled(heatmap: Heatmap, /, *, rng: np.random.Generator) -> Heatmap:
@@ -222,6 +226,7 @@ def rolled(heatmap: Heatmap, /, *, rng: np.random.Generator) -> Heatmap:
     array of shape (..., h, w)
     """
     heatmap = _checks.weights(heatmap, "heatmap")
+    rng = _checks.generator(rng, "rng")
     shift = tuple(int(rng.integers(size)) for size in heatmap.shape[-2:])
     return _array.namespace(heatmap).roll(heatmap, shift, axis=(-2, -1))
 
