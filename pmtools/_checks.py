@@ -10,6 +10,8 @@ import numbers
 import operator
 from collections.abc import Collection
 
+import numpy as np
+
 from pmtools import _array
 from pmtools.typing import Array, Ndarray, SizeHW
 
@@ -79,7 +81,9 @@ def real_number(
 def generator(value: object, name: str) -> np.random.Generator:
     """`value` as NumPy's generator of random numbers."""
     if not isinstance(value, np.random.Generator):
-        raise TypeError(f"`{name}` must be a numpy.random.Generator, got {describe(value)}; numpy.random.default_rng(5) say")
+        raise TypeError(
+            f"`{name}` must be a numpy.random.Generator, got {describe(value)}; numpy.random.default_rng(5) say"
+        )
     return value
 
 

@@ -57,7 +57,9 @@ def check_environment() -> None:
 
 def _check_wish() -> None:
     if _WISH not in _WISHES:
-        raise ValueError(f'PMTOOLS_KERNEL must be "numpy", "portable" or unset, got {_WISH!r}; unset it for the fastest')
+        raise ValueError(
+            f'PMTOOLS_KERNEL must be "numpy", "portable" or unset, got {_WISH!r}; unset it for the fastest'
+        )
 
 
 def serves(pixels: Ndarray) -> bool:

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from pmtools import _array, _checks
+from pmtools.io.reading import MAX_PIXELS
 from pmtools.typing import Array, BoxesXYXY, Heatmap, PointsXY, SizeHW
 
 #: Grid of maps made from boxes and points: fine enough for a button, coarse enough for smooth edges.
@@ -149,7 +150,7 @@ def from_mask(mask: Array, /, *, grid_hw: SizeHW | None = None) -> np.ndarray[An
 
 
 def from_image(
-    path: str | PathLike[str] | bytes | BinaryIO, /, *, max_pixels: int | None = 178_956_970
+    path: str | PathLike[str] | bytes | BinaryIO, /, *, max_pixels: int | None = MAX_PIXELS
 ) -> np.ndarray[Any, Any]:
     """A heatmap from a file: a grey-level image of 8 or 16 bits or floats, or a NumPy array (.npy, .npz).
 

@@ -184,21 +184,7 @@ def test_units_say_the_same_box():
         np.testing.assert_array_equal(pixels_of(f"{name}.png"), pixels_of("pixels.png"))
 
 
-<<<<<<< HEAD
 def test_boxes_and_points_add_up_and_a_point_is_the_middle_of_a_box():
-=======
-def test_a_small_box_and_a_point_count_as_much_as_a_large_box():
-    from pmtools.cli.magnifying import Units, read_focus
-
-    focus = read_focus(None, ["0,0,240,240", "600,40,603,43"], ["320,400"], Units.PIXELS)
-    heat = focus.heatmap_for(Path("any.png"), (480, 640))
-    assert heat.shape == (48, 48)
-    np.testing.assert_allclose([heat[10, 10], heat[4, 45], heat[40, 24]], 1)
-    assert heat[4, 40] < 0.01
-
-
-def test_boxes_and_points_add_up():
->>>>>>> eb33588 (The command line takes every frame, pipes and notes, and leaves nothing behind)
     pixels = save("a.png")
     run("magnify", "a.png", "--box=4,20,14,36", "--box=50,30,60,44", "--point=32,8", "--output=b.png")
     boxes = [[4, 20, 14, 36], [50, 30, 60, 44], [29, 5, 35, 11]]

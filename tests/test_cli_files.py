@@ -177,11 +177,13 @@ def test_wrong_environment_variables_are_one_line(variable):
 
 
 def leftovers():
-    return [path for path in Path().rglob(".pmtools-*.tmp")]
+    return list(Path().rglob(".pmtools-*.tmp"))
 
 
 def test_leftovers_of_killed_writers_are_removed_and_no_others(tmp_path):
-    killed = "import os, signal; from pmtools.io.files import replacing\nwith replacing('a.png') as s: s.write(b'half'); "
+    killed = (
+        "import os, signal; from pmtools.io.files import replacing\nwith replacing('a.png') as s: s.write(b'half'); "
+    )
     for _ in range(3):
         subprocess.run([sys.executable, "-c", killed + "os.kill(os.getpid(), signal.SIGKILL)"])
     (tmp_path / ".other.tmp").touch()
@@ -202,7 +204,9 @@ def test_ctrl_c_however_often_finishes_with_the_closing_message():
     many()
     for interrupt in (signal.SIGINT, signal.SIGTERM):
         process = subprocess.Popen(
-            [*COMMAND, "magnify", "in", *BOX, "-o", "out", "--jobs", "2", "--overwrite"], stderr=subprocess.PIPE, text=True
+            [*COMMAND, "magnify", "in", *BOX, "-o", "out", "--jobs", "2", "--overwrite"],
+            stderr=subprocess.PIPE,
+            text=True,
         )
         while not Path("out").exists() or len(os.listdir("out")) < 3:
             time.sleep(0.01)

@@ -191,7 +191,9 @@ def write_png(path, depth, colour, rows, chunks=()):
     with open(path, "wb") as stream:
         stream.write(b"\x89PNG\r\n\x1a\n")
         for kind, content in ((b"IHDR", header), *chunks, (b"IDAT", data), (b"IEND", b"")):
-            stream.write(struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content)))
+            stream.write(
+                struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+            )
 
 
 def test_colour_key_of_few_bits(tmp_path):
@@ -214,7 +216,11 @@ def test_colour_key_of_sixteen_bits_is_exact(tmp_path):
 
 
 def test_png_says_what_its_numbers_look_like(tmp_path):
-    gamma, primaries, points = struct.pack(">I", 100_000), struct.pack(">8I", *range(31270, 31278)), bytes([9, 16, 0, 1])
+    gamma, primaries, points = (
+        struct.pack(">I", 100_000),
+        struct.pack(">8I", *range(31270, 31278)),
+        bytes([9, 16, 0, 1]),
+    )
     chunks = [(b"cICP", points), (b"gAMA", gamma), (b"cHRM", primaries)]
     for depth in (8, 16):
         write_png(tmp_path / "x.png", depth, 2, [b"\1" * (3 * depth // 8 * 4)] * 2, chunks)
@@ -288,7 +294,7 @@ def test_streams_are_written(target, image):
         io.write_image(image, stream, format=format)
         got = io.read_image(stream.written if target is Pipe else stream.getvalue())
         np.testing.assert_array_equal(np.asarray(got), np.asarray(image))
-    with pytest.raises(ImageFileError, match="needs an image suffix.*or a `format`"):
+    with pytest.raises(ImageFileError, match=r"needs an image suffix.*or a `format`"):
         io.write_image(image, target())
     with pytest.raises(ValueError, match="`format`"):
         io.write_image(image, target(), format="exe")

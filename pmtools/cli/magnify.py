@@ -27,7 +27,8 @@ def magnify(
     box_format: opt.BoxFormatOption = BoxFormat.XYXY,
     units: opt.UnitsOption = Units.PIXELS,
     output: Annotated[
-        str, opt.value("OUT", "A file for one image, - for stdout, a folder for many.", "--output", "-o", panel=opt.FILES)
+        str,
+        opt.value("OUT", "A file for one image, - for stdout, a folder for many.", "--output", "-o", panel=opt.FILES),
     ],
     warp: Annotated[
         str | None, opt.value("OUT.json", "The warp too, for `unmagnify` and `coords`.", panel=opt.FILES)

@@ -32,16 +32,17 @@ def read(path: Path, which: Which, max_pixels: int) -> io.Frames:
 
 def write(frames: io.Frames, path: Path, encoding: Encoding) -> tuple[str, ...]:
     """Write images into a file, or on stdout in the format they came in; what is to be said of what was left out."""
-    options = {"quality": encoding.quality, "lossless": encoding.lossless or None}
+    lossless = encoding.lossless or None
     if path == STREAM:
         if sys.stdout.isatty():
             raise usage_error("stdout is a terminal, which shows no images; redirect it, or name a file", "--output")
         kind = frames.format or "png"
-        lost = io.write_frames(frames, sys.stdout.buffer, format=kind, **options)
-        sys.stdout.buffer.flush()
+        stream = sys.stdout.buffer
+        lost = io.write_frames(frames, stream, format=kind, quality=encoding.quality, lossless=lossless)
+        stream.flush()
     else:
         kind = path.suffix[1:]
-        lost = io.write_frames(frames, path, **options)
+        lost = io.write_frames(frames, path, quality=encoding.quality, lossless=lossless)
     notes = [f"{kind} has no place for {' and '.join(lost)}"] if lost else []
     if len(frames.images) < frames.count:
         notes.append(f"the first of {frames.count} images")

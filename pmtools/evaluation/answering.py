@@ -284,7 +284,9 @@ def _text_of(file: TextIO, path: Path) -> str:
     try:
         return file.read()
     except UnicodeDecodeError:
-        raise ValueError(f"`out` has a {path} that is not UTF-8; delete it to start anew, or give another folder") from None
+        raise ValueError(
+            f"`out` has a {path} that is not UTF-8; delete it to start anew, or give another folder"
+        ) from None
 
 
 def _differing(found: str, wanted: str) -> str:

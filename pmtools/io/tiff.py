@@ -95,7 +95,11 @@ class Page:
             values = np.moveaxis(values, 0, -1)
         if values.ndim == 3 and values.shape[2] == 1:
             values = values[..., 0]
+        if values.shape[:2] != self.size[::-1] or values.ndim > 3 or values.size == 0:
+            raise ValueError(f"its header asks for {self.size[0]} x {self.size[1]} pixels and leads to {values.shape}")
         values = np.array(values, dtype=values.dtype.newbyteorder("="))  # writable, and ours
+        if values.ndim == 3 and values.dtype == np.bool_:
+            values = values * np.uint8(255)
         if values.dtype.kind == "u" and page.bitspersample < 8 * values.dtype.itemsize:  # 12 bits in 16, say
             step = np.iinfo(values.dtype).max / (2**page.bitspersample - 1)
             values = np.rint(values * step).astype(values.dtype)
@@ -180,13 +184,13 @@ def open_pages(stream: BinaryIO, path: str) -> list[Page]:
             )
             for k in range(len(file.pages))
         ]
-        claimed = (file.imagej_metadata or {}).get("images", 1) if file.is_imagej else 1
+        claimed = int((file.imagej_metadata or {}).get("images", 1)) if file.is_imagej else 1
     except Exception as error:  # whatever a damaged directory leads to
         reason = str(error) or type(error).__name__
         raise ImageFileError(
             path, f"is no image that can be read: it starts like TIFF, but its header is damaged or cut off ({reason})"
         ) from error
-    if len(pages) < int(claimed):
+    if len(pages) < claimed:
         raise ImageFileError(
             path, f"is an ImageJ stack of {claimed} images of which only {len(pages)} can be found; save it as pages"
         )
