@@ -185,6 +185,8 @@ def open_pages(stream: BinaryIO, path: str) -> list[Page]:
             for k in range(len(file.pages))
         ]
         claimed = int((file.imagej_metadata or {}).get("images", 1)) if file.is_imagej else 1
+        for page in pages:  # all that is asked of them later on
+            _ = page.size, page.auxiliary, page.for_pillow
     except Exception as error:  # whatever a damaged directory leads to
         reason = str(error) or type(error).__name__
         raise ImageFileError(

@@ -96,7 +96,9 @@ def damaged(content, rng):
             case 3:
                 data[at:at] = data[at : at + int(rng.integers(1, 40))]
             case 4:
-                data[at : at + 4] = [b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\0\1"][rng.integers(4)]
+                data[at : at + 4] = [b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\0\1"][
+                    rng.integers(4)
+                ]
             case 5:
                 del data[at:]
     return bytes(data)
@@ -141,7 +143,9 @@ def main():
             print(f"seed {seed}, {name}: {type(error).__name__}: {error}")
         slowest = max(slowest, (time.monotonic() - start, seed))
     told = ", ".join(f"{count} {what}" for what, count in sorted(counts.items()))
-    print(f"{cases} cases from seed {first}: {told}, {faults} faults; the slowest took {slowest[0]:.2f} s (seed {slowest[1]})")
+    print(
+        f"{cases} cases from seed {first}: {told}, {faults} faults; the slowest took {slowest[0]:.2f} s (seed {slowest[1]})"
+    )
     raise SystemExit(min(faults, 1))
 
 
