@@ -132,7 +132,9 @@ def destinations(
                 f"{quoted(value)} is a file, but must be a folder here; give it a suffix, or another name", option
             )
         if STREAM in sources:
-            raise usage_error(f"{quoted(value)} is a folder, but what comes from stdin has no name; name a file", option)
+            raise usage_error(
+                f"{quoted(value)} is a folder, but what comes from stdin has no name; name a file", option
+            )
         named = [Path(source.name) if names is None else names[source] for source in sources]
         return [path / (name if suffix is None else name.with_name(name.stem + suffix)) for name in named]
     if len(sources) > 1:

@@ -290,7 +290,9 @@ def read_recipe(
         zoom_warp(np.empty((0, 4)), source_hw=(2, 2), **of_boxes, **({} if heatmap else shared))
     except (TypeError, ValueError) as error:
         raise usage_error(in_options(str(error))) from None
-    focus = read_focus(heatmap, box or [], point or [], units, max_pixels=max_pixels, listed=boxes, box_format=box_format)
+    focus = read_focus(
+        heatmap, box or [], point or [], units, max_pixels=max_pixels, listed=boxes, box_format=box_format
+    )
     misplaced = of_boxes if heatmap is not None else of_maps
     if misplaced:
         names = ", ".join("--" + name.replace("_", "-") for name in misplaced)

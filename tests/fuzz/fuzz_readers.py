@@ -115,7 +115,8 @@ def read(name, content):
         return "read"
     if not name.startswith("np"):
         frames = io.read_frames(content, max_pixels=MAX_PIXELS)
-        io.write_frames(frames, stdio.BytesIO(), format="tif")
+        if all(np.ndim(image) < 3 or np.shape(image)[2] < min(np.shape(image)[:2]) for image in frames.images):
+            io.write_frames(frames, stdio.BytesIO(), format="tif")  # more channels than sides are another layout
         with contextlib.suppress(io.ImageFileError):  # most are in colour
             io.read_heatmap(content, max_pixels=MAX_PIXELS)
     else:
