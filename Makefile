@@ -4,13 +4,14 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
 FUZZ_SECONDS ?= 60
+FUZZ_CASES ?= 10000
 # the environment variable holds for what builds the package too, the option does not
 INSTALL := PIP_CONSTRAINT=constraints.txt $(PY) -m pip install --quiet
 # the release with a CPU wheel on the machines that build this project; anything newer pulls several GB of CUDA packages
 TORCH := torch==2.13.0
 
 .PHONY: demo app test test-browser test-families test-transforms test-slow test-core test-lowest test-latest test-harness \
-	lint types docs bench fuzz lock versions clean
+	lint types docs bench fuzz fuzz-readers package lock versions clean
 
 $(STAMP): pyproject.toml constraints.txt setup.py pmtools/_resample.c
 	test -x $(PY) || python3 -m venv $(VENV)
@@ -109,6 +110,14 @@ bench: $(STAMP)
 fuzz: $(STAMP)  ## the compiled kernel under AddressSanitizer and UBSan, a minute of random cases
 	$(PY) tests/fuzz/fuzz_kernel.py $(FUZZ_SECONDS)
 
+fuzz-readers: $(STAMP)  ## damaged images, arrays, warps and JSON through the readers; FUZZ_CASES=1000000 takes hours
+	$(PY) tests/fuzz/fuzz_readers.py $(FUZZ_CASES)
+
+package: $(STAMP)  ## sdist and wheel, checked: metadata, platform, stable ABI, stripped, the sdist's own tests; into dist/
+	test -x .venv-package/bin/python || python3 -m venv .venv-package
+	PIP_CONSTRAINT=constraints.txt .venv-package/bin/python -m pip install --quiet 'build>=1.2' 'twine>=6.1' 'auditwheel>=6.2' 'abi3audit>=0.0.20'
+	.venv-package/bin/python tests/package.py
+
 RESOLVE := out/lock/bin/python -m pip install --quiet --dry-run --ignore-installed $(TORCH)
 
 lock: $(STAMP)  ## the newest of everything that go together under one torch, into constraints.txt and constraints-app.txt
@@ -122,5 +131,5 @@ versions: test-lowest test test-latest  ## the page of tested versions, once the
 	$(PY) tests/versions.py page
 
 clean:
-	rm -rf $(VENV) .venv-app .venv-core .venv-families .venv-transforms .venv-lowest .venv-latest .venv-harness site out build *.egg-info \
+	rm -rf $(VENV) .venv-app .venv-core .venv-families .venv-transforms .venv-lowest .venv-latest .venv-harness .venv-package site out build dist *.egg-info \
 		.pytest_cache .mypy_cache .ruff_cache

@@ -10,6 +10,7 @@ setup(
             "pmtools._resample",
             ["pmtools/_resample.c"],
             extra_compile_args=["/O2", "/std:c11"] if sys.platform == "win32" else ["-O3", "-std=c11"],
+            extra_link_args=["-s"] if sys.platform == "linux" else [],  # no debugging symbols: a tenth of the size
             py_limited_api=True,
             optional=True,  # without a compiler the installation succeeds, and NumPy serves
         )

@@ -10,6 +10,8 @@ import numbers
 import operator
 from collections.abc import Collection
 
+import numpy as np
+
 from pmtools import _array
 from pmtools.typing import Array, Ndarray, SizeHW
 
@@ -66,11 +68,23 @@ def real_number(
         if isinstance(value, bool) or item is None or getattr(value, "shape", None) != ():
             raise TypeError(f"{wish}, got {describe(value)}")
         value = item()
-    number = float(value)  # type: ignore[arg-type]
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except OverflowError:  # of whole numbers without bound
+        raise ValueError(f"{wish}, got a number beyond all floats") from None
     below = number <= minimum if exclusive_minimum else number < minimum
     if not math.isfinite(number) or below or number > maximum:
         raise ValueError(f"{wish}, got {number:g}" + (f"; {hint}" if hint else ""))
     return number
+
+
+def generator(value: object, name: str) -> np.random.Generator:
+    """`value` as NumPy's generator of random numbers."""
+    if not isinstance(value, np.random.Generator):
+        raise TypeError(
+            f"`{name}` must be a numpy.random.Generator, got {describe(value)}; numpy.random.default_rng(5) say"
+        )
+    return value
 
 
 def choice(value: object, name: str, options: Collection[str]) -> str:

@@ -1,6 +1,7 @@
 """The compiled kernel: whether it is there, what it serves, and how the resampler calls it.
 
-`PMTOOLS_KERNEL=numpy` leaves it out, `PMTOOLS_KERNEL=portable` keeps its AVX2 loops out; both are read at import.
+`PMTOOLS_KERNEL=numpy` leaves it out, `PMTOOLS_KERNEL=portable` keeps its AVX2 loops out; both are read at import, and another
+value is refused where images are first made.
 `PMTOOLS_THREADS` bounds the threads that the images of a batch share; 1 for none.
 
 Knows nothing of footprints beyond their arrays; weights are made in C, by the formulas of `footprints.kernel_weights`.
@@ -24,6 +25,7 @@ from pmtools.typing import Array, Ndarray
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
+_WISHES = ("", "numpy", "portable")
 #: Numbers of the kernels in _resample.c; a copy is a gather there.
 _KERNELS = {"copy": 0, "gather": 0, "linear": 1, "box": 2, "cubic": 3}
 #: Numbers below which a thread costs more than it gains.
@@ -32,8 +34,8 @@ WORTH_A_THREAD = 1 << 18
 
 def _load(wish: str) -> tuple[ModuleType | None, str]:
     """The extension, or None, and what to call the choice."""
-    if wish not in ("", "numpy", "portable"):
-        raise ValueError(f'PMTOOLS_KERNEL must be "numpy", "portable" or unset, got {wish!r}; unset it for the fastest')
+    if wish not in _WISHES:
+        return None, f"none (PMTOOLS_KERNEL={wish})"
     if wish == "numpy":
         return None, "numpy (PMTOOLS_KERNEL=numpy)"
     try:
@@ -47,8 +49,22 @@ _WISH = os.environ.get("PMTOOLS_KERNEL", "")
 _extension, NAME = _load(_WISH)
 
 
+def check_environment() -> None:
+    """Refuse environment variables that cannot be meant, before there is work to lose."""
+    _check_wish()
+    thread_count()
+
+
+def _check_wish() -> None:
+    if _WISH not in _WISHES:
+        raise ValueError(
+            f'PMTOOLS_KERNEL must be "numpy", "portable" or unset, got {_WISH!r}; unset it for the fastest'
+        )
+
+
 def serves(pixels: Ndarray) -> bool:
     """Whether the compiled kernel is there and takes pixels of this dtype."""
+    _check_wish()
     return _extension is not None and pixels.dtype in (np.uint8, np.uint16, np.float32) and pixels.dtype.isnative
 
 

@@ -196,7 +196,7 @@ def shuffled(heatmap: Heatmap, /, *, rng: np.random.Generator) -> Heatmap:
         If an argument is not what is said above; the message names it.
     """
     heatmap = _checks.weights(heatmap, "heatmap")
-    return _rearranged(heatmap, rng.permutation(heatmap.shape[-2] * heatmap.shape[-1]))
+    return _rearranged(heatmap, _checks.generator(rng, "rng").permutation(heatmap.shape[-2] * heatmap.shape[-1]))
 
 
 def rolled(heatmap: Heatmap, /, *, rng: np.random.Generator) -> Heatmap:
@@ -218,6 +218,7 @@ def rolled(heatmap: Heatmap, /, *, rng: np.random.Generator) -> Heatmap:
         If an argument is not what is said above; the message names it.
     """
     heatmap = _checks.weights(heatmap, "heatmap")
+    rng = _checks.generator(rng, "rng")
     shift = tuple(int(rng.integers(size)) for size in heatmap.shape[-2:])
     return _array.namespace(heatmap).roll(heatmap, shift, axis=(-2, -1))
 

@@ -431,6 +431,7 @@ def test_the_report_for_machines():
         "warp": "warps/a.json",
         "show": None,
         "error": None,
+        "notes": [],
     }
     assert "'in/b.png'" in report["files"][1]["error"]
 

@@ -80,3 +80,9 @@ def test_rolled_keeps_the_shape(rng):
     heat = rng.random((5, 7))
     moved = heatmaps.rolled(heat, rng=np.random.default_rng(3))
     assert any(np.array_equal(np.roll(heat, (i, j), (0, 1)), moved) for i in range(5) for j in range(7))
+
+
+@pytest.mark.parametrize("control", [heatmaps.shuffled, heatmaps.rolled])
+def test_controls_want_a_generator(control):
+    with pytest.raises(TypeError, match=r"`rng` must be a numpy.random.Generator, got .*5.*default_rng\(5\)"):
+        control(np.eye(3), rng=5)

@@ -184,7 +184,11 @@ def test_portable_can_be_asked_for():
 
 
 def test_unknown_kernels_are_named():
-    result = in_fresh_python("import pmtools", PMTOOLS_KERNEL="gpu")
+    assert (
+        in_fresh_python("import pmtools", PMTOOLS_KERNEL="gpu").stderr == ""
+    )  # the command line says it in its own way
+    code = "import numpy as np, pmtools; pmtools.magnify(np.zeros((9, 9)), np.eye(3))"
+    result = in_fresh_python(code, PMTOOLS_KERNEL="gpu")
     assert 'PMTOOLS_KERNEL must be "numpy", "portable" or unset' in result.stderr
 
 

@@ -159,3 +159,8 @@ def test_bad_heatmaps(heatmap, error, words):
 def test_bad_options(options, error, words):
     with pytest.raises(error, match=words):
         pmtools.perception_map(np.eye(3), **options)
+
+
+def test_a_gain_beyond_all_floats_is_refused():
+    with pytest.raises(ValueError, match=r"`gain` must be a finite number in .*, got a number beyond all floats"):
+        perception_map(np.eye(3), gain=10**400)

@@ -5,6 +5,7 @@ Needs the extra `cli` (typer, rich), which is why nothing else imports this pack
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 import warnings
@@ -34,5 +35,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stderr.write("pmtools: error: interrupted\n")
         sys.exit(130)
     warnings.formatwarning = lambda message, *_, **__: f"pmtools: warning: {message}\n"
+    logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what it finds odd, errors say in our words
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: temporary files are removed
     app(args=arguments, prog_name="pmtools")

@@ -10,6 +10,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from pmtools import _kernel
 from pmtools.cli import app as web_page
 from pmtools.cli import ask, demo, eval, magnify, mcp, methods, proxy, score, serve, show, unmagnify
 from pmtools.cli.console import print_error
@@ -29,6 +30,10 @@ class OneLineErrors(TyperGroup):
         **extra: Any,
     ) -> NoReturn:
         """Run a command and exit; the arguments are typer's own."""
+        try:
+            _kernel.check_environment()
+        except ValueError as error:
+            _fail(str(error), 2)
         try:
             sys.exit(super().main(args, prog_name, complete_var, False, windows_expand_args, **extra))
         except OSError as error:  # of stdout: what happens to files is reported where it happens

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +17,8 @@ import typer
 
 from pmtools import io
 from pmtools.cli.console import in_options, one_line, progress, quoted, stderr, usage_error
+from pmtools.cli.streams import STREAM
+from pmtools.io.files import remove_leftovers
 
 
 @dataclass(frozen=True)
@@ -43,24 +48,32 @@ class Job:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a job: "done", "skipped", "failed" (then with an error) or "not started"."""
+    """What became of a job: "done" (with notes on what was left out), "skipped", "failed" (with an error) or "not started"."""
 
     job: Job
     status: str
     error: str | None = None
+    notes: tuple[str, ...] = ()
 
-    def to_dict(self) -> dict[str, str | None]:
+    def to_dict(self) -> dict[str, Any]:
         """The result for JSON."""
         paths = {"input": self.job.source, "output": self.job.output, "warp": self.job.warp, "show": self.job.show}
         named = {name: None if path is None else os.fspath(path) for name, path in paths.items()}
-        return {"status": self.status, **named, "error": self.error}
+        return {"status": self.status, **named, "error": self.error, "notes": list(self.notes)}
 
 
 # ----------------------------------------------------------------------------------------------------- planning
 
 
 def find_sources(paths: Sequence[str], *, tree: bool = False) -> list[Path]:
-    """The images that files, folders (with what is below them) and globs stand for, each once; a usage error for none."""
+    """The images that files, folders (with what is below them) and globs stand for, each once; a usage error for none.
+
+    A single "-" is stdin.
+    """
+    if os.fspath(STREAM) in paths:
+        if len(paths) > 1:
+            raise usage_error("- is the image on stdin, and must be the only one", "PATH")
+        return [STREAM]
     try:
         found = io.find_images(paths, recursive=tree)
     except io.ImageFileError as error:
@@ -109,10 +122,18 @@ def destinations(
     if value is None:
         return [None] * len(sources)
     path = Path(value)
+    if path == STREAM:
+        if option != "--output" or len(sources) > 1:
+            raise usage_error("- is stdout, which takes one image and nothing else; name a file or folder", option)
+        return [STREAM]
     if path.is_dir() or value.endswith(("/", os.sep)) or not path.suffix:
         if path.exists() and not path.is_dir():
             raise usage_error(
                 f"{quoted(value)} is a file, but must be a folder here; give it a suffix, or another name", option
+            )
+        if STREAM in sources:
+            raise usage_error(
+                f"{quoted(value)} is a folder, but what comes from stdin has no name; name a file", option
             )
         named = [Path(source.name) if names is None else names[source] for source in sources]
         return [path / (name if suffix is None else name.with_name(name.stem + suffix)) for name in named]
@@ -146,10 +167,12 @@ def plan(
     )
     jobs = [Job(source, out, *rest) for source, out, *rest in zip(sources, *columns, strict=True) if out is not None]
     others = [file for path in also_read if path for file in (path.rglob("*") if path.is_dir() else [path])]
-    inputs = {_identity(path): path for path in (*sources, *others)}
+    inputs = {_identity(path): path for path in (*sources, *others) if path != STREAM}
     writers: dict[str, Job] = {}
     for job in jobs:
         for path in job.outputs:
+            if path == STREAM:
+                continue
             if overwritten := inputs.get(_identity(path)):
                 raise usage_error(f"{quoted(path)} would overwrite the input {quoted(overwritten)}; name another place")
             if other := writers.get(os.path.abspath(path)):
@@ -169,14 +192,18 @@ def _identity(path: Path) -> object:
 
 
 def _make_folders(jobs: Sequence[Job]) -> None:
-    """Folders for all outputs; a usage error where there can be none, before hours of work are lost."""
-    for folder in sorted({path.parent for job in jobs for path in job.outputs}):
+    """Folders for all outputs, without what killed commands left there; a usage error where there can be none.
+
+    Before hours of work are lost.
+    """
+    for folder in sorted({path.parent for job in jobs for path in job.outputs if path != STREAM}):
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise usage_error(f"cannot make the folder {quoted(folder)}: {error.strerror or error}") from None
         if not os.access(folder, os.W_OK):
             raise usage_error(f"cannot write into the folder {quoted(folder)}: permission denied")
+        remove_leftovers(folder)
 
 
 # ------------------------------------------------------------------------------------------------------ running
@@ -195,13 +222,13 @@ def run_jobs(
     """Do the jobs in threads, report, and exit: 0 if none failed, 1 if one did, 130 if interrupted.
 
     Jobs whose files are all there are skipped, unless `overwrite`; where there is an `objection` to that,
-    they fail. After Ctrl-C, the files at work are finished first.
+    they fail. After Ctrl-C, however often it comes, the files at work are finished first.
 
     Parameters
     ----------
     jobs : sequence of Job
     work : callable
-        Makes the files of a job, each whole or not at all, `job.output` last.
+        Makes the files of a job, each whole or not at all, `job.output` last; returns notes on what it left out, or None.
     done : str
         What to call a job that is done, "magnified" say.
     overwrite : bool
@@ -217,42 +244,71 @@ def run_jobs(
     typer.Exit
         Always.
     """
+    if as_json and any(job.output == STREAM for job in jobs):
+        raise usage_error("--json prints on stdout, where the image goes; name a file", "--output")
     results: dict[Job, Result] = {}
     if not overwrite:
-        there = [job for job in jobs if all(path.is_file() for path in job.outputs)]
+        there = [job for job in jobs if all(_is_there(path) for path in job.outputs)]
         results = {job: _skipped(job, objection) for job in there}
         for result in results.values():
             if result.error:
                 stderr().print(one_line(f"failed: {result.error}"))
     todo = [job for job in jobs if job not in results]
     _make_folders(todo)
-    interrupted = False
-    with progress(len(todo), done) as (console, step), ThreadPoolExecutor(min(workers, len(todo)) or 1) as pool:
-        futures: dict[Future[Any], Job] = {}
-
-        def settle(future: Future[Any]) -> None:
+    futures: dict[Future[Any], Job] = {}
+    with (
+        _interrupts(futures) as interrupted,
+        progress(len(todo), done) as (console, step),
+        ThreadPoolExecutor(min(workers, len(todo)) or 1) as pool,
+    ):
+        for job in todo:
+            if interrupted.is_set():
+                break
+            futures[pool.submit(work, job)] = job
+        if interrupted.is_set():  # between the last look and the last job
+            _cancel(futures)
+        for future in as_completed(futures):
             result = results[futures[future]] = _result(futures[future], future)
             if result.error:
                 console.print(one_line(f"failed: {result.error}"))
+            for note in result.notes:
+                console.print(one_line(f"note: {quoted(result.job.source)}: {note}"))
             step()
-
-        try:
-            for job in todo:
-                futures[pool.submit(work, job)] = job
-            for future in as_completed(futures):
-                settle(future)
-        except KeyboardInterrupt:
-            interrupted = True
-            pool.shutdown(wait=True, cancel_futures=True)
-            for future in futures:
-                if futures[future] not in results:
-                    settle(future)
     ordered = [results.get(job) or Result(job, "not started") for job in jobs]
     if as_json:
         typer.echo(json.dumps({**_counts(ordered), "files": [result.to_dict() for result in ordered]}, indent=1))
-    for line in _closing_lines(ordered, done, interrupted):
+    for line in _closing_lines(ordered, done, interrupted.is_set()):
         stderr().print(line)
-    raise typer.Exit(130 if interrupted else int(any(result.status == "failed" for result in ordered)))
+    raise typer.Exit(130 if interrupted.is_set() else int(any(result.status == "failed" for result in ordered)))
+
+
+def _is_there(path: Path) -> bool:
+    return path != STREAM and path.is_file()
+
+
+def _cancel(futures: dict[Future[Any], Job]) -> None:
+    for future in list(futures):
+        future.cancel()
+
+
+@contextlib.contextmanager
+def _interrupts(futures: dict[Future[Any], Job]) -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set, in place of their exception; they cancel the `futures` that have not begun."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():  # which alone is told of signals
+        yield event
+        return
+
+    def stop(*_: object) -> None:
+        event.set()
+        _cancel(futures)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield event
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _skipped(job: Job, objection: Callable[[Job], str | None]) -> Result:
@@ -267,7 +323,7 @@ def _skipped(job: Job, objection: Callable[[Job], str | None]) -> Result:
 def _result(job: Job, future: Future[Any]) -> Result:
     """The result of a future that has ended. Whatever happened to one file, the others go on."""
     try:
-        future.result()
+        notes = future.result() or ()
     except CancelledError:
         return Result(job, "not started")
     except MemoryError:
@@ -282,7 +338,7 @@ def _result(job: Job, future: Future[Any]) -> Result:
         return Result(job, "failed", f"{quoted(job.source)}: {in_options(str(error))}")
     except Exception as error:
         return Result(job, "failed", f"{quoted(job.source)}: {type(error).__name__}: {error}")
-    return Result(job, "done")
+    return Result(job, "done", notes=tuple(notes))
 
 
 def _counts(results: Sequence[Result]) -> dict[str, int]:
@@ -292,7 +348,8 @@ def _counts(results: Sequence[Result]) -> dict[str, int]:
 
 def _closing_lines(results: Sequence[Result], done: str, interrupted: bool) -> list[str]:
     if len(results) == 1 and not interrupted:
-        output = quoted(results[0].job.output)
+        path = results[0].job.output
+        output = "stdout" if path == STREAM else quoted(path)
         lines = {"done": [f"{done}: {output}"], "skipped": [f"skipped: {output} exists (--overwrite redoes it)"]}
         return lines.get(results[0].status, [])
     counts = _counts(results)

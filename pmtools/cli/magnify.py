@@ -14,10 +14,11 @@ from pmtools.cli.console import quoted
 from pmtools.cli.jobs import Job, find_sources, names_in_tree, plan, run_jobs
 from pmtools.cli.magnifying import read_recipe
 from pmtools.cli.options import BoxFormat, Units
+from pmtools.cli.streams import Which, write
 
 
 def magnify(
-    paths: Annotated[list[str], typer.Argument(metavar="PATH", help="Images, folders of images, globs.")],
+    paths: Annotated[list[str], typer.Argument(metavar="PATH", help="Images, folders of images, globs; - for stdin.")],
     *,
     heatmap: opt.HeatmapOption = None,
     box: opt.BoxOption = None,
@@ -26,7 +27,8 @@ def magnify(
     box_format: opt.BoxFormatOption = BoxFormat.XYXY,
     units: opt.UnitsOption = Units.PIXELS,
     output: Annotated[
-        str, opt.value("OUT", "A file for one image, a folder for many.", "--output", "-o", panel=opt.FILES)
+        str,
+        opt.value("OUT", "A file for one image, - for stdout, a folder for many.", "--output", "-o", panel=opt.FILES),
     ],
     warp: Annotated[
         str | None, opt.value("OUT.json", "The warp too, for `unmagnify` and `coords`.", panel=opt.FILES)
@@ -39,6 +41,9 @@ def magnify(
     jobs: Annotated[
         int | None, opt.value("N", "Images at a time. Default: one per core.", panel=opt.FILES, min=1)
     ] = None,
+    frames: opt.FramesOption = Which.ALL,
+    quality: opt.QualityOption = 95,
+    lossless: opt.LosslessOption = False,
     max_pixels: opt.MaxPixelsOption = io.MAX_PIXELS,
     as_json: opt.JsonOption = False,
     size: opt.SizeOption = None,
@@ -79,13 +84,15 @@ def magnify(
     names = names_in_tree(paths, sources) if tree else None
     planned = plan(sources, output, warp=warp, show=show, also_read=[heatmap, boxes], names=names)
 
-    def work(job: Job) -> None:
-        result = recipe.apply(job.source)
+    encoding = opt.Encoding(quality, lossless)
+
+    def work(job: Job) -> tuple[str, ...]:
+        result = recipe.apply(job.source, frames)
         if job.warp:
-            io.write_json({**result.warp.to_dict(), "settings": recipe.settings_for(job.source)}, job.warp)
+            io.write_json({**result.warp().to_dict(), "settings": recipe.settings_for(job.source)}, job.warp)
         if job.show:
             io.write_image(result.picture(), job.show)
-        io.write_image(result.image, job.output)  # last: where it is, all is done
+        return write(result.images(), job.output, encoding)  # last: where it is, all is done
 
     def objection(job: Job) -> str | None:
         return _other_settings(job.warp, recipe.settings_for(job.source)) if job.warp else None

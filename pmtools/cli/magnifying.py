@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from pmtools import Warp, _images, fit_warp, heatmaps, io, perception_map, viz, zoom_warp
+from pmtools import Warp, _images, fit_warp, frames, heatmaps, io, perception_map, viz, zoom_warp
 from pmtools.cli import options as opt
 from pmtools.cli.box_lists import BoxList, namesake
 from pmtools.cli.console import in_options, quoted, usage_error
 from pmtools.cli.options import BoxFormat, Units
+from pmtools.cli.streams import Which, read
 from pmtools.typing import Image, SizeHW
 
 Numbers: TypeAlias = np.ndarray[Any, np.dtype[Any]]
@@ -22,7 +23,7 @@ _HEATMAP_SUFFIXES = (*io.FORMATS, ".npy", ".npz")
 #: Zoom of boxes at most, where none is asked for: what readers of scans gained most from, see docs/log.md.
 MOST_ZOOM = 3.0
 _POINT_SHARE = 1 / 8  # of the shorter side: the box that a point is the middle of
-_PICTURE_HEIGHT = 512  # of each of the four parts of a picture: together they fit a screen
+_PICTURE_HEIGHT, _PICTURE_WIDTH, _PICTURE_LEAST = 512, 2048, 32  # pixels of each of the four parts of a picture
 
 # -------------------------------------------------------------------------------------------------- what to magnify
 
@@ -73,10 +74,10 @@ class Focus:
     units: Units
     listed: BoxList | None = None
 
-    def heatmap_for(self, source: Path) -> Numbers | None:
+    def heatmap_for(self, source: Path, max_pixels: int) -> Numbers | None:
         """The heatmap, of shape (h, w), for one image; None where boxes and points say what to magnify."""
         if isinstance(self.heatmap, HeatmapFolder):
-            return io.read_heatmap(self.heatmap.namesake(source))
+            return io.read_heatmap(self.heatmap.namesake(source), max_pixels=max_pixels)
         return self.heatmap
 
     def boxes_for(self, source: Path, image_hw: SizeHW) -> Numbers:
@@ -101,6 +102,7 @@ def read_focus(
     points: list[str],
     units: Units,
     *,
+    max_pixels: int = io.MAX_PIXELS,
     listed: Path | None = None,
     box_format: BoxFormat = BoxFormat.XYXY,
 ) -> Focus:
@@ -114,18 +116,18 @@ def read_focus(
             raise usage_error(f"{text!r} must be x0,y0,x1,y1 with x0 < x1 and y0 < y1", "--box")
     try:
         return Focus(
-            None if heatmap is None else _read_heatmap(heatmap),
+            None if heatmap is None else _read_heatmap(heatmap, max_pixels),
             box_rows,
             point_rows,
             units,
             None if listed is None else BoxList(listed, units, box_format),
         )
     except OSError as error:
-        raise usage_error(str(error), "--heatmap") from None
+        raise usage_error(in_options(str(error)), "--heatmap") from None
 
 
-def _read_heatmap(path: Path) -> Numbers | HeatmapFolder:
-    return HeatmapFolder(path) if path.is_dir() else io.read_heatmap(path)
+def _read_heatmap(path: Path, max_pixels: int) -> Numbers | HeatmapFolder:
+    return HeatmapFolder(path) if path.is_dir() else io.read_heatmap(path, max_pixels=max_pixels)
 
 
 def _numbers(text: str, count: int, option: str, wish: str, units: Units) -> list[float]:
@@ -146,31 +148,57 @@ def _numbers(text: str, count: int, option: str, wish: str, units: Units) -> lis
 
 @dataclass(frozen=True)
 class MagnifiedFile:
-    """The image of a file, magnified, and how.
+    """The images of a file, and how they are magnified.
 
     Attributes
     ----------
-    source, image : PIL image or array
-        Before and after.
+    source : Frames
+        Before.
     followed : array of shape (h, w)
-        What the warp followed: the perception map, or a map of the boxes.
-    warp : Warp
+        What the warp of the first image followed: the perception map, or a map of the boxes.
+    warps : list of Warp
+        One for each image; the same where their sizes are.
+    antialias : bool
     """
 
-    source: Image
-    image: Image
+    source: io.Frames
     followed: Any
-    warp: Warp
+    warps: list[Warp]
+    antialias: bool
+
+    def images(self) -> io.Frames:
+        """The images magnified, with all that came with them."""
+        pairs = zip(self.source.images, self.warps, strict=True)
+        return replace(self.source, images=[warp.image(image, antialias=self.antialias) for image, warp in pairs])
+
+    def warp(self) -> Warp:
+        """The one warp of all images."""
+        if any(warp is not self.warps[0] for warp in self.warps):
+            raise ValueError("has images of several sizes, for which one warp will not do; use --frames first")
+        return self.warps[0]
 
     def picture(self) -> Image:
-        """Original, map, magnified image and grid, side by side."""
+        """Original, map, magnified image and grid of the first image, side by side, made at the size they are shown in."""
+        warp, source = self.warps[0], self.source.images[0]
+        small_hw = _on_screen(warp.source_hw)
+        to_screen = warp.then(frames.resize(warp.target_hw, _on_screen(warp.target_hw)))
+        small = source if small_hw == warp.source_hw else frames.resize(warp.source_hw, small_hw).image(source)
+        magnified = to_screen.image(source, antialias=self.antialias)
         parts = {
-            "original": self.source,
-            "what was followed": viz.overlay(self.source, self.followed),
-            "magnified": self.image,
-            "where the grid went": viz.warp_grid(self.image, self.warp),
+            "original": small,
+            "what was followed": viz.overlay(small, self.followed),
+            "magnified": magnified,
+            "where the grid went": viz.warp_grid(magnified, frames.resize(small_hw, warp.source_hw).then(to_screen)),
         }
-        return viz.side_by_side(list(parts.values()), titles=list(parts), height=_PICTURE_HEIGHT)
+        flattest = min(height / width for height, width in (warp.source_hw, warp.target_hw))
+        height = max(_PICTURE_LEAST, round(min(_PICTURE_HEIGHT, _PICTURE_WIDTH * flattest)))
+        return viz.side_by_side(list(parts.values()), titles=list(parts), height=height)
+
+
+def _on_screen(size_hw: SizeHW) -> SizeHW:
+    """Size of an image that fits a part of a picture, its shape kept; never larger."""
+    share = min(1, _PICTURE_HEIGHT / size_hw[0], _PICTURE_WIDTH / size_hw[1])
+    return max(1, round(size_hw[0] * share)), max(1, round(size_hw[1] * share))
 
 
 @dataclass(frozen=True)
@@ -199,20 +227,22 @@ class Recipe:
     max_pixels: int
     options: dict[str, Any]
 
-    def apply(self, path: Path) -> MagnifiedFile:
-        """Magnify the image in a file."""
-        source = io.read_image(path, max_pixels=self.max_pixels)
-        source_hw = _images.image_hw(source)
-        heatmap = self.focus.heatmap_for(path)
+    def apply(self, path: Path, which: Which = Which.ALL) -> MagnifiedFile:
+        """Magnify the images in a file."""
+        source = read(path, which, self.max_pixels)
+        sizes = [_images.image_hw(image) for image in source.images]
+        fitted = {size_hw: self._fit(path, size_hw) for size_hw in dict.fromkeys(sizes)}
+        return MagnifiedFile(source, fitted[sizes[0]][0], [fitted[size_hw][1] for size_hw in sizes], self.antialias)
+
+    def _fit(self, path: Path, source_hw: SizeHW) -> tuple[Any, Warp]:
+        """What the warp of images of that size follows, and the warp."""
+        heatmap = self.focus.heatmap_for(path, self.max_pixels)
         if heatmap is not None:
-            warp = fit_warp(heatmap, source_hw=source_hw, target_hw=self.size_hw, **self.fitting)
             mapping = {key: value for key, value in self.fitting.items() if key in ("gain", "kernel_size")}
-            followed = perception_map(heatmap, **mapping)
-        else:
-            boxes = self.focus.boxes_for(path, source_hw)
-            warp = self._zoom(boxes, source_hw)
-            followed = heatmaps.from_boxes(boxes, source_hw=source_hw)
-        return MagnifiedFile(source, warp.image(source, antialias=self.antialias), followed, warp)
+            warp = fit_warp(heatmap, source_hw=source_hw, target_hw=self.size_hw, **self.fitting)
+            return perception_map(heatmap, **mapping), warp
+        boxes = self.focus.boxes_for(path, source_hw)
+        return heatmaps.from_boxes(boxes, source_hw=source_hw), self._zoom(boxes, source_hw)
 
     def settings_for(self, source: Path) -> dict[str, Any]:
         """What the warp of an image depends on beside the image, for JSON: options, and the content of their files."""
@@ -260,7 +290,9 @@ def read_recipe(
         zoom_warp(np.empty((0, 4)), source_hw=(2, 2), **of_boxes, **({} if heatmap else shared))
     except (TypeError, ValueError) as error:
         raise usage_error(in_options(str(error))) from None
-    focus = read_focus(heatmap, box or [], point or [], units, listed=boxes, box_format=box_format)
+    focus = read_focus(
+        heatmap, box or [], point or [], units, max_pixels=max_pixels, listed=boxes, box_format=box_format
+    )
     misplaced = of_boxes if heatmap is not None else of_maps
     if misplaced:
         names = ", ".join("--" + name.replace("_", "-") for name in misplaced)

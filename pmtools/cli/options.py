@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, dataclass, fields
 from enum import StrEnum
 from functools import wraps
 from pathlib import Path
@@ -16,6 +16,7 @@ from pmtools import Warp, frames, io
 from pmtools._sizes import size_from_text
 from pmtools.answers import FORMATS
 from pmtools.cli.console import quoted, usage_error
+from pmtools.cli.streams import Which
 from pmtools.settings import DEFAULTS
 from pmtools.typing import SizeHW
 from pmtools.zoom import ZOOM_FLOOR
@@ -130,13 +131,24 @@ AntialiasOption = Annotated[bool, flag("Average where it shrinks; on.", panel=HO
 
 OverwriteOption = Annotated[bool, flag("Redo what exists.", "--overwrite", panel=FILES)]
 JsonOption = Annotated[bool, flag("Print a report in JSON on stdout.", "--json", panel=FILES)]
-MaxPixelsOption = Annotated[int, value("N", "Most pixels of an image to open: a guard.", panel=FILES, min=1)]
+MaxPixelsOption = Annotated[int, value("N", "Most pixels of an image or map to open: a guard.", panel=FILES, min=1)]
+FramesOption = Annotated[Which, value("all|first", "Which images of animations and pages.", "--frames", panel=FILES)]
+QualityOption = Annotated[int, value("N", "1 to 100, for JPEG, WebP and AVIF.", panel=FILES, min=1, max=100)]
+LosslessOption = Annotated[bool, flag("WebP without loss, as lossless ones stay.", "--lossless", panel=FILES)]
 WarpOption = Annotated[
     Path, value("FILE", "What `magnify --warp` wrote.", "--warp", exists=True, dir_okay=False, panel=FILES)
 ]
 WarpsOption = Annotated[
     Path, value("FILE", "What `magnify --warp` wrote, or a folder of them.", "--warp", exists=True, panel=FILES)
 ]
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How images are written."""
+
+    quality: int
+    lossless: bool
 
 
 def check_folder(folder: Path, option: str) -> None:

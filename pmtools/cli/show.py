@@ -11,10 +11,11 @@ from pmtools.cli import options as opt
 from pmtools.cli.jobs import Job, find_sources, plan, run_jobs
 from pmtools.cli.magnifying import read_recipe
 from pmtools.cli.options import BoxFormat, Units
+from pmtools.cli.streams import Which, write
 
 
 def show(
-    image: Annotated[str, typer.Argument(metavar="IMAGE", help="The image to magnify.")],
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="The image to magnify; - for stdin.")],
     *,
     heatmap: opt.HeatmapOption = None,
     box: opt.BoxOption = None,
@@ -57,7 +58,9 @@ def show(
     )
     planned = plan(find_sources([image]), output, also_read=[heatmap, boxes])
 
-    def work(job: Job) -> None:
-        io.write_image(recipe.apply(job.source).picture(), job.output)
+    def work(job: Job) -> tuple[str, ...]:
+        result = recipe.apply(job.source, Which.FIRST)
+        drawn = io.Frames([result.picture()], count=result.source.count)
+        return write(drawn, job.output, opt.Encoding(quality=95, lossless=False))
 
     run_jobs(planned, work, done="drawn", overwrite=overwrite, workers=1, as_json=as_json)

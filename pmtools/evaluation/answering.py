@@ -10,14 +10,14 @@ import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TextIO, TypeAlias, TypeVar
 
 from pmtools import _checks
 from pmtools.evaluation.json_lines import RecordError, keep_whole_lines, read_records
 from pmtools.evaluation.matching import answer_record
 from pmtools.evaluation.picture_files import PictureQuestion
 from pmtools.evaluation.questions import question_record
-from pmtools.io.files import replacing
+from pmtools.io.files import remove_leftovers, replacing
 
 __all__ = ["Answerer", "Item", "answer_items", "answer_questions", "answers_path", "found_answers", "write_whole"]
 
@@ -95,6 +95,7 @@ def answer_items(
     results: dict[str, list[Answered]] = {method: [] for method in methods}
     with contextlib.ExitStack() as open_files:
         open_files.enter_context(_alone(folder, setup))
+        remove_leftovers(folder)
         known = {method: {r["index"]: r for r in found_answers(folder, method)} for method in methods}
         lines = {m: open_files.enter_context(answers_path(folder, m).open("a", encoding="utf-8")) for m in methods}
         for batch in _batches(items, batch_size):
@@ -112,8 +113,7 @@ def answer_items(
                     fresh = [
                         {"index": item.index, **record(item, text)} for item, text in zip(todo, texts, strict=True)
                     ]
-                    lines[method].write("".join(json.dumps(each) + "\n" for each in fresh))
-                    lines[method].flush()
+                    _append(lines[method], fresh)
                     known[method] |= {each["index"]: each for each in fresh}
             for method in methods:
                 results[method] += [known[method][item.index] for item in batch]
@@ -234,6 +234,18 @@ def _check_fields(found: Answered, fresh: Answered, path: Path) -> None:
             )
 
 
+def _append(file: TextIO, records: Sequence[Answered]) -> None:
+    """Write records, a line each; an error names the file, which says what is wrong with it (a full disk)."""
+    try:
+        file.write("".join(json.dumps(each) + "\n" for each in records))
+        file.flush()
+    except OSError as error:
+        error.filename = error.filename or file.name
+        with contextlib.suppress(OSError):  # which fails again, with no name
+            file.close()
+        raise
+
+
 def _batches(items: Iterable[AnyItem], size: int) -> Iterator[list[AnyItem]]:
     iterator = iter(items)
     while batch := list(itertools.islice(iterator, size)):
@@ -255,7 +267,7 @@ def _alone(folder: Path, setup: Mapping[str, Any] | None) -> Iterator[None]:
             except OSError:  # a file system without locks
                 pass
         file.seek(0)
-        found, wanted = file.read(), json.dumps(setup or {}, indent=2, sort_keys=True) + "\n"
+        found, wanted = _text_of(file, path), json.dumps(setup or {}, indent=2, sort_keys=True) + "\n"
         if found.strip() and found != wanted:
             raise ValueError(
                 f"`out` holds answers of another setup, {_differing(found, wanted)}; see {path}. Give another folder, or "
@@ -266,6 +278,15 @@ def _alone(folder: Path, setup: Mapping[str, Any] | None) -> Iterator[None]:
             file.write(wanted)
             file.flush()
         yield
+
+
+def _text_of(file: TextIO, path: Path) -> str:
+    try:
+        return file.read()
+    except UnicodeDecodeError:
+        raise ValueError(
+            f"`out` has a {path} that is not UTF-8; delete it to start anew, or give another folder"
+        ) from None
 
 
 def _differing(found: str, wanted: str) -> str:

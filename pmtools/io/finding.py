@@ -58,13 +58,23 @@ def _expanded(path: str, recursive: bool) -> list[Path]:
     elif os.path.exists(path):
         return [Path(path)]
     elif glob.has_magic(path):
-        entries = (Path(match) for match in glob.iglob(path, recursive=True))
+        entries = (Path(match) for match in glob.iglob(_with_literal_folders(path), recursive=True))
         found, where = _image_files(entries), "pattern matches"
     else:
         raise ImageFileError(path, "does not exist")
     if not found:
         raise ImageFileError(path, f"{where} no image; suffixes looked for: {', '.join(FORMATS)}")
     return found
+
+
+def _with_literal_folders(pattern: str) -> str:
+    """`pattern` with the leading folders that are there by that very name taken literally, brackets and all."""
+    parts = Path(pattern).parts
+    for count in range(len(parts) - 1, 0, -1):
+        folder = Path(*parts[:count])
+        if folder.is_dir():
+            return os.path.join(glob.escape(os.fspath(folder)), *parts[count:])
+    return pattern
 
 
 def _image_files(entries: Iterable[Path], *, below: Path | None = None) -> list[Path]:

@@ -5,10 +5,12 @@ Knows suffixes and PIL's modes; opens no file.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
-from pmtools.io.files import ImageFileError, PathLike, checked_path
+from pmtools import _checks
+from pmtools.io.files import ImageFileError, Target, name_of
 
 #: Image suffixes and Pillow's name of their format. Written by suffix, read by content.
 FORMATS = {
@@ -19,6 +21,7 @@ FORMATS = {
     ".jfif": "JPEG",
     ".jpeg": "JPEG",
     ".jpg": "JPEG",
+    ".mpo": "JPEG",
     ".pbm": "PPM",
     ".pgm": "PPM",
     ".png": "PNG",
@@ -58,20 +61,32 @@ _SAME_PICTURE = {
 }
 
 
-def format_of(path: PathLike) -> str:
-    """Pillow's name of the format that the suffix asks for, which it can write."""
+#: Formats of several images. In a JPEG they make the kind that cameras call MPO.
+HOLD_FRAMES = ("AVIF", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+
+
+def format_of(path: Target, format: str | None = None) -> str:
+    """Pillow's name of the format that the suffix or `format` asks for, which it can write."""
     from PIL import Image as PIL
 
-    suffix = Path(checked_path(path)).suffix.lower()
-    if suffix not in FORMATS:
-        raise ImageFileError(path, f"needs an image suffix, one of {', '.join(FORMATS)}; got {suffix or 'none'!r}")
+    name = name_of(path)
+    if format is None:
+        suffix = Path(name).suffix.lower()
+        if suffix not in FORMATS:
+            stream = "" if isinstance(path, (str, os.PathLike)) else ", or a `format`"
+            problem = f"needs an image suffix, one of {', '.join(FORMATS)}{stream}; got {suffix or 'none'!r}"
+            raise ImageFileError(name, problem)
+        kind = FORMATS[suffix]
+    else:
+        known = {suffix[1:]: kind for suffix, kind in FORMATS.items()}
+        kind = known[_checks.choice(format.lower() if isinstance(format, str) else format, "format", known)]
     PIL.init()
-    if FORMATS[suffix] not in PIL.SAVE:
-        raise ImageFileError(path, f"cannot be written: this Pillow was built without {FORMATS[suffix]}; use .png")
-    return FORMATS[suffix]
+    if kind not in PIL.SAVE:
+        raise ImageFileError(name, f"cannot be written: this Pillow was built without {kind}; use .png")
+    return kind
 
 
-def fitting(image: Any, path: PathLike, kind: str) -> Any:
+def fitting(image: Any, path: str, kind: str) -> Any:
     """`image` in a mode that `kind` stores, with the same picture; an error where bits or alpha would be lost."""
     if image.mode == "P":
         same: tuple[str, ...] = ("RGBA",) if image.has_transparency_data else ("RGB",)

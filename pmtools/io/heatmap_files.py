@@ -7,29 +7,29 @@ from __future__ import annotations
 
 import math
 import zipfile
-from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 
 import numpy as np
 
 from pmtools import _array, _checks
 from pmtools.io.arrays import to_array
-from pmtools.io.files import ImageFileError, PathLike, checked_path, open_file, reporting
-from pmtools.io.reading import MAX_PIXELS, read_image
+from pmtools.io.files import ImageFileError, Source, name_of, open_source, reporting
+from pmtools.io.reading import MAX_PIXELS, frames_in
 from pmtools.typing import Ndarray
 
+_NUMPY_STARTS = (b"\x93NUMPY", b"PK\3\4", b"PK\5\6")
 #: Those of plain arrays; a third version is for fields with Unicode names.
 _HEADER_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
-def read_heatmap(path: PathLike, /, *, max_pixels: int | None = MAX_PIXELS) -> Ndarray:
+def read_heatmap(path: Source, /, *, max_pixels: int | None = MAX_PIXELS) -> Ndarray:
     """Heatmap of a file: a grey-level image, `.npy`, or `.npz` with one array.
 
     Parameters
     ----------
-    path : path
-        Image of 1, 8, 16 or 32 bits, integer or floating-point; colour images only where all channels agree. Arrays of
-        shape (h, w), or (1, h, w) and (h, w, 1).
+    path : path, bytes or binary stream
+        Told by its content. An image of any bits, integer or floating-point; colour only where all channels agree. Arrays
+        of shape (h, w), or (1, h, w) and (h, w, 1).
     max_pixels : int or None, optional
         Largest width times height to decode, of arrays too; None for no limit.
 
@@ -50,12 +50,14 @@ def read_heatmap(path: PathLike, /, *, max_pixels: int | None = MAX_PIXELS) -> N
     array([[0., 1.],
            [2., 3.]])
     """
-    name = checked_path(path)
-    if Path(name).suffix.lower() in (".npy", ".npz"):
-        values = _read_numpy(name, None if max_pixels is None else _checks.whole_number(max_pixels, "max_pixels"))
-    else:
-        image = read_image(name, max_pixels=max_pixels)
-        values = _grey_levels(to_array(image) if _array.is_pil(image) else image, name)
+    name = name_of(path)
+    limit = None if max_pixels is None else _checks.whole_number(max_pixels, "max_pixels")
+    with open_source(path) as stream:
+        if stream.read(6).startswith(_NUMPY_STARTS) or name.lower().endswith((".npy", ".npz")):
+            values = _read_numpy(stream, name, limit)
+        else:
+            image = frames_in(stream, name, limit, first_only=True).images[0]
+            values = _grey_levels(to_array(image) if _array.is_pil(image) else image, name)
     if values.ndim == 3 and 1 in (values.shape[0], values.shape[-1]):
         values = values[0] if values.shape[0] == 1 else values[..., 0]
     if values.ndim != 2:
@@ -66,9 +68,9 @@ def read_heatmap(path: PathLike, /, *, max_pixels: int | None = MAX_PIXELS) -> N
         raise ImageFileError(name, f"holds no heatmap: {error}") from error
 
 
-def _read_numpy(path: str, max_pixels: int | None) -> Ndarray:
+def _read_numpy(stream: BinaryIO, path: str, max_pixels: int | None) -> Ndarray:
     """The one array of a .npy or .npz file, which must be real and must not need unpickling."""
-    with open_file(path) as stream, reporting(path, "is no NumPy file that can be read"):
+    with reporting(path, "is no NumPy file that can be read"):
         if not zipfile.is_zipfile(stream):
             return _one_array(stream, path, max_pixels)
         with zipfile.ZipFile(stream) as archive:

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from pmtools import _checks
-from pmtools.io.files import ImageFileError, PathLike, open_file, replacing, reporting
+from pmtools.io.files import ImageFileError, Source, Target, name_of, open_source, replacing, reporting
 
 
-def write_json(data: Any, path: PathLike, /) -> None:
+def write_json(data: Any, path: Target, /) -> None:
     """Write a JSON file, whole or not at all; folders above it are made.
 
     Numbers are written so that reading them gives the same float64 back. NumPy scalars and arrays become numbers and
@@ -24,7 +24,7 @@ def write_json(data: Any, path: PathLike, /) -> None:
     ----------
     data : dict, list, number, string, bool or None
         What JSON can hold, such as `warp.to_dict()`.
-    path : path
+    path : path or binary stream
         An existing file is replaced.
 
     Raises
@@ -48,13 +48,13 @@ def write_json(data: Any, path: PathLike, /) -> None:
         stream.write(text.encode() + b"\n")
 
 
-def read_json(path: PathLike, /) -> Any:
+def read_json(path: Source, /) -> Any:
     """Content of a JSON file.
 
     Parameters
     ----------
-    path : path
-        UTF-8 file.
+    path : path, bytes or binary stream
+        UTF-8.
 
     Returns
     -------
@@ -71,14 +71,15 @@ def read_json(path: PathLike, /) -> Any:
     >>> read_json("numbers.json")
     [1, 2.5]
     """
-    with open_file(path) as stream, reporting(path, "could not be read"):
+    name = name_of(path)
+    with open_source(path) as stream, reporting(name, "could not be read"):
         content = stream.read()
     try:
         return json.loads(content)
     except ValueError as error:  # UnicodeDecodeError and JSONDecodeError
-        raise ImageFileError(path, f"is no JSON: {error}") from error
+        raise ImageFileError(name, f"is no JSON: {error}") from error
     except RecursionError:
-        raise ImageFileError(path, "is no JSON that can be read: it is nested too deeply") from None
+        raise ImageFileError(name, "is no JSON that can be read: it is nested too deeply") from None
 
 
 def _plain(value: object) -> Any:

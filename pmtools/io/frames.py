@@ -1,0 +1,45 @@
+"""The images of one file: frames of an animation, pages of a document, views of a camera.
+
+Knows images; no files.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from pmtools.typing import Image
+
+
+@dataclass(frozen=True)
+class Frames:
+    """The images of one file, and what goes for all of them.
+
+    Attributes
+    ----------
+    images : list of PIL image or array
+        At least one; each as `read_image` gives it.
+    durations : list of float, or None
+        How long each is shown, in milliseconds; None where they are no animation.
+    plays : int
+        How often an animation is played; 0 for ever.
+    info : dict
+        `icc_profile`, `exif`, `xmp`, `dpi` and whatever else of a PIL image's `info` outlives a change of pixels.
+    format : str or None
+        Suffix of the format that they came in, without its dot.
+    count : int
+        Images in the file; more than there are here, where only the first was wanted.
+    companions : int
+        Thumbnails, levels of a pyramid, masks and gain maps of the images, which are left out.
+    default_image : bool
+        Whether the first is what shows where the animation cannot, and no part of it (PNG).
+    """
+
+    images: list[Image]
+    durations: list[float] | None = None
+    plays: int = 0
+    info: dict[str, Any] = field(default_factory=dict)
+    format: str | None = None
+    count: int = 1
+    companions: int = 0
+    default_image: bool = False
