@@ -189,7 +189,7 @@ def test_the_cards_pairs_count_the_questions_they_name(tmp_path):
     from training.card import pairs_table
 
     def record(index, category, size, right):
-        return json.dumps({"index": index, "category": category, "size": size, "right": right}) + "\n"
+        return json.dumps({"index": index, "image": index, "category": category, "size": size, "right": right}) + "\n"
 
     asked = [("position", "small"), ("position", "small"), ("position", "large"), ("count", "small")]
     (tmp_path / "answers").mkdir()
