@@ -29,11 +29,14 @@ class Refinement:
         One heatmap per pass, the first with everything visible.
     masks : list of bool arrays of shape (..., h, w)
         The cells each pass counts for: those visible in it. In a batch, False throughout an item that had stopped before.
+    met_threshold : bool array of shape (...)
+        Whether `threshold` ended the loop, and not `max_iterations` or a map that nothing stands out of.
     """
 
     aggregate: Array
     maps: list[Array]
     masks: list[Array]
+    met_threshold: Array
 
 
 def refine(
@@ -53,10 +56,11 @@ def refine(
     Parameters
     ----------
     attend : callable
-        `attend(visible)` returns a heatmap of shape (..., h, w): the layer mean of the attention, softmax scale, so that its
-        sum over the cells is the share of attention they get. `visible` is None in the first pass (everything), then a bool
-        array of that shape. Leading axes are a batch whose items stop on their own; `attend` is still called with the last
-        mask of items that have stopped, and what it returns for them is ignored.
+        `attend(visible)` returns a heatmap of shape (..., h, w): the layer mean of the attention, softmax scale. Its sum over
+        the cells is the share of attention they get if heads were averaged; of the paper's maximum over heads it is no share
+        and may be above 1, so that the paper's thresholds may never be met: `met_threshold` tells. `visible` is None in the
+        first pass (everything), then a bool array of that shape. Leading axes are a batch whose items stop on their own;
+        `attend` is still called with the last mask of items that have stopped, and what it returns for them is ignored.
     visible : bool array of shape (..., h, w), optional
         Cells that take part at all, padding and gaps left out. Default: every cell. The others count nowhere, and the aggregate
         is 0 there.
@@ -68,7 +72,7 @@ def refine(
     Returns
     -------
     Refinement
-        `aggregate`, and the `maps` and `masks` of every pass.
+        `aggregate`, the `maps` and `masks` of every pass, and `met_threshold`.
 
     Raises
     ------
@@ -103,10 +107,12 @@ def refine(
             )
     maps, masks = [first], [visible]
     running = xp.ones((*first.shape[:-2], 1, 1), dtype=xp.bool, device=_array.device(first))
+    met = ~running
     for _ in range(max_iterations):
         heat = xp.where(visible, _array.widen(maps[-1]), 0.0)
         highlight = highlight_mask(maps[-1], visible=visible)
         enough = xp.sum(heat, axis=(-2, -1), keepdims=True) <= threshold
+        met = met | (running & enough)
         # a constant map has no highlight: there is nothing to hide
         running = running & ~enough & xp.any(highlight, axis=(-2, -1), keepdims=True)
         if not bool(xp.any(running)):
@@ -120,7 +126,7 @@ def refine(
             )
         maps.append(heatmap)
         masks.append(visible & running)
-    return Refinement(_mean_where_visible(maps, masks), maps, masks)
+    return Refinement(_mean_where_visible(maps, masks), maps, masks, met[..., 0, 0])
 
 
 def _mean_where_visible(maps: list[Array], masks: list[Array]) -> Array:

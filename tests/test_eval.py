@@ -325,8 +325,8 @@ def test_data_must_be_the_benchmark(tmp_path):
 
 def test_methods_that_need_boxes_are_not_for_photographs(tmp_path):
     data = mme_release(tmp_path / "mme")
-    error = run("mme", "--data", data, "--out", tmp_path / "out", "--methods", "oracle", code=2).stderr
-    assert "'oracle' is no method" in error
+    error = run("mme", "--data", data, "--out", tmp_path / "out", "--methods", "true-boxes", code=2).stderr
+    assert "'true-boxes' is no method" in error
 
 
 def test_questions_that_cannot_be_scored_are_not_asked(tmp_path):

@@ -138,7 +138,7 @@ def test_controls_have_a_stream_of_their_own_for_each_item(parts):
     torch.testing.assert_close(torch.tensor(maps[0][0], dtype=original.dtype).flatten().sort().values, original)
 
 
-def test_the_oracle_sees_the_boxes():
+def test_the_true_boxes_are_what_is_magnified():
     item = ITEMS[0]
     truth = truth_map(item)
     height, width = item.image.height, item.image.width

@@ -101,6 +101,19 @@ def test_cells_that_never_take_part_count_nowhere(xp, rng):
     assert not any(xp.numpy(mask)[0, :, 3:].any() for mask in together.masks)
 
 
+def test_what_ended_the_loop_is_told(xp):
+    """One map loses its mass when its highlight is hidden, the other keeps more than the threshold, the third is flat."""
+    first = np.array([[[0.6, 0.1, 0.05]], [[0.9, 0.4, 0.35]], [[0.2, 0.2, 0.2]]])
+
+    def attend(visible):
+        return xp.asarray(first) if visible is None else xp.asarray(np.where(xp.numpy(visible), first, 0.0))
+
+    found = refine(attend, threshold=0.3, max_iterations=2)
+    assert xp.numpy(found.met_threshold).tolist() == [True, False, False]
+    assert not xp.numpy(refine(attend, threshold=0.3, max_iterations=1).met_threshold).any()  # never asked again
+    assert xp.numpy(refine(attend, threshold=9.0).met_threshold).all()
+
+
 def test_constant_attention_stops_at_once():
     calls = []
     refine(lambda visible: calls.append(visible) or np.ones((3, 3)))

@@ -188,6 +188,17 @@ def test_pixels_are_the_drawing():
     np.testing.assert_allclose(color, drawing._RGB[item.scene.colors[k]], atol=0.25)
 
 
+@pytest.mark.parametrize("side", [96, 200])
+def test_shrunk_pictures_are_the_same_questions_about_the_same_places(side):
+    for item, small in zip(scene_items(seed=4, limit=12), scene_items(seed=4, limit=12, side=side), strict=True):
+        assert (small.question, small.image.size) == (item.question, (side, side))
+        np.testing.assert_allclose(small.relevant_boxes_xyxy / side, item.relevant_boxes_xyxy / SIDE, rtol=1e-12)
+        # shrinking keeps the mean of what is large: no shift, no mirror
+        halves = [[np.asarray(i.image, float)[: s // 2].mean(), np.asarray(i.image, float)[:, : s // 2].mean()]
+                  for i, s in ((item, SIDE), (small, side))]  # fmt: skip
+        np.testing.assert_allclose(*halves, atol=1.5)
+
+
 def test_plans():
     rng = np.random.default_rng(8)
     for _ in range(30):
@@ -206,3 +217,5 @@ def test_bad_input():
         next(scene_items(split="train"))
     with pytest.raises(ValueError, match="`limit`"):
         next(scene_items(limit=-1))
+    with pytest.raises(ValueError, match="`side`"):
+        next(scene_items(side=400))

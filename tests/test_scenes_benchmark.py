@@ -43,7 +43,7 @@ def test_evaluation_writes_its_tables_whole(tmp_path):
 
 def test_another_benchmark_in_the_folder_is_refused(tmp_path):
     evaluate_scenes(oracle, methods=METHODS, out=tmp_path, limit=2)
-    for other in ({"seed": 1}, {"split": "tune"}):
+    for other in ({"seed": 1}, {"split": "tune"}, {"side": 96}):
         with pytest.raises(ValueError, match="`out` holds answers of another setup"):
             evaluate_scenes(oracle, methods=METHODS, out=tmp_path, limit=2, **other)
 

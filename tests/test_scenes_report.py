@@ -86,6 +86,7 @@ def test_summary(summary):
     assert pm["vs_greedy"] == {
         "n": 8,
         "difference": 0.375,
+        "interval": list(bootstrap_interval([0, 0, 0, 1, 0, 1, 0, 1], [k // 2 for k in range(8)])),
         "z": pytest.approx(math.sqrt(3)),
         "p": 0.25,
         "won": 3,

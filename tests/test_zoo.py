@@ -143,6 +143,21 @@ def test_the_selection_tries_every_method_and_keeps_the_best(random_demo, tmp_pa
     assert found.settings.items() <= max(refined, key=lambda score: score["accuracy"]).items()
 
 
+def test_the_papers_threshold_never_ends_the_shipped_models_refinement():
+    """The sum of the maximum over heads is above 1 to begin with; averaged heads would be a share."""
+    demo, items = zoo.demo_model(), list(scene_items(seed=3, limit=12))
+    images, texts = [[item.image] for item in items], [demo.prompt(item.question.text) for item in items]
+    met, sums = {}, {}
+    for threshold in (0.3, 100.0):
+        pm = PerceptionMagnifier(demo.processor, **{**demo.settings, "threshold": threshold})
+        pm.generate(demo.model, images, texts, max_new_tokens=1)
+        met[threshold] = pm.last[0].met_threshold
+        sums[threshold] = [float(maps[0].sum()) for maps in pm.last[0].heatmaps]
+    assert not any(met[0.3])
+    assert all(met[100.0])
+    assert min(sums[100.0]) > 1
+
+
 def test_the_demonstration_counts_both_ways(random_demo):
     from pmtools.zoo.demonstration import demonstrate
 
@@ -174,7 +189,7 @@ def test_the_cards_pairs_count_the_questions_they_name(tmp_path):
     from training.card import pairs_table
 
     def record(index, category, size, right):
-        return json.dumps({"index": index, "category": category, "size": size, "right": right}) + "\n"
+        return json.dumps({"index": index, "image": index, "category": category, "size": size, "right": right}) + "\n"
 
     asked = [("position", "small"), ("position", "small"), ("position", "large"), ("count", "small")]
     (tmp_path / "answers").mkdir()

@@ -26,7 +26,7 @@ _PAIRS: list[tuple[str, str, tuple[str, ...], tuple[str, ...]]] = [
     *(("pm", alternative, (), ()) for alternative in COMPARED),
     *(("pm", window, ("position",), ()) for window in ("window", "window+original")),
     *((control, "greedy", (), ()) for control in ("uniform", "shuffled", "rolled")),
-    ("oracle", "pm", (), ()),
+    ("true-boxes", "pm", (), ()),
 ]
 """Two methods, categories and sizes (none: all) of the comparisons that the card makes."""
 

@@ -65,6 +65,7 @@ class MagnifyingRun:
         started = time.perf_counter()
         self.forwards: Counter[str] = Counter()
         self.iterations = [0] * len(self.images)
+        self.met_threshold = [False] * len(self.images)
         if not self.steps:
             self._start(sequences, image)
         if self.layout.suffix_token_type is not None:  # a sequence that runs again would see its answer both ways
@@ -78,6 +79,7 @@ class MagnifyingRun:
                 warps=list(self.warps),
                 refreshed=tuple(row in rows for row in range(len(self.images))),
                 iterations=tuple(self.iterations),
+                met_threshold=tuple(self.met_threshold),
                 forwards=dict(self.forwards),
                 seconds=time.perf_counter() - started,
                 _sources=self.images,
@@ -186,11 +188,11 @@ class MagnifyingRun:
             return heatmaps
         tokens = self.tokens.select(rows)
         found = self.attention.refined(mass[rows], sequences, tokens, cache, lambda: self._original_images(rows))
+        for row, count, met in zip(rows, found.iterations, found.met_threshold, strict=True):
+            self.iterations[row], self.met_threshold[row] = count, met
         if not found.forwards:
             return heatmaps
         self.forwards["refine"] += found.forwards
-        for row, count in zip(rows, found.iterations, strict=True):
-            self.iterations[row] = count
         return tokens.heatmaps(found.mass)
 
     def _original_images(self, rows: list[int]) -> dict[str, Any]:

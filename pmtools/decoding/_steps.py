@@ -29,6 +29,9 @@ class MagnifierStep:
         Whether the sequence's images were magnified anew in this step.
     iterations : tuple of int
         Passes with hidden tokens.
+    met_threshold : tuple of bool
+        Whether refinement ended because the attention left was at most `threshold`. Where it never is, `max_iterations` alone
+        says how often the model looks again.
     forwards : dict
         Forward passes over the batch, by stream: "original", "refine", "magnified", "both"; "encode" counts images.
     seconds : float
@@ -39,6 +42,7 @@ class MagnifierStep:
     warps: list[list[Warp]]
     refreshed: tuple[bool, ...]
     iterations: tuple[int, ...]
+    met_threshold: tuple[bool, ...]
     forwards: dict[str, int]
     seconds: float
     _sources: list[list[Any]] = field(repr=False)

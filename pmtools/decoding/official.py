@@ -142,7 +142,7 @@ class OfficialAttention(ModelAttention):
             running = running & (mass.sum(-1, keepdim=True) > self.settings.threshold)
             if not bool(running.any()):
                 break
-        return RefinedMass(total / passes, iterations, forwards)
+        return RefinedMass(total / passes, iterations, forwards, (~running[:, 0]).tolist())
 
     def _highlights(self, mass: torch.Tensor) -> torch.Tensor:
         values = mass.float().cpu().numpy()[:, None]  # (rows, 1, n)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pmtools.adapters.heatmaps import HeatmapSource
     from pmtools.adapters.prompts import Prompts
 
-__all__ = ["COMPARED", "METHODS", "ORACLES", "USUAL", "ControlMaps", "TrueMaps", "truth_map"]
+__all__ = ["COMPARED", "METHODS", "TRUE_BOXES", "USUAL", "ControlMaps", "TrueMaps", "truth_map"]
 
 Make = Callable[[Batch], decoding.DecodingMethod]
 
@@ -124,7 +124,7 @@ def _control(name: str) -> Make:
     return lambda batch: batch.showing("magnify", ControlMaps(name, batch.attention(), batch.items, batch.seed))
 
 
-def _oracle(alternative: str) -> Make:
+def _by_true_boxes(alternative: str) -> Make:
     return lambda batch: batch.showing(alternative, TrueMaps(batch.items))
 
 
@@ -141,15 +141,15 @@ _usual: dict[str, Make] = {
     "window": lambda batch: _Window(batch.processor, heatmap=batch.attention()),
     "window+original": lambda batch: decoding.ViCrop(batch.processor, heatmap=batch.attention()),
     **{name: _control(name) for name in ("uniform", "shuffled", "rolled")},
-    "oracle": _oracle("magnify"),
-    "oracle-crop": _oracle("crop"),
+    "true-boxes": _by_true_boxes("magnify"),
+    "true-boxes-crop": _by_true_boxes("crop"),
 }
 
 #: The methods that show what each part of the Perception Magnifier is worth.
 USUAL = tuple(_usual)
 
 #: Methods that need the true boxes.
-ORACLES = ("oracle", "oracle-crop")
+TRUE_BOXES = ("true-boxes", "true-boxes-crop")
 
 #: How each method is made for a batch, by name.
 METHODS: dict[str, Make] = {

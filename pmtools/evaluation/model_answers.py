@@ -104,7 +104,7 @@ class ModelAnswers:
         Parameters
         ----------
         items : sequence
-            With `index` and `image`; with `relevant_boxes_xyxy` for the methods of `methods.ORACLES`.
+            With `index` and `image`; with `relevant_boxes_xyxy` for the methods of `methods.TRUE_BOXES`.
         methods : sequence of str
             Keys of `pmtools.evaluation.methods.METHODS`.
         maps : dict, optional

@@ -185,7 +185,7 @@ class EveryIteration(ModelAttention):
     def refined(self, mass: Any, sequences: Any, tokens: Any, cache: Any, image: Any, /) -> RefinedMass:
         how = self.settings.refine
         if how == "none":
-            return RefinedMass(mass, [0] * len(mass), 0)
+            return RefinedMass(mass, [0] * len(mass), 0, [False] * len(mass))
         encoded = image() if how == "exact" else {}
         visible = tokens.coverage > 0
         total, count = mass.clone(), visible.to(mass)
@@ -194,7 +194,7 @@ class EveryIteration(ModelAttention):
             visible = visible.scatter(1, high, False)
             mass = self.look_without(~visible, sequences, tokens, cache, encoded, how)
             total, count = total + mass * visible, count + visible
-        return RefinedMass(total / count, [ITERATIONS] * len(mass), ITERATIONS)
+        return RefinedMass(total / count, [ITERATIONS] * len(mass), ITERATIONS, [False] * len(mass))
 
 
 class ForcedRun(MagnifyingRun):

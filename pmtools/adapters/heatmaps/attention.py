@@ -105,11 +105,14 @@ class RefinedMass:
         Passes with hidden tokens, of each row.
     forwards : int
         Passes with hidden tokens over the batch.
+    met_threshold : list of bool
+        Whether the threshold ended the refinement of each row.
     """
 
     mass: torch.Tensor
     iterations: list[int]
     forwards: int
+    met_threshold: list[bool]
 
 
 class ModelAttention:
@@ -165,7 +168,7 @@ class ModelAttention:
         """
         how = self.settings.refine
         if how == "none":
-            return RefinedMass(mass, [0] * len(mass), 0)
+            return RefinedMass(mass, [0] * len(mass), 0, [False] * len(mass))
         visible = tokens.coverage > 0
         encoded = image() if how == "exact" else {}
 
@@ -182,7 +185,8 @@ class ModelAttention:
         )
         # (rows,); the first pass hides nothing, and a row without images has nothing to hide
         iterations = (sum(mask.any(-1)[:, 0].long() for mask in found.masks) - 1).clamp(min=0)
-        return RefinedMass(found.aggregate[:, 0], iterations.tolist(), len(found.maps) - 1)
+        met = found.met_threshold & visible.any(-1)
+        return RefinedMass(found.aggregate[:, 0], iterations.tolist(), len(found.maps) - 1, met.tolist())
 
     def look_without(
         self,

@@ -50,10 +50,10 @@ def answer_parts(
         If something cannot be used.
     """
     from pmtools.evaluation.answering import answer_questions
-    from pmtools.evaluation.methods import METHODS, ORACLES
+    from pmtools.evaluation.methods import METHODS, TRUE_BOXES
     from pmtools.evaluation.questions import questions_digest
 
-    known = [name for name in METHODS if name not in ORACLES]
+    known = [name for name in METHODS if name not in TRUE_BOXES]
     names = shared.read_methods(options.methods, default=DEFAULT, known=known, clip=options.clip)
     for part in parts:
         opt.check_folder(part.out, "--out")

@@ -24,6 +24,9 @@ def scenes(
     split: Annotated[
         Literal["test", "tune"], opt.value("test|tune", "Choose settings on one, report on the other.")
     ] = "test",
+    side: Annotated[
+        int, opt.value("N", "Pixels a side of the pictures, which are drawn at 384.", min=1, max=384)
+    ] = 384,
     model: shared.ModelOption = None,
     device: shared.DeviceOption = None,
     clip: shared.ClipOption = None,
@@ -61,13 +64,14 @@ def scenes(
             limit=limit,
             seed=seed,
             split=split,
+            side=side,
             batch_size=batch_size or shared.usual_batch(loaded),
             progress=step,
         )
     if as_json:
         print_json({"methods": {name: _for_programs(name, entry) for name, entry in summary["methods"].items()}})
         return
-    _print_scenes(summary["methods"], f"scenes, n = {limit}, seed {seed}, {split}")
+    _print_scenes(summary["methods"], f"scenes, n = {limit}, seed {seed}, {split}, {side} pixels")
     stderr().print(f"wrote answers, tables and plots to {quoted(out)}")
 
 

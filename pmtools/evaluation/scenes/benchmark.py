@@ -13,7 +13,7 @@ from typing import Any
 
 from pmtools.evaluation.answering import Answerer, answer_items, write_whole
 from pmtools.evaluation.answers import read_word, read_yes_no
-from pmtools.evaluation.scenes.drawing import COLORS, SHAPES
+from pmtools.evaluation.scenes.drawing import COLORS, SHAPES, SIDE
 from pmtools.evaluation.scenes.items import SceneItem, scene_items
 from pmtools.evaluation.scenes.questions import NUMBERS
 from pmtools.evaluation.scenes.report import plot_accuracy, summarize, table
@@ -92,6 +92,7 @@ def evaluate_scenes(
     limit: int = 3300,
     seed: int = 0,
     split: str = "test",
+    side: int = SIDE,
     batch_size: int = 48,
     progress: Callable[[int], object] | None = None,
 ) -> dict[str, Any]:
@@ -111,6 +112,8 @@ def evaluate_scenes(
     seed : int, optional
         Of the benchmark.
     split : {"test", "tune"}, optional
+    side : int, optional
+        Pixels a side of the pictures, as in `scene_items`.
     batch_size : int, optional
     progress : callable, optional
         Called with the number of answers done since the last call; `limit * len(methods)` in all.
@@ -120,8 +123,8 @@ def evaluate_scenes(
     dict
         As `pmtools.evaluation.scenes.report.summarize`.
     """
-    setup = {"benchmark": "scenes", "seed": seed, "split": split, **getattr(answer, "setup", {})}
-    items = scene_items(seed=seed, limit=limit, split=split)
+    setup = {"benchmark": "scenes", "seed": seed, "split": split, "side": side, **getattr(answer, "setup", {})}
+    items = scene_items(seed=seed, limit=limit, split=split, side=side)
     records = run_scenes(items, answer, methods=methods, out=out, setup=setup, batch_size=batch_size, progress=progress)
     summary, folder = summarize(records), Path(out)
     write_whole(folder / "summary.json", json.dumps(summary, indent=2) + "\n")

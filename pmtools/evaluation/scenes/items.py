@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pmtools.evaluation.scenes.composition import compose_scene
-from pmtools.evaluation.scenes.drawing import COLORS, SHAPES, Scene, draw_scene
+from pmtools.evaluation.scenes.drawing import COLORS, SHAPES, SIDE, Scene, draw_scene
 from pmtools.evaluation.scenes.questions import NUMBERS, SceneQuestion, ask
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ class SceneItem:
     question : SceneQuestion
     seed : tuple of int
         Seeds the picture's texture.
+    side : int, optional
+        Pixels a side of the picture, of which everything but `pixels` and `scene` speaks: it is drawn at `SIDE` and shrunk.
     """
 
     index: int
@@ -63,10 +65,11 @@ class SceneItem:
     scene: Scene
     question: SceneQuestion
     seed: tuple[int, ...]
+    side: int = SIDE
 
     @property
     def pixels(self) -> NDArray[np.uint8]:
-        """The picture, uint8 of shape (SIDE, SIDE, 3)."""
+        """The picture as it is drawn, uint8 of shape (SIDE, SIDE, 3)."""
         drawn = draw_scene(self.scene, np.random.default_rng(self.seed))
         return np.ascontiguousarray((255 * drawn + 0.5).astype(np.uint8).transpose(1, 2, 0))
 
@@ -75,7 +78,8 @@ class SceneItem:
         """The picture as an RGB image."""
         from PIL import Image
 
-        return Image.fromarray(self.pixels)
+        drawn = Image.fromarray(self.pixels)
+        return drawn if self.side == SIDE else drawn.resize((self.side, self.side), Image.Resampling.BICUBIC)
 
     @property
     def instruction(self) -> str:
@@ -86,10 +90,12 @@ class SceneItem:
     @property
     def relevant_boxes_xyxy(self) -> NDArray[Any]:
         """Boxes of the objects the question is about, shape (k, 4), in pixels."""
-        return self.scene.boxes_xyxy[list(self.question.relevant)]
+        return self.scene.boxes_xyxy[list(self.question.relevant)] * (self.side / SIDE)
 
 
-def scene_items(*, seed: int = 0, limit: int | None = None, split: str = "test") -> Iterator[SceneItem]:
+def scene_items(
+    *, seed: int = 0, limit: int | None = None, split: str = "test", side: int = SIDE
+) -> Iterator[SceneItem]:
     """The benchmark's questions, in a fixed order: without end unless `limit` is given.
 
     Categories, sizes and answers take turns, so that any prefix is nearly balanced and a multiple of 132 questions is
@@ -103,6 +109,8 @@ def scene_items(*, seed: int = 0, limit: int | None = None, split: str = "test")
         Number of questions.
     split : {"test", "tune"}
         Two disjoint streams of pictures: choose settings on one, report on the other.
+    side : int, optional
+        Pixels a side that the pictures are shrunk to, in [1, 384]: the smaller, the less a magnifier has to fetch.
 
     Yields
     ------
@@ -118,6 +126,8 @@ def scene_items(*, seed: int = 0, limit: int | None = None, split: str = "test")
         raise ValueError(f'`split` must be "test" or "tune", got {split!r}')
     if limit is not None and limit < 0:
         raise ValueError(f"`limit` must be at least 0, got {limit}; leave it out for an endless stream")
+    if not 1 <= side <= SIDE:
+        raise ValueError(f"`side` must be in [1, {SIDE}], got {side}; pictures are drawn at {SIDE} pixels and shrunk")
     index = 0
     for image_index, (size, category, turn) in enumerate(_turns()):
         root = (seed, ("test", "tune").index(split), image_index)
@@ -125,7 +135,7 @@ def scene_items(*, seed: int = 0, limit: int | None = None, split: str = "test")
         for question in questions:
             if index == limit:
                 return
-            yield SceneItem(index, image_index, size, scene, question, (*root, 1))
+            yield SceneItem(index, image_index, size, scene, question, (*root, 1), side)
             index += 1
 
 

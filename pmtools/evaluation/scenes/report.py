@@ -60,7 +60,7 @@ def summarize(records: Iterable[dict[str, Any]], /, *, baseline: str = BASELINE)
     -------
     dict
         `{"methods": {name: {"n", "accuracy", "interval", "by_category", "by_size", "by_category_and_size", "mme",
-        "vs_greedy": {"n", "difference", "z", "p", "won", "lost"}}}}`; the last key is `vs_<baseline>` and absent for
+        "vs_greedy": {"n", "difference", "interval", "z", "p", "won", "lost"}}}}`; the last key is `vs_<baseline>` and absent for
         the baseline itself.
     """
     by_method: dict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
@@ -87,12 +87,20 @@ def summarize(records: Iterable[dict[str, Any]], /, *, baseline: str = BASELINE)
 
 
 def compare(first: dict[int, dict[str, Any]], second: dict[int, dict[str, Any]], /) -> dict[str, Any]:
-    """Paired difference of two methods' records (by question index), on the questions both answered."""
+    """Paired difference of two methods' records (by question index), on the questions both answered; 95 % by picture."""
     shared = sorted(first.keys() & second.keys())
     a, b = (np.array([bool(rows[index]["right"]) for index in shared], bool) for rows in (first, second))
     test = mcnemar(a, b)
-    difference = float(a.mean() - b.mean()) if shared else math.nan
-    return {"n": len(shared), "difference": difference, "z": test.z, "p": test.p, "won": test.won, "lost": test.lost}
+    return {
+        "n": len(shared),
+        "difference": float(a.mean() - b.mean()) if shared else math.nan,
+        # of whole pictures; the test takes their questions for independent
+        "interval": list(bootstrap_interval(a.astype(float) - b, [first[index]["image"] for index in shared])),
+        "z": test.z,
+        "p": test.p,
+        "won": test.won,
+        "lost": test.lost,
+    }
 
 
 def _means(rows: list[dict[str, Any]], right: np.ndarray[Any, Any], key: Any) -> dict[str, float]:
