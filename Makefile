@@ -122,7 +122,7 @@ RESOLVE := out/lock/bin/python -m pip install --quiet --dry-run --ignore-install
 
 lock: $(STAMP)  ## the newest of everything that go together under one torch, into constraints.txt and constraints-app.txt
 	rm -rf out/lock && python3 -m venv out/lock
-	$(RESOLVE) --report out/lock/all.json '.[dev,pipelines,wrapped,serve,api,proxy,mcp,bench,transforms]' --requirement tests/harness.txt
+	$(RESOLVE) --report out/lock/all.json '.[dev,pipelines,wrapped,serve,api,proxy,mcp,bench,transforms,reading,tiff]' --requirement tests/harness.txt
 	$(RESOLVE) --report out/lock/app.json '.[test-browser]'
 	$(PY) tests/versions.py lock out/lock/all.json constraints.txt 'everything but the web page'
 	$(PY) tests/versions.py lock out/lock/app.json constraints-app.txt 'the web page and its tests'
