@@ -124,7 +124,7 @@ MarginalOption = Annotated[
     Marginal | None, value("max|sum", f"Map: how it gives x and y. {DEFAULTS.marginal}.", panel=HOW)
 ]
 FloorOption = Annotated[
-    float | None, value("X", f"Least scale, in (0, 1]. {ZOOM_FLOOR} around boxes, {DEFAULTS.floor}.", panel=HOW)
+    float | None, value("X", f"Least scale, in (0, 1]. {ZOOM_FLOOR} around boxes, else {DEFAULTS.floor}.", panel=HOW)
 ]
 MaxMagnificationOption = Annotated[float | None, value("X", "Greatest scale, >= 1. 3 for boxes.", panel=HOW)]
 AntialiasOption = Annotated[bool, flag("Average where it shrinks; on.", panel=HOW)]
