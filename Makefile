@@ -96,6 +96,7 @@ test-browser: .venv-app  ## the web page in a headless Chromium; says why where 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	grep -rniE -f tests/banned_phrases.txt --include '*.md' --include '*.py' README.md docs pmtools examples training tests; test $$? -eq 1
 
 types: $(STAMP)
 	$(VENV)/bin/mypy

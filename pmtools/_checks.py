@@ -32,13 +32,13 @@ def whole_number(value: object, name: str, *, minimum: int = 1, maximum: int | N
     """`value` as an int; booleans and fractions are refused."""
     span = f">= {minimum}" if maximum is None else f"from {minimum} to {maximum}"
     if isinstance(value, bool) or not hasattr(type(value), "__index__"):
-        raise TypeError(f"`{name}` must be a whole number {span}, got {describe(value)}")
+        raise TypeError(f"`{name}` must be an integer {span}, got {describe(value)}")
     try:
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:  # arrays of several numbers, or of floats
-        raise TypeError(f"`{name}` must be a whole number {span}, got {describe(value)}") from None
+        raise TypeError(f"`{name}` must be an integer {span}, got {describe(value)}") from None
     if number < minimum or (maximum is not None and number > maximum):
-        raise ValueError(f"`{name}` must be a whole number {span}, got {number}")
+        raise ValueError(f"`{name}` must be an integer {span}, got {number}")
     return number
 
 
@@ -95,8 +95,8 @@ def choice(value: object, name: str, options: Collection[str]) -> str:
 
 
 def size_hw(value: object, name: str) -> SizeHW:
-    """`value` as (height, width), two whole numbers >= 1."""
-    wish = f"`{name}` must be (height, width), two whole numbers >= 1"
+    """`value` as (height, width), two integers >= 1."""
+    wish = f"`{name}` must be (height, width), two integers >= 1"
     try:
         sides: tuple[object, ...] = tuple(value)  # type: ignore[arg-type]
     except TypeError:
@@ -138,7 +138,9 @@ def weights(value: object, name: str) -> Array:
     if _array.is_floating(array):
         xp = _array.namespace(array)
         if not bool(xp.all(xp.isfinite(array))):
-            raise ValueError(f"`{name}` must be finite, got NaN or infinity somewhere; replace those cells, by 0 say")
+            raise ValueError(
+                f"`{name}` must be finite, got NaN or infinity somewhere; replace those cells, for example with 0"
+            )
     if _array.is_signed(array) and bool(_array.namespace(array).any(array < 0)):
         raise ValueError(f"`{name}` must be non-negative, got a negative value; clip or shift it first")
     return array

@@ -34,7 +34,9 @@ def value_range(values: Ndarray, name: str) -> tuple[float, float] | None:
         return 0.0, float(np.iinfo(values.dtype).max)
     low, high = float(values.min()), float(values.max())
     if not math.isfinite(low) or not math.isfinite(high):
-        raise ValueError(f"`{name}` must be finite, got NaN or infinity somewhere; replace those pixels, by 0 say")
+        raise ValueError(
+            f"`{name}` must be finite, got NaN or infinity somewhere; replace those pixels, for example with 0"
+        )
     if low < 0 or high > 255:
         return None
     return (0.0, 1.0) if values.dtype.kind == "f" and high <= 1 else (0.0, 255.0)

@@ -50,11 +50,11 @@ def unpack(image: Image, *, channel_axis: int | None = None, name: str = "image"
     image : PIL image or array
         (H, W); channels last (..., H, W, C) for NumPy and alike; channels first (..., C, H, W) for PyTorch.
     channel_axis : int, optional
-        Which axis holds the channels, where it is not the ecosystem's own.
+        Which axis holds the channels. Default: last for NumPy, first for PyTorch.
     name : str, optional
         What to call it in errors.
     any_channels : bool, optional
-        Take as many channels as there are, also where another layout is likelier: for callers who check it better.
+        Take as many channels as there are, also where another layout is more likely: for callers who check it better.
 
     Returns
     -------

@@ -151,9 +151,7 @@ def thread_count() -> int:
     wish = os.environ.get("PMTOOLS_THREADS", "")
     if wish:
         if not wish.isdecimal() or int(wish) < 1:
-            raise ValueError(
-                f"PMTOOLS_THREADS must be a whole number >= 1, got {wish!r}; unset it to use all processors"
-            )
+            raise ValueError(f"PMTOOLS_THREADS must be an integer >= 1, got {wish!r}; unset it to use all processors")
         return int(wish)
     return processor_count()
 

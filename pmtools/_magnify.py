@@ -79,7 +79,7 @@ def magnify(
     antialias : bool, optional
         Average where the output has fewer pixels than the source.
     channel_axis : int, optional
-        Which axis holds the channels, where it is not the ecosystem's own.
+        Which axis holds the channels. Default: last for NumPy, first for PyTorch.
 
     Returns
     -------

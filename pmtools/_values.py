@@ -108,5 +108,5 @@ def _held(like: Array) -> str:
         return f"{name}: 0 or 1"
     if _array.is_integer(like):
         info = _array.namespace(like).iinfo(like.dtype)
-        return f"{name}: whole numbers from {info.min} to {info.max}"
+        return f"{name}: integers from {info.min} to {info.max}"
     return f"{name}: numbers up to {float(_array.namespace(like).finfo(like.dtype).max):g}"

@@ -153,7 +153,7 @@ def crop(source_hw: SizeHW, box_xyxy: tuple[int, int, int, int], /) -> Warp:
         If an argument is not what is said above; the message names it.
     """
     h, w = _checks.size_hw(source_hw, "source_hw")
-    wish = "`box_xyxy` must be four whole numbers x0, y0, x1, y1 with x0 < x1 and y0 < y1"
+    wish = "`box_xyxy` must be four integers x0, y0, x1, y1 with x0 < x1 and y0 < y1"
     try:
         count = len(tuple(box_xyxy))
     except TypeError:

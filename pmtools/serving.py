@@ -1,6 +1,6 @@
 """A model behind an OpenAI-compatible address, by transformers' own server, decoding by a method.
 
-The server, its endpoints, streams and messages are transformers'; it is handed a view of the model (`magnified`) and the
+The server, its endpoints, streams and messages are transformers'; it gets a view of the model (`magnified`) and the
 method's processor. Needs `transformers[serving]`.
 """
 
@@ -17,7 +17,7 @@ _WITHOUT_METHOD = ("/v1/systemone", "/v1/audio/transcriptions")
 def serving_app(
     model: Any, processor: Any, /, *, name: str, method: str | DecodingMethod = "pm", **options: Any
 ) -> Any:
-    """transformers' serving application for one model that is loaded already.
+    """transformers' serving application for one loaded model.
 
     Parameters
     ----------
@@ -25,9 +25,9 @@ def serving_app(
     processor : transformers processor
         The model's own, with a chat template.
     name : str
-        What clients call the model.
+        The model's name for clients.
     method : str or DecodingMethod, optional
-        A name in `pmtools.decoding.METHODS`, or a method that was made already.
+        A name in `pmtools.decoding.METHODS`, or a method.
     **options
         Of the method, where it is given by its name.
 
@@ -64,7 +64,7 @@ def serving_app(
     view = magnified(model, processor, method=method, **options)
 
     class OneModel(ModelManager):  # type: ignore[misc]
-        """Serves the view under its name, and nothing else."""
+        """Serves only the view, under its name."""
 
         def load_model_and_processor(self, *_: Any, **__: Any) -> tuple[Any, Any]:
             return view, view.processor
@@ -75,7 +75,8 @@ def serving_app(
 
         @staticmethod
         def get_gen_models(*_: Any, **__: Any) -> list[dict[str, Any]]:
-            # what transformers below 5.24 or so lists: else whatever lies in the cache of the hub, or an error without one
+            # for the list of transformers before about 5.24: otherwise it lists the cache of the hub, or fails without
+            # one
             return [{"id": name, "object": "model", "created": 0, "owned_by": ""}]
 
     manager, state = OneModel(force_model=name), GenerationState()

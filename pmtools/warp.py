@@ -399,7 +399,7 @@ class Warp:
         antialias : bool, optional
             False: linear interpolation everywhere.
         channel_axis : int, optional
-            Which axis holds the channels, where it is not the ecosystem's own.
+            Which axis holds the channels. Default: last for NumPy, first for PyTorch.
         fill : number or sequence of numbers, optional
             Value, or one per channel, of output pixels that show nothing of the source (padding); the dtype must hold it. PIL's
             HSV, and P with an opaque palette, take it as a colour in RGB, and a single number as a grey level.
@@ -425,7 +425,7 @@ class Warp:
         image : PIL image or array
             Of size `target_hw`; kinds and layouts as in `Warp.image`.
         channel_axis : int, optional
-            Which axis holds the channels, where it is not the ecosystem's own.
+            Which axis holds the channels. Default: last for NumPy, first for PyTorch.
         fill : number or sequence of numbers, optional
             Value of source pixels that the magnified image does not show (what was cropped), as in `Warp.image`.
 

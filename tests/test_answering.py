@@ -137,8 +137,8 @@ def test_a_line_that_is_no_record_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ({"reply": "2"}, "`index` must be a whole number"),
-        ({"index": "1", "reply": "2"}, "`index` must be a whole number"),
+        ({"reply": "2"}, "`index` must be an integer"),
+        ({"index": "1", "reply": "2"}, "`index` must be an integer"),
         ({"index": 1}, "index 1 has no `reply`"),
         ({"index": 1, "reply": True}, "index 1 has no `reply` as this command writes it"),
     ],

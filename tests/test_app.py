@@ -134,7 +134,7 @@ def truncated_jpeg() -> bytes:
 
 BAD = {
     "cut.jpg": (truncated_jpeg(), "truncated"),
-    "text.png": (b"these are words\n", "is no image"),
+    "text.png": (b"these are words\n", "is not a readable image"),
     "nothing.png": (b"", "is empty"),
     "claims.png": (claims_too_much(), "20000 x 20000 pixels.*--max-pixels"),
     "large.png": (bytes(Limits().upload_bytes + 1), "50.0 MB, this page takes up to 50 MB.*--max-upload"),
@@ -376,7 +376,7 @@ def test_with_its_own_settings_the_model_answers_as_perception_magnifier(model):
         image = session.choice.picture.image
         wanted = magnifier.generate(demo.model, image, demo.prompt(question), max_new_tokens=2, do_sample=False)
         assert session.answer == wanted
-        assert session.choice.heard.answer == demo.ask(image, question)
+        assert session.choice.reply.answer == demo.ask(image, question)
         warp = magnifier.last[0].warps[0][0]
         grid = np.mgrid[0:384:9, 0:384:7].reshape(2, -1).T + 0.5
         np.testing.assert_allclose(session.magnified.warp.points(grid), np.asarray(warp.points(grid)), atol=1e-2)
@@ -411,7 +411,7 @@ class Parrot:
 
     def ask(self, image, question):
         answers.check(question)
-        return answers.Heard(question, self.answer(image, question), np.eye(4))
+        return answers.Reply(question, self.answer(image, question), np.eye(4))
 
     def answer(self, image, question):
         return str(np.asarray(image).sum())
@@ -470,9 +470,9 @@ def test_a_question_magnifies_what_the_model_looked_at_and_asks_again_when_setti
     session.ask("Is the star blue?")
     first = session.answer
     np.testing.assert_array_equal(session.choice.heatmap(), np.eye(4))
-    assert session.choice.heard.answer != first
+    assert session.choice.reply.answer != first
     session.set(Settings(gain=50.0))
-    assert session.answer not in (first, session.choice.heard.answer)
+    assert session.answer not in (first, session.choice.reply.answer)
     session.follow(asking=False)
     assert session.answer == ""
     assert session.choice.heatmap().shape == (48, 48)
@@ -567,7 +567,7 @@ def test_a_file_that_was_not_uploaded_is_not_opened(tmp_path):
         with pytest.raises(PageError) as told:
             user.open(path)
         said.add(str(told.value))
-    assert said == {"This page opens what is uploaded to it, and nothing else."}
+    assert said == {"This page opens only files that were uploaded to it."}
     assert user.choice.picture.name == "astronaut"
 
 

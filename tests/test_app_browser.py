@@ -193,7 +193,7 @@ def test_files_that_are_no_images_are_told_and_the_page_goes_on(visit, photo, tm
     Image.open(photo).save(jpeg)
     bad = {
         "cut.jpg": (jpeg.read_bytes()[:700], "truncated"),
-        "text.png": (b"these are words", "is no image that can be read"),
+        "text.png": (b"these are words", "is not a readable image"),
         "<b>bold<b>.png": (b"", "is empty"),
     }
     for name, (content, says) in bad.items():

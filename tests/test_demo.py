@@ -23,7 +23,7 @@ def looked_at(item):
     return heatmap, pmtools.fit_warp(heatmap, source_hw=(384, 384), gain=30.0, kernel_size=1)
 
 
-def see(demo, items):
+def answer_both(demo, items):
     """Answers in the place of a model: wrong from the plain image, right from the magnified one, but for a few."""
     found = []
     for item in items:
@@ -35,7 +35,7 @@ def see(demo, items):
 
 @pytest.fixture
 def oracle(monkeypatch):
-    monkeypatch.setattr(demonstration, "see", see)
+    monkeypatch.setattr(demonstration, "answer_both", answer_both)
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +49,13 @@ def run(*arguments: object):
     return CliRunner().invoke(app, ["demo", *map(str, arguments)])
 
 
-def test_mended_and_broken_are_counted_by_hand(oracle):
+def test_fixed_and_newly_wrong_are_counted_by_hand(oracle):
     shown = demonstration.demonstrate(None, questions=50)
     indices = np.array([item.index for item in demonstration_items(50)])
-    assert shown.mended == np.sum(indices % 5 != 0)
-    assert shown.broken == np.sum(indices % 10 == 0)
-    assert shown.right_before == np.sum(indices % 5 == 0)
-    assert shown.right_after == np.sum(indices % 10 != 0)
+    assert shown.fixed == np.sum(indices % 5 != 0)
+    assert shown.newly_wrong == np.sum(indices % 10 == 0)
+    assert shown.correct_before == np.sum(indices % 5 == 0)
+    assert shown.correct_after == np.sum(indices % 10 != 0)
 
 
 def demonstration_items(count):
@@ -130,16 +130,16 @@ def test_the_command(tmp_path):
     result = run("--out", tmp_path / "seen", "--questions", 24)
     assert result.exit_code == 0, result.output
     number = r" +(\d+)"
-    before, after, mended, broken = (
+    before, after, fixed, newly_wrong = (
         int(re.search(name + number, result.stdout)[1])
         for name in (
             "from the image ",
-            "right from the magnified image",
-            "mended by magnifying",
-            "broken by magnifying",
+            "correct from the magnified image",
+            "fixed by magnifying",
+            "newly wrong",
         )
     )
-    assert after - before == mended - broken
+    assert after - before == fixed - newly_wrong
     named = re.findall(r"^  (\S+\.png)$", result.stdout, re.M)
     assert sorted(named) == sorted(str(path) for path in (tmp_path / "seen").iterdir())
     assert str(tmp_path / "seen" / "photograph.png") in named
@@ -161,7 +161,7 @@ def test_what_it_says_of_an_example(monkeypatch, tmp_path, example, found):
         (box,), (magnified,) = example.input_boxes_xyxy
         assert example.item.question.text in result.stdout
         assert f"wrong: the object has {box[2] - box[0]:.0f} x {box[3] - box[1]:.0f} pixels" in result.stdout
-        assert f"right: it has {magnified[2] - magnified[0]:.0f} x" in result.stdout
+        assert f"correct: it has {magnified[2] - magnified[0]:.0f} x" in result.stdout
     else:
         assert "try more --questions" in result.stdout
     assert "150    75%" in result.stdout

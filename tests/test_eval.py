@@ -180,7 +180,7 @@ def test_a_model_of_the_demos_kind_is_asked_in_its_words_with_its_settings(tmp_p
     ("arguments", "words"),
     [
         (("--methods", "greedy,magic"), "'magic' is no method; they are greedy, pm, pm-no-refinement"),
-        (("--methods", "greedy,greedy"), "--methods: 'greedy' is there twice"),
+        (("--methods", "greedy,greedy"), "--methods: 'greedy' is named twice"),
         (("--methods", ""), "--methods: '' is no method"),
         (("--methods", "api-c"), "--methods: 'api-c' needs a CLIP model; give --clip"),
         (("--limit", 0), "--limit"),

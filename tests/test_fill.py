@@ -45,7 +45,7 @@ def test_bytes_refuse_what_they_cannot_hold(xp, fill):
     image = np.zeros((8, 8, 3), np.uint8)
     axis = {"channel_axis": -1}
     for call in (PAD.image, PAD.mask, PAD.inverse().inverse_image, PAD.inverse().inverse_mask):
-        with pytest.raises(ValueError, match=r"`fill` .*uint8: whole numbers from 0 to 255, got .*convert the image"):
+        with pytest.raises(ValueError, match=r"`fill` .*uint8: integers from 0 to 255, got .*convert the image"):
             call(xp.asarray(image), fill=fill, **axis)
 
 

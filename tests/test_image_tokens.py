@@ -82,7 +82,7 @@ class TestRefusals:
 
     def test_prompts_without_any_image(self):
         layout = image_token_layout(model_of("llava"), processor_of("llava"))
-        with pytest.raises(ValueError, match="`sizes` must hold an image at least"):
+        with pytest.raises(ValueError, match="`sizes` must hold at least one image"):
             ImageTokens(layout, torch.full((1, 16), 9), [[]])
 
 

@@ -249,7 +249,7 @@ def test_other_arguments(tmp_path):
         with pytest.raises(ValueError, match="`quality`"):
             io.write_image(picture(), tmp_path / "x.png", quality=quality)
     for level in (-1, 10):
-        with pytest.raises(ValueError, match="`compress_level` must be a whole number from 0 to 9"):
+        with pytest.raises(ValueError, match="`compress_level` must be an integer from 0 to 9"):
             io.write_image(picture(), tmp_path / "x.png", compress_level=level)
     with pytest.raises(ValueError, match="`max_pixels`"):
         io.read_image(tmp_path / "x.png", max_pixels=0)

@@ -143,7 +143,7 @@ def test_nobody_there_is_said(stub, waits):
         ({"url": "http://"}, "name a server"),
         ({"key": "a\nb"}, "`key` must be printable ASCII"),
         ({"key": "clé"}, "`key` must be printable ASCII"),
-        ({"attempts": 0}, "`attempts` must be a whole number"),
+        ({"attempts": 0}, "`attempts` must be an integer"),
         ({"timeout": 0}, "`timeout` must be a finite number"),
     ],
 )

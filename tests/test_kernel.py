@@ -243,5 +243,5 @@ def test_a_batch_of_warps_uses_threads(rng, monkeypatch):
 @pytest.mark.parametrize("wish", ["0", "-1", "two", "1.5"])
 def test_a_bad_number_of_threads_is_named(monkeypatch, wish):
     monkeypatch.setenv("PMTOOLS_THREADS", wish)
-    with pytest.raises(ValueError, match="PMTOOLS_THREADS must be a whole number >= 1"):
+    with pytest.raises(ValueError, match="PMTOOLS_THREADS must be an integer >= 1"):
         _kernel.thread_count()

@@ -70,9 +70,9 @@ def test_reviews_are_read_in_the_published_form(tmp_path):
         ({"tuple": [-1, -1]}, r"r.jsonl:2: the judge gave no scores, \[-1, -1\]; give skip_unread=True"),
         ({"tuple": [8, -1]}, r"scores from 0 to 10, got \[8, -1\]"),
         ({"tuple": [11, 1]}, "scores from 0 to 10"),
-        ({"tuple": [1e999, 1]}, "Infinity is no JSON number"),
+        ({"tuple": [1e999, 1]}, "Infinity is not a JSON number"),
         ({"category": 3}, "`category` must be a string, got 3"),
-        ({"question_id": "1"}, r"r.jsonl:2: the question '1' is reviewed at .*r.jsonl:1 already"),
+        ({"question_id": "1"}, r"r.jsonl:2: the question '1' is already reviewed at .*r.jsonl:1"),
     ],
 )
 def test_malformed_reviews_say_where(tmp_path, row, says):

@@ -135,7 +135,7 @@ def test_answers_come_of_the_original_images(folder, docs, monkeypatch):
 
 def test_there_is_no_automatic_batch_size(folder):
     made = models.get_model("pmtools")
-    with pytest.raises(ValueError, match="`batch_size` must be a whole number"):
+    with pytest.raises(ValueError, match="`batch_size` must be an integer"):
         made.create_from_arg_string(f"pretrained={folder}", {"batch_size": "auto"})
 
 

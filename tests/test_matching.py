@@ -109,14 +109,16 @@ def test_answers_without_anything_are_joined_by_position_and_must_be_as_many(tmp
     answers = read_answers(write_lines(tmp_path / "a.jsonl", [{"text": "a"}, {"text": "b"}]))
     assert match_answers(pope_questions("yn"), answers).replies == ("a", "b")
     for missing in ("error", "wrong"):
-        with pytest.raises(RecordError, match="2 answers to 3 questions, and nothing in them says which is whose"):
+        with pytest.raises(
+            RecordError, match="2 answers to 3 questions, and nothing in them says which belongs to which"
+        ):
             match_answers(pope_questions("ynn"), answers, missing=missing)
 
 
 def test_ids_that_only_the_answers_have_say_nothing():
     asked = [Question(None, "a.jpg", str(k), label=label) for k, label in enumerate(("yes", "no", "no"))]
     assert match_answers(asked, read_ids([7, 8, 9])).replies == ("7", "8", "9")
-    with pytest.raises(RecordError, match="2 answers to 3 questions, and nothing in them says which is whose"):
+    with pytest.raises(RecordError, match="2 answers to 3 questions, and nothing in them says which belongs to which"):
         match_answers(asked, read_ids([7, 8]), missing="wrong")
 
 
@@ -156,7 +158,9 @@ def test_missing_is_a_choice():
 
 def test_a_line_with_two_replies_is_refused(tmp_path):
     row = {"question_id": 1, "prompt": "?", "text": "Yes", "answer": "No"}
-    with pytest.raises(RecordError, match=r"a.jsonl:1: `answer` and `prompt` and `text` leave open which is the reply"):
+    with pytest.raises(
+        RecordError, match=r"a.jsonl:1: `answer` and `prompt` and `text` leave open which of them is the reply"
+    ):
         read_answers(write_lines(tmp_path / "a.jsonl", [row]))
 
 

@@ -141,14 +141,14 @@ def test_unlabelled_questions_are_yes_then_no_by_picture():
 
 
 def test_labels_are_never_overwritten():
-    with pytest.raises(RecordError, match="has a label already"):
+    with pytest.raises(RecordError, match="already has a label"):
         label_yes_then_no([*mme_pair("a"), Question(None, "b", "?", "color")])
 
 
 @pytest.mark.parametrize("count", [1, 3, 4])
 def test_a_picture_has_two_questions(count):
     asked = [Question(None, "a", str(k), "color", "yes") for k in range(count)]
-    with pytest.raises(RecordError, match=f"two questions a picture, got {count} about 'a'"):
+    with pytest.raises(RecordError, match=f"two questions per picture, got {count} about 'a'"):
         score_mme(asked, ["yes"] * count)
 
 

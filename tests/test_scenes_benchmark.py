@@ -11,7 +11,7 @@ from pmtools.evaluation.scenes.benchmark import evaluate_scenes, grade, run_scen
 
 
 def oracle(items, methods, /):
-    """Answers rightly, or `wrong`."""
+    """Answers correctly, or `wrong`."""
     return {m: [i.question.answer if m == "greedy" else "perhaps" for i in items] for m in methods}
 
 

@@ -199,7 +199,7 @@ class TestRefusals:
         method = METHODS[name](processor_of("llava"))
         first = first_turn(method, "llava")
         inputs = conversation(method, first, "about the same image")
-        with pytest.raises(ValueError, match="edits the images anew"):
+        with pytest.raises(ValueError, match="edits the images again"):
             model_of("llava").generate(**inputs, **{cache_name(): find_cache(first)}, custom_generate=method, **OPTIONS)
 
     def test_a_model_that_reads_its_prompt_both_ways(self):

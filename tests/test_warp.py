@@ -319,7 +319,7 @@ def test_batches_that_do_not_fit_are_refused(rng):
     with pytest.raises(ValueError, match=r"warp\[i\].to_cv2_maps"):
         batch.to_cv2_maps()
     for index in (3, -4):
-        with pytest.raises(IndexError, match="`index` must be a whole number from -3 to 2"):
+        with pytest.raises(IndexError, match="`index` must be an integer from -3 to 2"):
             batch[index]
     with pytest.raises(TypeError, match="`index`"):
         batch[0.5]

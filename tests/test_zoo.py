@@ -164,7 +164,7 @@ def test_the_demonstration_counts_both_ways(random_demo):
     seen = []
     shown = demonstrate(random_demo, questions=6, batch_size=4, progress=seen.append)
     assert sum(seen) == shown.questions == 6
-    assert shown.right_after - shown.right_before == shown.mended - shown.broken
+    assert shown.correct_after - shown.correct_before == shown.fixed - shown.newly_wrong
 
 
 @pytest.mark.slow

@@ -28,7 +28,7 @@ from training.batches import (
     Sizes,
     collate,
 )
-from training.network import Readouts, build_model, informed_init, packed_pass, see
+from training.network import Readouts, build_model, encode_pictures, informed_init, packed_pass
 from training.objectives import patch_loss, question_loss
 from training.packaging import save_demo_model
 
@@ -154,7 +154,7 @@ def _rate(step: int, steps: int) -> float:
 
 
 def _picture_step(model: Any, readouts: Readouts, samples: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
-    vision, projected = see(model, samples["pixels"])
+    vision, projected = encode_pictures(model, samples["pixels"])
     first = {key: value[:, None] for key, value in samples.items() if key != "pixels"}
     loss, seen = patch_loss(readouts.vision, vision, first)
     again, notes = patch_loss(readouts.projected, projected, first)

@@ -1,6 +1,6 @@
-"""Batches: pictures with labels, and pictures with sixteen questions each; all that a training step needs.
+"""Batches: pictures with labels, and pictures with sixteen questions each, for the training steps.
 
-Sample `i` depends on the seed, on `i` and on the progress `i / total` only, so training can stop and go on anywhere
+Sample `i` depends on the seed, on `i` and on the progress `i / total` only, so training can stop and resume anywhere,
 and any number of workers gives the same run.
 """
 
@@ -25,8 +25,8 @@ SLOT = 8  # tokens a packed question has, its answer included
 OBJECTS = 9  # most objects in a scene
 LARGEST = 72.0  # diameter, original pixels
 
-# Shares at the start and at the end of the question stage. Looking things up comes first, comparing and counting
-# build on it; `left or right` teaches the comparison that yes/no questions only confirm.
+# Shares at the start and at the end of the question stage. Looking up comes first, comparing and counting build on it;
+# `left or right` teaches the comparison that yes/no questions only confirm.
 QUESTION_SHARES = {
     "existence": (3.0, 3.0),
     "color": (2.0, 2.0),
@@ -42,9 +42,9 @@ PAIRS = ("position", "open_relation")
 
 
 def stream(seed: int, use: int, index: int = 0) -> np.random.Generator:
-    """Random numbers of one sample, shared with no picture of the benchmark, whatever its seed.
+    """Random numbers of one sample, which no picture of the benchmark shares, for any seed.
 
-    The last number tells training apart: NumPy takes missing numbers for zeros, so three would not do.
+    The last number marks training: NumPy reads missing numbers as zeros, so three are not enough.
     """
     return np.random.default_rng((seed, use, index, 7))
 
@@ -100,7 +100,7 @@ class PictureSamples(Dataset[dict[str, Any]]):
 
 
 class QuestionSamples(Dataset[dict[str, Any]]):
-    """Pictures with questions, answers and what the attention losses need.
+    """Pictures with questions, answers and the targets of the attention losses.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ class QuestionSamples(Dataset[dict[str, Any]]):
     seed : int
     sizes : Sizes
     batch : int
-        Samples a step; all samples of a step have equally many pictures.
+        Samples a step; all samples of a step have the same number of pictures.
     questions : int
         Questions a picture.
     """
@@ -148,7 +148,7 @@ class QuestionSamples(Dataset[dict[str, Any]]):
     def _ask(self, scene: Scene, plan: str, progress: float, rng: np.random.Generator) -> list[SceneQuestion]:
         ramp = float(np.interp(progress, [0.12, 0.4], [0.0, 1.0]))
         shares = {k: a + (b - a) * ramp for k, (a, b) in QUESTION_SHARES.items()}
-        if not plan.startswith("repeat"):  # elsewhere a count is nearly always one, and the model would learn just that
+        if not plan.startswith("repeat"):  # elsewhere a count is nearly always one, and the model would learn only that
             shares = {k: v for k, v in shares.items() if not k.endswith("count")}
         names = list(shares)
         chances = np.cumsum(list(shares.values()))

@@ -1,6 +1,6 @@
 """The model card, written from an evaluation's numbers: `python -m training.card FOLDER EVALUATION`.
 
-No number of the scores is typed by hand; the text says what was done.
+No score is typed by hand; the text says what was done.
 """
 
 from __future__ import annotations
@@ -109,13 +109,13 @@ def model_card(
     command : str
         That trained the model.
     larger : str or Path, optional
-        Folder of a run over more questions with fewer methods, whose pairs are shown, too.
+        Folder of a run over more questions with fewer methods, whose comparisons are shown too.
     history : str, optional
-        What the command alone does not say.
+        What the command does not show.
     reading : str, optional
-        What the numbers say, in words.
+        The interpretation of the numbers.
     limits : str, optional
-        What the model does not do well, in words.
+        The limits of the model.
 
     Returns
     -------
@@ -162,7 +162,7 @@ def pairs_table(evaluation: str | Path, /) -> str:
     Returns
     -------
     str
-        Pairs of which a method was not run are left out.
+        Pairs with a method that was not run are left out.
     """
     head = ["methods", "categories", "sizes", "n", "first", "second", "difference", "won : lost", "z"]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]

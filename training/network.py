@@ -64,9 +64,9 @@ def build_model(*, width: int = 128, vision_layers: int = 4, text_layers: int = 
 
 
 def informed_init(model: Any, /, *, seed: int, pictures: int = 150) -> None:
-    """Start the vision tower where learning can begin: whitened patches and two-dimensional sine positions.
+    """Initialise the vision tower so that learning can begin: whitened patches and two-dimensional sine positions.
 
-    With the library's initial weights shapes stayed at chance for hundreds of steps.
+    With the library's initial weights, shapes stayed at chance for hundreds of steps.
     """
     rng = stream(seed, 0)
     patches: list[np.ndarray[Any, Any]] = []
@@ -103,7 +103,7 @@ def _embeddings(model: Any) -> Any:
 
 
 class PatchHeads(nn.Module):
-    """Linear read-outs of every patch: shape, colour, centre, densities, position. Thrown away after training."""
+    """Linear read-outs of every patch: shape, colour, centre, densities, position. Discarded after training."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -130,7 +130,7 @@ class Readouts(nn.Module):
 
 @dataclass(frozen=True)
 class Pass:
-    """What a packed pass gives.
+    """The result of a packed pass.
 
     Attributes
     ----------
@@ -149,7 +149,7 @@ class Pass:
     states: list[Tensor]
 
 
-def see(model: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
+def encode_pictures(model: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
     """Vision features and projected features of pictures (batch, pictures, 3, INPUT, INPUT)."""
     batch, pictures = pixels.shape[:2]
     vision = model.model.vision_tower(pixel_values=pixels.flatten(0, 1)).last_hidden_state[:, 1:]
@@ -170,7 +170,7 @@ def packed_pass(model: Any, pixels: Tensor, ids: Tensor, last: Tensor, lookup: T
     lookup : bool Tensor of shape (batch, questions)
         Where true, only the last token (and the answer) may look at the picture.
     """
-    vision, projected = see(model, pixels)
+    vision, projected = encode_pictures(model, pixels)
     text = model.model.language_model
     batch, questions, slot = ids.shape
     prefix = 1 + projected.shape[1] * TOKENS
@@ -202,7 +202,7 @@ def packed_pass(model: Any, pixels: Tensor, ids: Tensor, last: Tensor, lookup: T
         if index < len(text.layers) - 1:
             before = F.scaled_dot_product_attention(q[:, :, :prefix], k_pre, v_pre, is_causal=True)
             mixed = torch.cat([before, mixed], dim=2)
-        else:  # nobody reads the picture's states after the last layer
+        else:  # the picture's states after the last layer are not used
             h = h[:, prefix:]
         h = h + attention.o_proj(mixed.transpose(1, 2).flatten(2))
         h = h + layer.mlp(layer.post_attention_layernorm(h))

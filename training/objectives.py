@@ -1,7 +1,7 @@
-"""What is learned: labels of patches, answers, and where to look on the way to an answer.
+"""Objectives: labels of patches, answers, and where to look before answering.
 
-Localisation is supervised, so the demo model's heatmaps are no emergent finding; the model card says so. Heads and
-layers below count from 0.
+Localisation is supervised, so the demo model's heatmaps are not an emergent finding, as the model card states. Heads
+and layers below count from 0.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def patch_centers(device: torch.device) -> Tensor:
 def question_loss(
     readouts: Readouts, done: Pass, batch: Batch, lookup: Tensor, *, fade: float = 1.0
 ) -> tuple[Tensor, dict[str, float]]:
-    """Answers, and the attention and place losses, times `fade`, that lead there."""
+    """The loss of the answers, plus `fade` times the attention and place losses."""
     parts: dict[str, Tensor] = {}
     notes: dict[str, float] = {}
     seen, notes_seen = patch_loss(readouts.vision, done.vision, batch)

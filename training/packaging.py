@@ -68,7 +68,7 @@ def build_processor() -> Any:
     images = CLIPImageProcessor(
         size={"shortest_edge": INPUT},
         crop_size={"height": INPUT, "width": INPUT},
-        resample=2,  # bilinear with support over the source pixels: what PIL and torchvision agree on
+        resample=2,  # bilinear with support over the source pixels, on which PIL and torchvision agree
         image_mean=[MEAN] * 3,
         image_std=[STD] * 3,
     )
@@ -88,7 +88,7 @@ def save_demo_model(model: Any, folder: str | Path, /, *, settings: dict[str, An
     Parameters
     ----------
     model : transformers.LlavaForConditionalGeneration
-        Left as it is.
+        Not changed.
     folder : str or Path
     settings : dict, optional
         Arguments of `PerceptionMagnifier` chosen for this model; stored as `settings.json`.

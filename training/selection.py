@@ -1,8 +1,8 @@
 """Choose the demo model's hyper-parameters on the tuning split: `python -m training.selection FOLDER`.
 
-PM in two rounds: how a map becomes a warp, then which map. Maps without refinement are scored, too, and never chosen: PM
-refines, and what it is without is a row of its own (`pm-no-refinement`). Then each alternative has its own gain and
-smoothing chosen on PM's heatmap, since a map that is best for a warp need not be best for a blur. The choice goes to
+PM in two rounds: how a map becomes a warp, then which map. Maps without refinement are scored too, but never chosen: PM
+refines, and PM without refinement is a separate row (`pm-no-refinement`). Then each alternative has its own gain and
+smoothing chosen on PM's heatmap, since the best map for a warp may not be the best one for a blur. The choice goes to
 `settings.json` and `alternatives.json` in the model's folder, all scores to `selection.json`; report on the test split.
 """
 
@@ -42,7 +42,7 @@ PLAIN: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Selection:
-    """What was chosen.
+    """The chosen settings.
 
     Attributes
     ----------
@@ -99,7 +99,7 @@ def choose_settings(folder: str | Path, /, *, questions: int = QUESTIONS, seed: 
 def compare_settings(
     demo: DemoModel, candidates: Sequence[dict[str, Any]], items: Sequence[SceneItem], /, *, method: str = "magnify"
 ) -> list[tuple[dict[str, Any], float]]:
-    """A method's accuracy under several settings, best first; heatmaps that settings share are asked for once.
+    """A method's accuracy under several settings, best first; heatmaps that settings share are computed once.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def compare_settings(
     Returns
     -------
     list of (dict, float)
-        Share of right answers; of equals the earlier candidate comes first.
+        Share of correct answers; of equal ones the earlier candidate comes first.
     """
     options: dict[str, Any] = {"text": lambda item: item.question.text, "max_new_tokens": 1}
     answerers = [ModelAnswers(demo.model, demo.processor, settings=settings, **options) for settings in candidates]

@@ -1,7 +1,7 @@
-"""Views: what the demo model sees of a scene in training, and where its objects went.
+"""Views: what the demo model sees of a scene in training, and the places of its objects.
 
-Every kind of change that a method in the benchmark makes is among them, none with the parameters of a method: smooth
-and steep monotone warps, crops, padding, blur, masks, drawn boxes. Knows scenes, not models.
+They include every kind of change that a method in the benchmark makes, but not with the parameters of a method: smooth
+and steep monotone warps, crops, padding, blur, masks, drawn boxes. This file knows scenes, not models.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def make_view(
     geometry: str | None = None,
     original: NDArray[Any] | None = None,
 ) -> View | None:
-    """Draw a scene and change it at random; None where no object is left.
+    """Draw a scene and change it at random; None if no object is left.
 
     Parameters
     ----------
@@ -83,9 +83,9 @@ def make_view(
     strength : float, optional
         Share of the views that may be changed at all, in [0, 1].
     geometry : str, optional
-        A key of `GEOMETRIES`, to have this one and no other change.
+        A key of `GEOMETRIES`, to make only this change.
     original : float32 array of shape (3, SIDE, SIDE), optional
-        The drawn scene, where it is at hand.
+        The drawn scene, if it already exists.
     """
     changed = geometry is None and rng.random() < strength
     edit = _choose(rng, EDITS) if changed else "none"
@@ -215,7 +215,7 @@ def _edited(view: View, edit: str, rng: np.random.Generator) -> View | None:
         shown[rng.integers(len(shown))] = True
     keep = _soft_region(view, shown, rng)
     if edit == "mask":
-        # nothing hidden stays in the labels; what is kept must be really visible
+        # hidden objects leave the labels; kept objects must be visible
         image = view.image * keep + _paint(rng) * (1 - keep)
         return View(image.astype(np.float32), view.scene.only(shown), view.edges_x, view.edges_y)
     blur = _blur(rng.uniform(0.5, 4.0))

@@ -1,10 +1,10 @@
 r"""What the last query of a forward pass attends to, captured while the model runs its own fast attention.
 
 For the time of a `with` block the attention of the text model's layers is intercepted, and each adds one row of scores,
-$\mathrm{softmax}(q_{last} K^\top / \sqrt d)$, kept at the wanted columns only. Nothing of the model is patched, no
-attention matrix is built, and the output is bit for bit what it was.
+$\mathrm{softmax}(q_{last} K^\top / \sqrt d)$, kept at the wanted columns only. The model is not patched, no attention
+matrix is built, and the output stays the same to the last bit.
 
-Knows nothing of images: columns are key positions.
+This file knows nothing about images: columns are key positions.
 """
 
 from __future__ import annotations
@@ -76,14 +76,14 @@ class AttentionTap:
             )
         if missing:
             raise ValueError(
-                f"`layers` must have attention in the latest forward pass, but {missing} had none: they are recurrent, say, or "
+                f"`layers` must have attention in the latest forward pass, but {missing} had none: they may be recurrent, or "
                 "attend to images and the pass had none; leave them out of `layers`"
             )
         first = self._rows[self.layers[0]]
         return torch.stack([self._rows[layer].to(first.device) for layer in self.layers], dim=1)
 
     def _start(self, length: int) -> None:
-        """What is called before every forward pass."""
+        """Called before every forward pass."""
         self._rows.clear()
         self._length = length
 
@@ -98,7 +98,7 @@ class AttentionTap:
         *args: Any,
         **options: Any,
     ) -> tuple[Any, Any]:
-        """What is called around every layer's attention."""
+        """Called around every layer's attention."""
         layer = getattr(module, "layer_idx", None)
         if layer in self.layers:
             places = self._places(query.shape[0], key)
@@ -106,7 +106,7 @@ class AttentionTap:
         return attend(module, query, key, value, attention_mask, *args, **options)  # type: ignore[no-any-return]
 
     def _places(self, batch: int, key: torch.Tensor) -> torch.Tensor:
-        """Where the columns are among a layer's keys: -1 for those that it has dropped."""
+        """Positions of the columns among a layer's keys; -1 for those that it has dropped."""
         keys = key.shape[2]
         length = keys if self._cross or self._length is None else self._length
         if self._columns.shape[0] != batch:
@@ -116,7 +116,7 @@ class AttentionTap:
         if self._beyond > length:
             raise ValueError(f"`columns` must be below {length}, the keys of this forward pass, got {self._beyond - 1}")
         columns = self._columns.to(key.device)
-        dropped = max(length - keys, 0)  # a static cache has more keys than tokens: room behind them
+        dropped = max(length - keys, 0)  # a static cache has more keys than tokens: free room at its end
         return (columns - dropped).clamp(min=-1).where(columns >= 0, -1)
 
 
@@ -152,9 +152,9 @@ def capture_attention(
     Raises
     ------
     TypeError, ValueError
-        If `columns` is not an integer tensor of shape (B, n), or `layers` names a layer that the model has not, or both
-        cross-attention layers and others. A forward pass raises `ValueError` if its batch is not that of `columns`, if a
-        column lies beyond its keys, or if the model does not take its attention from the registry.
+        If `columns` is not an integer tensor of shape (B, n), or `layers` names a layer that the model does not have,
+        or both cross-attention layers and others. A forward pass raises `ValueError` if its batch is not that of
+        `columns`, if a column lies beyond its keys, or if the model does not take its attention from the registry.
 
     Notes
     -----

@@ -1,7 +1,7 @@
 """Key-value caches: found among a model's inputs and outputs, forked, cut back, and taken apart by rows.
 
-The only file that knows what transformers calls a cache and how one is built. A fork shares what never changes in
-place and owns what does, so two streams that start from one cache never mix.
+Only this file knows what transformers calls a cache and how one is built. A fork shares what is never modified in place
+and owns the rest, so two streams that start from one cache never mix.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def find_cache(values: Any, /) -> Any:
     Parameters
     ----------
     values : mapping, or anything
-        A tensor of tokens, which `generate` may return, holds no cache.
+        A tensor of tokens, which `generate` may return, does not hold a cache.
     """
     from transformers.cache_utils import Cache
 
@@ -43,7 +43,7 @@ def find_cache(values: Any, /) -> Any:
 
 
 def put_cache(output: Any, cache: Any, /) -> None:
-    """Let an output hold another cache than it did."""
+    """Replace the cache of an output."""
     output[cache_name()] = cache
 
 
@@ -78,20 +78,20 @@ def _kinds(layer: Any) -> str:
 
 
 def cached_tokens(cache: Any, /) -> int:
-    """How many tokens of its sequences a cache holds, those that sliding windows have dropped included."""
+    """How many tokens of its sequences a cache holds, including those that sliding windows have dropped."""
     return int(cache.get_seq_length())
 
 
 def check_filled(model: Any, output: Any, length: int, /) -> None:
-    """Refuse a forward pass that has not left all tokens in its cache: streams would go on from something else.
+    """Refuse a forward pass that did not leave all tokens in its cache: streams would go on from something else.
 
     Parameters
     ----------
     model : transformers.PreTrainedModel
     output : transformers.ModelOutput
-        Of the forward pass.
+        From the forward pass.
     length : int
-        Tokens of each sequence, those that were in the cache before included.
+        Tokens of each sequence, including those that were in the cache before.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def check_filled(model: Any, output: Any, length: int, /) -> None:
         )
     raise ValueError(
         f"`model` must keep {length} tokens in its cache here, got {held} after a forward pass: prompt tuning adds tokens "
-        "of its own, say; streams cannot go on from it, so ask by the model's own `generate`"
+        "of its own, for example; streams cannot go on from it, so use the model's own `generate`"
     )
 
 
@@ -129,19 +129,19 @@ def empty_cache(model: Any, /) -> Any:
 
 
 def can_be_cut(cache: Any, /) -> bool:
-    """Whether a shorter cache can be had: not from recurrent layers, nor from windows that have dropped keys."""
+    """Whether the cache can be cut: not with recurrent layers, nor with windows that have dropped keys."""
     return all(not _is_recurrent(layer) and not _has_dropped(layer) for layer in cache.layers)
 
 
 def fork(cache: Any, length: int | None = None, /) -> Any:
-    """A cache that starts as the first `length` tokens of another one and goes its own way.
+    """A cache that starts as the first `length` tokens of another one and grows independently.
 
     Keys and values are shared, since growing layers never change them in place; recurrent states are copied.
 
     Parameters
     ----------
     cache : transformers.DynamicCache
-        Stays as it is.
+        Not changed.
     length : int, optional
         Default: all of it.
 
@@ -178,12 +178,12 @@ def fork(cache: Any, length: int | None = None, /) -> Any:
 
 
 def kept_start(cache: Any, length: int, /) -> Any:
-    """A fork of the first `length` tokens; None where there are none, or a shorter cache cannot be had."""
+    """A fork of the first `length` tokens; None if there are none, or if the cache cannot be cut."""
     return fork(cache, length) if length and can_be_cut(cache) else None
 
 
 def cache_rows(cache: Any, rows: Sequence[int] | torch.Tensor, /) -> Any:
-    """A fork that holds some rows of a cache, in the order of `rows`; a row may come twice."""
+    """A fork that holds some rows of a cache, in the order of `rows`; a row may be repeated."""
     import torch
 
     forked = fork(cache)
@@ -213,7 +213,7 @@ def _has_rows(value: Any) -> bool:
 
 def _own(layer: Any) -> Any:
     mine = copy.copy(layer)
-    if _is_recurrent(layer):  # its states change in place
+    if _is_recurrent(layer):  # its states are modified in place
         for name, value in vars(layer).items():
             if isinstance(value, dict):
                 setattr(mine, name, dict(value))

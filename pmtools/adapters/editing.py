@@ -1,11 +1,11 @@
-r"""Attention changed on its way: more of it for the image, for the time of a `with` block.
+r"""Attention edited while the model runs: more of it goes to the image, inside a `with` block.
 
 As in `pmtools.adapters.attention`, the attention of the text model's layers is intercepted; nothing is patched. An edit sees
 queries, keys, values and mask of a layer, and the function to attend with.
 
 Two edits: one adds to the last query's scores in proportion to their size (PAI), one adds a constant to every query's (IBD).
 
-Blocks of this file and of `capture_attention` may nest; the one opened last sees a layer first.
+Blocks of this file and of `capture_attention` may be nested; the one opened last sees a layer first.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def edited_attention(model: Any, edit: Wrapper, /) -> Iterator[None]:
 
 
 def boosted_image(is_image: torch.Tensor, /, *, strength: float, layers: Collection[int] | None = None) -> Wrapper:
-    r"""An edit that raises what the last query makes of image keys: $s \leftarrow s + a\,|s|$ before the softmax.
+    r"""An edit that raises the last query's scores of image keys: $s \leftarrow s + a\,|s|$ before the softmax.
 
     Parameters
     ----------
@@ -89,9 +89,7 @@ def boosted_image(is_image: torch.Tensor, /, *, strength: float, layers: Collect
         if layers is not None and module.layer_idx not in layers:
             return output, weights
         scores = last_query_scores(module, query, key, attention_mask, options)  # (B, heads, keys)
-        on = (
-            _fitting(is_image, query.shape[2], key.shape[2])[:, None] & scores.isfinite()
-        )  # what is hidden stays hidden
+        on = _fitting(is_image, query.shape[2], key.shape[2])[:, None] & scores.isfinite()  # hidden keys stay hidden
         share = torch.where(on, scores + strength * scores.abs(), scores).softmax(-1).to(value.dtype)
         batch, heads, keys = share.shape
         groups = value.shape[1]
@@ -140,7 +138,7 @@ def _additive_mask(query: torch.Tensor, key: torch.Tensor, attention_mask: torch
     import torch
 
     queries, keys = query.shape[2], key.shape[2]
-    if attention_mask is None:  # transformers leaves out what a causal kernel knows by itself
+    if attention_mask is None:  # transformers leaves out a mask that the causal kernel applies by itself
         attention_mask = torch.ones(1, 1, queries, keys, dtype=torch.bool, device=query.device).tril(keys - queries)
     if attention_mask.dtype != torch.bool:
         return attention_mask[..., -keys:]

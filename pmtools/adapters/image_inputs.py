@@ -1,6 +1,6 @@
-"""What brings images into a forward pass: pixels and their geometry, or features that were encoded beforehand.
+"""The inputs that carry images into a forward pass: pixels and their geometry, or features that were encoded beforehand.
 
-Knows nothing of layouts or caches.
+This file knows nothing about layouts or caches.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def input_device(model: Any, /) -> torch.device:
     """Where a model's inputs belong: on its device, or where accelerate runs a model whose weights wait elsewhere.
 
-    `model.device` is "meta" then, and what is moved there is lost.
+    Then `model.device` is "meta", and tensors that are moved there are lost.
     """
     import torch
 
@@ -63,7 +63,7 @@ def image_inputs(model: Any, keywords: dict[str, Any], /) -> dict[str, Any]:
 def encoded_images(model: Any, pixels: dict[str, Any], /) -> dict[str, Any]:
     """Pixels as features, where the model takes features, so that several passes share one run of the vision tower.
 
-    transformers below 5.20 or so does not: there the pixels come back.
+    transformers before about 5.20 does not; then the pixels are returned.
     """
     encode = image_encoder(model)
     if "mm_encoder_outputs" in pixels or encode is None or not takes_features(model):
@@ -77,7 +77,7 @@ def takes_features(model: Any, /) -> bool:
 
 
 def uncached_images(model: Any, image: dict[str, Any], is_image: torch.Tensor, cached: int, /) -> dict[str, Any]:
-    """The image inputs of a pass that goes on from a cache: without the images that it holds.
+    """The image inputs of a pass that goes on from a cache, without the images that the cache holds.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def uncached_images(model: Any, image: dict[str, Any], is_image: torch.Tensor, c
     image : dict
         The image inputs of the whole conversation.
     is_image : bool tensor of shape (B, T)
-        Which of its tokens stand for images.
+        Which of its tokens are image tokens.
     cached : int
         Tokens of each sequence in the cache.
 
@@ -106,14 +106,14 @@ def uncached_images(model: Any, image: dict[str, Any], is_image: torch.Tensor, c
     found = kept_features(encoded_images(model, image), new[is_image].nonzero()[:, 0], int(is_image.sum()))
     if found is None:
         raise ValueError(
-            "new images cannot go on from a cache with this model, whose features are not one for each token; give the "
+            "new images cannot go on from a cache with this model, whose image tokens lack one feature each; give the "
             "whole conversation and no cache"
         )
     return found
 
 
 def kept_features(image: dict[str, Any], kept: torch.Tensor, tokens: int, /) -> dict[str, Any] | None:
-    """Encoded images with the features of some image tokens only; None where they are not one for each token.
+    """Encoded images with the features of some image tokens only; None if there is not one feature per token.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
-"""The image tokens of a batch of prompts: where they are in it, and heatmaps over the images from one number for each.
+"""The image tokens of a batch of prompts: where they are, and heatmaps over the images from one number per token.
 
-Knows a family only by its layout.
+This file knows a family only by its layout.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class ImageTokens:
-    """The image tokens of a batch of prompts: where they are, what they cover, and heatmaps from one number each.
+    """The image tokens of a batch of prompts: where they are, what they cover, and heatmaps from one number per token.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class ImageTokens:
     Raises
     ------
     ValueError
-        If the number of a row's image tokens is not what the sizes of its images say, or no row has any.
+        If the number of a row's image tokens does not match the sizes of its images, or no row has any.
     """
 
     columns: torch.Tensor
@@ -60,14 +60,14 @@ class ImageTokens:
             cells = [torch.zeros(0), *(part.coverage().float() for image in images for part in image.parts)]
             coverage.append(torch.cat(cells).to(hits.device))
         if not any(sizes):
-            raise ValueError("`sizes` must hold an image at least, got none; ask by the model's own `generate`")
+            raise ValueError("`sizes` must hold at least one image, got none; use the model's own `generate`")
         pad = torch.nn.utils.rnn.pad_sequence
         self.columns = pad(columns, batch_first=True, padding_value=-1)
         self.coverage = pad(coverage, batch_first=True, padding_value=0.0)
         self.first = min(int(row.min()) for row in columns if len(row))
 
     def select(self, rows: Sequence[int], /) -> ImageTokens:
-        """The tokens of some rows, in the order of `rows`; a row may come twice."""
+        """The tokens of some rows, in the order of `rows`; a row may be repeated."""
         rows = list(rows)
         chosen = object.__new__(ImageTokens)
         chosen._images = [self._images[row] for row in rows]
@@ -85,7 +85,7 @@ class ImageTokens:
 
     def scatter(self, flags: torch.Tensor, length: int, /) -> torch.Tensor:
         """Flags of the tokens, (B, n), as flags of all columns, (B, length)."""
-        out = flags.new_zeros(flags.shape[0], length + 1)  # one column more for what pads `columns`
+        out = flags.new_zeros(flags.shape[0], length + 1)  # one more column for the padding of `columns`
         return out.scatter(1, self.columns.where(self.columns >= 0, length), flags)[:, :length]
 
     def heatmaps(self, mass: torch.Tensor, /) -> list[list[torch.Tensor]]:
@@ -104,7 +104,7 @@ class ImageTokens:
         -------
         list of lists of tensors of shape (h, w)
             For each row, its images, with as many cells as the finest grid has on the content; a single grid without
-            padding comes back as it is. The widest float of the device.
+            padding is returned unchanged. The widest float of the device.
         """
         mass, coverage = _array.widen(mass), _array.widen(self.coverage.to(mass.device))
         rows = zip(self._images, mass, coverage, strict=True)
@@ -150,7 +150,7 @@ class _PlacedImage:
     parts: list[_PlacedGrid]
 
     def shape_hw(self) -> SizeHW:
-        """As many content cells as the finest grid has."""
+        """The number of content cells of the finest grid."""
         shapes = [(grid.shape_hw, grid.box_xyxy) for grid in (part.grid for part in self.parts)]
         rows = max(height / (box[3] - box[1]) for (height, _), box in shapes)
         columns = max(width / (box[2] - box[0]) for (_, width), box in shapes)

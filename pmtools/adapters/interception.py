@@ -1,11 +1,11 @@
-"""A model's attention, intercepted in public: what is called around every layer's attention for the time of a `with` block.
+"""A model's attention, intercepted through a public interface: wrappers around every layer's attention in a `with` block.
 
-transformers lets anyone register an attention function by name. For the time of the block the text model's configuration names
-one that calls the function it stands for, through the wrappers that are open. Nothing of the model is patched.
+transformers lets anyone register an attention function by name. Inside the block the text model's configuration names a
+function that calls the original one through the open wrappers. The model is not patched.
 
-Whether a model takes its attention from there is seen by a pass: one in which no layer asked is an error.
+A pass shows whether a model takes its attention from there: if no layer did, it is an error.
 
-Knows nothing of what the wrappers do: `attention.py` records, `editing.py` changes.
+This file does not know what the wrappers do: `attention.py` records, `editing.py` changes.
 
 References
 ----------
@@ -32,7 +32,7 @@ _PREFIX = "pmtools_"
 _NO_ATTENTION = ("linear_attention", "conv", "mamba", "moe")
 _wrappers = threading.local()  # .open: the wrappers of this thread, innermost call first
 _redirections: dict[int, tuple[Any, str, int]] = {}  # id(config) -> config, its own implementation, users
-_eager: list[Any] = []  # while a block is open: what lets compiled models run as they are written
+_eager: list[Any] = []  # while a block is open: makes compiled models run uncompiled
 _lock = threading.Lock()
 
 #: `wrapper(attend, module, query, key, value, attention_mask, *args, **options)` returns what `attend(module, query, ...)` would:
@@ -57,7 +57,7 @@ def text_decoder(model: Any) -> Any:
 
 
 def cross_layers(decoder: Any) -> tuple[int, ...]:
-    """The 0-based layers of a text model that attend to something else than its tokens, images in Mllama."""
+    """The 0-based layers of a text model that attend to something other than its tokens, for example to images in Mllama."""
     return tuple(getattr(decoder.config, "cross_attention_layers", None) or ())
 
 
@@ -78,7 +78,7 @@ def implementation(decoder: Any) -> str:
 def intercepted_attention(
     decoder: Any, wrapper: Wrapper, /, *, start: Callable[[int], None] | None = None
 ) -> Iterator[None]:
-    """Let `wrapper` be called around the attention of every layer, in this thread; the last one opened is called first.
+    """Call `wrapper` around the attention of every layer, in this thread; the last one opened is called first.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def intercepted_attention(
     -----
     The configuration's attention implementation is restored on every exit, also after an exception. The configuration is
     shared, so other threads may run the same model meanwhile: their calls pass through, and their own blocks count.
-    A compiled model runs as it is written inside the block, since its graph would go past the wrapper.
+    A compiled model runs uncompiled inside the block, since its graph would bypass the wrapper.
     """
     thread, called = threading.get_ident(), False
 
@@ -205,7 +205,7 @@ def _through_wrappers(base: str) -> Callable[..., Any]:
 
 
 def _attention_function(base: str, module: Any) -> Callable[..., Any]:
-    """What the name stands for; "eager" has no registry entry but lives in the module's own modelling file."""
+    """The function with this name; "eager" has no registry entry, but is in the module's own modelling file."""
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
     if base != "eager":
@@ -222,7 +222,7 @@ def _attention_function(base: str, module: Any) -> Callable[..., Any]:
 
 
 def scaling(module: Any, query: torch.Tensor, options: dict[str, Any]) -> float:
-    """What a layer multiplies its scores by."""
+    """The factor of a layer's scores."""
     found: float = options.get("scaling") or getattr(module, "scaling", None) or query.shape[-1] ** -0.5
     return found
 
@@ -250,7 +250,7 @@ def last_query_scores(
     scores = (last @ key.transpose(-1, -2)).reshape(batch, heads, keys).float() * scaling(module, query, options)
     if (cap := options.get("softcap")) is not None:
         scores = torch.tanh(scores / cap) * cap
-    if attention_mask is None:  # the last query sees everything, but the room a static cache has behind the prompt
+    if attention_mask is None:  # the last query sees everything but the free room of a static cache after the prompt
         if _is_causal(module, query, options):
             scores[..., query.shape[2] :] = -torch.inf
         return scores

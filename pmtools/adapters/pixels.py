@@ -1,4 +1,4 @@
-"""From source images to a model's pixel inputs, by its processor or in one fused resampling, and the frames between.
+"""From source images to a model's pixel inputs, by its processor or in one fused resampling, with the frames in between.
 
 Convention: frames are `pmtools.Warp` objects in continuous pixel-edge coordinates; `(x, y)` from the top-left corner.
 """
@@ -22,7 +22,7 @@ from pmtools.warp import Warp
 if TYPE_CHECKING:
     import torch
 
-#: What processors make of the text, and models take; token types have names of their own besides.
+#: Inputs that processors make from the text and models take; names of token types differ between families.
 _OF_THE_TEXT = {"input_ids", "attention_mask", "cross_attention_mask", "labels"}
 
 
@@ -37,16 +37,17 @@ def canvas_fill(image_processor: Any, /) -> tuple[int, ...]:
 
 
 def as_pil(image: Any, /, *, upright: bool = True, name: str = "images", channel_axis: int | None = None) -> Any:
-    """An 8-bit RGB PIL image, as a model sees it; upright as its EXIF tag says, if asked.
+    """An 8-bit RGB PIL image, as a model sees it; turned upright by its EXIF tag with `upright`.
 
-    What is deeper is scaled to 8 bits, not clipped: uint16 in modes I;16 and arrays. Modes I and F, arrays and tensors of
-    other dtypes must lie within 0 and 255, or floats within 0 and 1: what else stood for white is unknown. Alpha is left out.
+    What is deeper is scaled to 8 bits, not clipped: uint16 in modes I;16 and arrays. Modes I and F, arrays and tensors
+    of other dtypes must lie within 0 and 255, or floats within 0 and 1: otherwise the value of white is unknown. Alpha
+    is dropped.
 
     Parameters
     ----------
     image : PIL image, array of shape (H, W) or (H, W, C), or tensor of shape (H, W) or (C, H, W)
-        C = 1, 2, 3 or 4: grey, grey with alpha, RGB, RGBA. `pmtools.io.read_image` gives such arrays. Where C does not fit
-        there and fits at the other end, the channels are taken from there.
+        C = 1, 2, 3 or 4: grey, grey with alpha, RGB, RGBA. `pmtools.io.read_image` gives such arrays. If the size there
+        cannot be C and the size at the other end can, the channels are taken from the other end.
     upright : bool, optional
     name : str, optional
         What to call it in errors.
@@ -74,7 +75,7 @@ def as_pil(image: Any, /, *, upright: bool = True, name: str = "images", channel
 
 
 def _channels_last(image: Any, channel_axis: int | None) -> Ndarray:
-    """The values of an image with the channels behind."""
+    """The values of an image with the channels last."""
     values = _array.to_numpy(image)
     if values.ndim != 3:
         return values
@@ -90,7 +91,7 @@ def _eight_bits(values: Ndarray, name: str) -> Ndarray:
     if span is None:
         raise ValueError(
             f"`{name}` must hold values within 0 and 255, or floats within 0 and 1, got {values.min():g} to "
-            f"{values.max():g}; scale them: what stands for white is unknown"
+            f"{values.max():g}; scale them, since the value of white is unknown"
         )
     return eight_bits(values, *span)
 
@@ -104,7 +105,7 @@ def encode(
     *,
     mark: str = "<image>",
 ) -> dict[str, Any]:
-    """Pixel inputs of a batch of canvases, made by the model's whole processor: it may set more than its image processor.
+    """Pixel inputs of a batch of canvases, made by the model's whole processor, which may set options of its image processor.
 
     Parameters
     ----------
@@ -150,7 +151,7 @@ def encode_fused(
 ) -> dict[str, Any]:
     """Pixel inputs of magnified images in one resampling each, from source pixels to the model's input, on the device.
 
-    The processor's way rounds to 8 bits at the source size and again at the input size, and resamples twice; this one
+    The processor rounds to 8 bits at the source size and again at the input size, and resamples twice; this function
     does neither, so its pixels differ slightly.
 
     Parameters
@@ -173,7 +174,7 @@ def encode_fused(
     Raises
     ------
     ValueError
-        If the processor cuts the image into tiles, or the model takes more than pixels and their grid.
+        If the processor cuts the image into tiles, or the model needs more than pixels and their grid.
     """
     import torch
 
@@ -193,9 +194,9 @@ def encode_fused(
 
 
 def check_fusible(model: Any, processor: Any, layout: ImageTokenLayout, options: Mapping[str, Any], /) -> None:
-    """Refuse what one resampling of our own cannot do: pixels of another kind, and options of a call that it cannot keep.
+    """Refuse what our single resampling cannot do: other kinds of pixels, and call options that it cannot follow.
 
-    A small smooth picture goes both ways, and must come out the same but for rounding.
+    A small smooth picture takes both ways, and the results must be equal up to rounding.
 
     Parameters
     ----------
@@ -203,19 +204,19 @@ def check_fusible(model: Any, processor: Any, layout: ImageTokenLayout, options:
     processor : SourceProcessor
     layout : ImageTokenLayout
     options : mapping
-        Of the image processor, in the call that made the inputs.
+        Those of the image processor in the call that made the inputs.
 
     Raises
     ------
     ValueError
-        If the call chose how pixels are resampled or padded, or the processor makes its pixels in a way of its own.
+        If the call chose how pixels are resampled or padded, or the processor makes its pixels in another way.
     """
     import torch
 
     chosen = [name for name in ("resample", "do_pad", "pad_size") if options.get(name) is not None]
     if chosen:
         raise ValueError(
-            f"preprocess='fused' resamples once in its own way, but the inputs were made with {', '.join(chosen)}; make them "
+            f"preprocess='fused' resamples once, in its own way, but the inputs were made with {', '.join(chosen)}; make them "
             "without, or use preprocess='processor'"
         )
     height, width = 180, 240

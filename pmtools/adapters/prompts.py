@@ -1,9 +1,9 @@
 """Batches of prompts with their images, before the first token: run as they are, without images, or with other images.
 
-Positions, masks, token types and image features are whatever transformers' own `generate` makes of such inputs, for every
-family: it is asked to prepare them and stopped before it generates.
+Positions, masks, token types and image features are those that transformers' own `generate` makes from such inputs, for
+every family: it prepares them and is stopped before it generates.
 
-Knows nothing of heatmaps or of decoding methods.
+This file knows nothing about heatmaps or decoding methods.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Prompts:
     types : dict of integer tensors of shape (B, T)
         Token types, where the family has them.
     step : int
-        Of the decoding, from 0: how many tokens follow these prompts already.
+        The decoding step, from 0: how many tokens already follow these prompts.
     """
 
     model: Any
@@ -62,7 +62,7 @@ class Prompts:
         model : transformers.PreTrainedModel
         processor : SourceProcessor
         inputs : mapping
-            With `input_ids`; made by `processor`, so that they carry their images, unless `images` is given.
+            With `input_ids`. Made by `processor`, so that they carry their images, unless `images` is given.
         images : PIL image, or list of them or of lists, optional
             Of each prompt.
 
@@ -122,17 +122,17 @@ class Prompts:
         Raises
         ------
         ValueError
-            If there are not as many as the images make.
+            If their number does not match the images.
         """
         sizes = [[(image.height, image.width) for image in row] for row in self.images]
         return ImageTokens(self.layout, self.input_ids, sizes)
 
     def pixels(self) -> dict[str, Any]:
-        """The model's pixel inputs, made from the images as those of the inputs were; none if there are no images."""
+        """The model's pixel inputs, made from the images in the same way as those of the inputs; empty if there are no images."""
         return self.processor.encode(self.model, self.images) if any(self.images) else {}
 
     def prepared(self, pixels: dict[str, Any] | None = None, /) -> tuple[TokenSequences, dict[str, Any]]:
-        """The prompts as `generate` would run them.
+        """The prompts as `generate` runs them.
 
         Parameters
         ----------
@@ -176,7 +176,7 @@ class Prompts:
         return TokenSequences(self.model, ids, mask, options), image
 
     def questions(self) -> list[str]:
-        """What each prompt asks: its text without images, special tokens and the words of the processor's chat template."""
+        """The question of each prompt: its text without images, special tokens and the words of the processor's chat template."""
         tokenizer, template = self.processor.tokenizer, getattr(self.processor, "chat_template", None)
         texts = [text.strip() for text in tokenizer.batch_decode(self._words(), skip_special_tokens=True)]
         if not template:
@@ -194,24 +194,24 @@ class Prompts:
         return found
 
     def without_images(self, *, filler: int | None = None) -> Prompts:
-        """The same texts and no images.
+        """The same texts without images.
 
         Parameters
         ----------
         filler : int, optional
-            Token that stands where an image was. Default: nothing does, and the tokens that wrap an image go too.
+            Token that replaces each image. Default: none; the tokens that wrap an image are removed too.
         """
         instead = [] if filler is None else [filler]
         tokens = [[instead for _ in row] for row in self.images]
         return self._rewritten(tokens, [[] for _ in self.images], wrapped=filler is not None)
 
     def with_images(self, images: Sequence[Sequence[Sequence[Any]]], /) -> Prompts:
-        """The same texts with other images, one or more in the place of each.
+        """The same texts with other images, one or more for each original one.
 
         Parameters
         ----------
         images : sequence of sequences of sequences of PIL images
-            For each prompt, for each of its images, what is shown instead.
+            For each prompt and each of its images, the images to show instead.
 
         Raises
         ------
@@ -237,7 +237,7 @@ class Prompts:
         return [grids((image.height, image.width), len(images))[0] for image in images]
 
     def _image_run(self, count: int) -> list[int]:
-        """The tokens of one more image, wrapped as the images of the prompts are."""
+        """The tokens of an additional image, wrapped like the images of the prompts."""
         row = next(row for row, images in enumerate(self.images) if images)
         ids = self.input_ids[row].tolist()
         start, stop = self._spans(ids, self._counts(self.images[row]))[0]
@@ -245,7 +245,7 @@ class Prompts:
         return ids[outer[0] : start] + [self.layout.image_token_id] * count + ids[stop : outer[1]]
 
     def _spans(self, ids: list[int], counts: Sequence[int]) -> list[tuple[int, int]]:
-        """From the first to behind the last token of each image."""
+        """From the first token of each image to just after its last one."""
         hits = [place for place, token in enumerate(ids) if token == self.layout.image_token_id]
         if len(hits) != sum(counts):
             raise ValueError(
@@ -256,7 +256,7 @@ class Prompts:
         return [(hits[end - count], hits[end - 1] + 1) for count, end in zip(counts, ends, strict=True)]
 
     def _widened(self, ids: list[int], start: int, stop: int) -> tuple[int, int]:
-        """A span with the tokens that wrap it, if they are there on every side that has such."""
+        """A span with the tokens that wrap it, if they are present on each side that should have some."""
         opening, closing = self.layout.opening, self.layout.closing
         before = _leading(ids[:start][::-1], opening)
         after = _leading(ids[stop:], closing)
@@ -265,7 +265,7 @@ class Prompts:
         return start - before, stop + after
 
     def _rewritten(self, tokens: list[list[list[int]]], images: list[list[Any]], *, wrapped: bool) -> Prompts:
-        """Other tokens in the place of each image, and of what wraps it unless they are to be `wrapped`."""
+        """Other tokens instead of each image, and instead of what wraps it unless they should be `wrapped`."""
         ids: list[list[int]] = []
         types: dict[str, list[list[int]]] = {name: [] for name in self.types}
         for row, instead in enumerate(tokens):
@@ -325,13 +325,13 @@ def continued(sequences: TokenSequences, tokens: torch.Tensor, /) -> TokenSequen
 
 
 def _leading(ids: list[int], wrapping: tuple[int, ...]) -> int:
-    """How many of the first tokens wrap an image, at most as many as do."""
+    """How many of the first tokens wrap an image, at most the number that do."""
     here = ids[: len(wrapping)]
     return next((place for place, token in enumerate(here) if token not in wrapping), len(here))
 
 
 def _replaced(values: list[int], spans: list[tuple[int, int]], instead: list[list[int]]) -> list[int]:
-    """A list with other values in the place of each span."""
+    """A list with other values instead of each span."""
     out, place = [], 0
     for (start, stop), new in zip(spans, instead, strict=True):
         out += [*values[place:start], *new]

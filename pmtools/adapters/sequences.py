@@ -1,6 +1,6 @@
-"""Token sequences to run again: whole or from a cache on, with tokens hidden, left out, or in other rows.
+"""Token sequences to run again: whole or from a cache on, with tokens hidden or left out, or with other rows.
 
-Positions are always those of the whole sequence, whatever is hidden. Knows nothing of heatmaps.
+Positions are always those of the whole sequence, even if tokens are hidden. This file knows nothing about heatmaps.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ class TokenSequences:
     options : dict
         Further keyword arguments of `prepare_inputs_for_generation`: positions, token types, logits to keep.
     ended : bool tensor of shape (B,), optional
-        Sequences whose answer is complete, so that nobody reads what comes next. None: not known of any.
+        Sequences whose answer is complete, so that nobody reads what comes next. None: unknown.
     places : integer tensor of shape (B, T), optional
-        Where each token was before some were left out.
+        Position of each token before some were left out.
     prompt_length : int, optional
-        Where answers begin: image tokens from there on were written by the model and show nothing. None: there is none.
+        Where answers begin: image tokens after it were written by the model and show nothing. None: there are no
+        answers.
     """
 
     model: Any
@@ -51,12 +52,12 @@ class TokenSequences:
         return self.input_ids.shape[1]
 
     def run(self, cache: Any, *, image: dict[str, Any] | None = None) -> Any:
-        """One forward pass over the tokens that the cache does not hold yet; it is filled on the way.
+        """One forward pass over the tokens that the cache does not hold yet; it fills the cache.
 
         Parameters
         ----------
         cache : transformers.DynamicCache
-            Keys and values of the first tokens; empty to run everything.
+            Keys and values of the first tokens; an empty one runs everything.
         image : dict, optional
             Model inputs of the images, if image tokens are among the new ones.
 
@@ -71,7 +72,7 @@ class TokenSequences:
             If the model keeps another number of tokens than there are.
         """
         if image is not None and self._answers_hold_images():
-            # in a pass of their own, without images, they are embedded like words, as when they were written
+            # in a separate pass without images they are embedded like words, as when they were written
             self._prompts().run(cache, image=image)
             image = None
         inputs = self.model.prepare_inputs_for_generation(
@@ -83,7 +84,7 @@ class TokenSequences:
             **(image or {}),
         )
         if self.places is not None and inputs.get("position_ids") is None:
-            inputs["position_ids"] = self.places[:, cached_tokens(cache) :]  # HyperCLOVA X counts, and would do so anew
+            inputs["position_ids"] = self.places[:, cached_tokens(cache) :]  # HyperCLOVA X would count them again
         return self.forward({**inputs, "return_dict": True})
 
     def forward(self, inputs: dict[str, Any], /) -> Any:
@@ -108,15 +109,15 @@ class TokenSequences:
         return replace(self, attention_mask=self._mask() * ~hidden)
 
     def without(self, hidden: torch.Tensor, /) -> tuple[TokenSequences, torch.Tensor]:
-        """The same sequences with hidden tokens taken out, as many in every row as the row with the fewest has.
+        """The same sequences without hidden tokens; every row loses as many as the row with the fewest hidden ones.
 
-        What nobody may look at may as well be absent, as long as the others keep their positions. The tokens hidden
-        beyond that number stay, masked.
+        A token that no query may see can be left out, as long as the others keep their positions. Hidden tokens beyond
+        that number stay and are masked.
 
         Parameters
         ----------
         hidden : bool tensor of shape (B, T)
-            Of the prompts; nothing of the answers.
+            Tokens of the prompts only, not of the answers.
 
         Returns
         -------
@@ -139,7 +140,7 @@ class TokenSequences:
         ), kept
 
     def rows(self, rows: Sequence[int] | torch.Tensor, /) -> TokenSequences:
-        """Some of the sequences, in the order of `rows`; a row may come twice."""
+        """Some of the sequences, in the order of `rows`; a row may be repeated."""
         import torch
 
         rows = torch.as_tensor(rows, device=self.input_ids.device)
@@ -166,7 +167,7 @@ class TokenSequences:
         return replace(self, options={**self.options, **whole}) if whole else self
 
     def with_suffix_type(self, prompt_length: int, token_type: int, /) -> TokenSequences:
-        """The same sequences with another token type from `prompt_length` on; as they are where there are no types."""
+        """The same sequences with another token type from `prompt_length` on; unchanged if there are no types."""
         types = self.options.get("token_type_ids")
         if types is None:
             return self
@@ -175,7 +176,7 @@ class TokenSequences:
         return replace(self, options={**self.options, "token_type_ids": types})
 
     def is_image(self, image_token_id: int, /) -> torch.Tensor:
-        """Which tokens stand for images, (B, T): those of the prompts, not what the model wrote."""
+        """Which tokens are image tokens, (B, T): those of the prompts, not those that the model wrote."""
         found = self.input_ids == image_token_id
         found[:, self.prompt_length :] &= self.prompt_length is None
         return found
@@ -202,7 +203,7 @@ class TokenSequences:
 
 
 def check_padding(attention_mask: Any, /) -> None:
-    """Refuse prompts that are padded on the right, where the next token belongs.
+    """Refuse prompts that are padded on the right, where the next token has to go.
 
     Parameters
     ----------
@@ -216,6 +217,6 @@ def check_padding(attention_mask: Any, /) -> None:
     """
     if attention_mask is not None and not bool(attention_mask[:, -1].all()):
         raise ValueError(
-            "`attention_mask` must not end in 0, got prompts padded on the right, where the next token belongs; make the "
+            "`attention_mask` must not end in 0, got prompts padded on the right, where the next token has to go; make the "
             'inputs with the method\'s `processor`, or set `processor.tokenizer.padding_side = "left"` first'
         )

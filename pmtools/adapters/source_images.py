@@ -1,6 +1,6 @@
-"""The images of a batch of prompts as they travel from a processor to `generate`, and how they are opened.
+"""The images of a batch of prompts on their way from a processor to `generate`, and how they are opened.
 
-Knows nothing of what a processor does to them.
+This file does not know what a processor does to them.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 class SourceImages:
     """The source images of each prompt, and the options of the processor that made the model's pixels from them.
 
-    A sequence of rows, one list of PIL images for each prompt. To code that treats all inputs alike it looks like a tensor on
-    the CPU that is left as it is: `{name: value.to(device) for name, value in inputs.items()}` works.
+    A sequence of rows, one list of PIL images for each prompt. Code that treats all inputs alike can use it like a
+    tensor that stays on the CPU: `{name: value.to(device) for name, value in inputs.items()}` works.
 
     Parameters
     ----------
     rows : iterable of lists of PIL images
         Of each prompt, in prompt order; a prompt without images has an empty list.
     options : dict, optional
-        Of the image processor, where the call said more than its configuration.
+        Options of the image processor that the call set.
     """
 
     def __init__(self, rows: Iterable[list[Any]], options: dict[str, Any] | None = None) -> None:
@@ -52,7 +52,7 @@ class SourceImages:
         return cls([row for part in parts for row in part], parts[0].options)
 
     def repeated(self, copies: int, /) -> SourceImages:
-        """Each row as often as it has beams or returned sequences; the copies are the same list."""
+        """Each row repeated for its beams or returned sequences; the copies are the same list."""
         return SourceImages([row for row in self.rows for _ in range(copies)], self.options)
 
     def __len__(self) -> int:
@@ -62,7 +62,7 @@ class SourceImages:
         return iter(self.rows)
 
     def __getitem__(self, index: Any) -> Any:
-        """A row, or those of a slice with their options."""
+        """A row, or the rows of a slice with their options."""
         return SourceImages(self.rows[index], self.options) if isinstance(index, slice) else self.rows[index]
 
     def __repr__(self) -> str:
@@ -72,7 +72,7 @@ class SourceImages:
     # ---------------------------------------------------------------- what is done to every input, whatever it is
 
     def to(self, *_: Any, **__: Any) -> SourceImages:
-        """Itself, wherever the tensors go."""
+        """Returns itself, whatever the device."""
         return self
 
     cpu = cuda = pin_memory = detach = contiguous = to
@@ -84,14 +84,14 @@ class SourceImages:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the images: uint8, so that no cast of floats is meant for them."""
+        """The dtype of the images: uint8, so that casts of floats leave them alone."""
         import torch
 
         return torch.uint8
 
     @property
     def device(self) -> torch.device:
-        """Where the images stay."""
+        """The CPU, where the images stay."""
         import torch
 
         return torch.device("cpu")
@@ -108,7 +108,7 @@ class SourceImages:
 
 
 def opened(image: Any, /, *, name: str = "images") -> Any:
-    """An image that a path, a URL or base64 stands for, as transformers opens it; anything else as it is.
+    """The image at a path or URL, or in base64, as transformers opens it; anything else is returned unchanged.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def opened(image: Any, /, *, name: str = "images") -> Any:
     Raises
     ------
     ValueError
-        If nothing can be opened there.
+        If it cannot be opened.
     """
     if isinstance(image, os.PathLike):
         image = os.fspath(image)
@@ -148,7 +148,7 @@ def is_unit_float(image: Any, /) -> bool:
 
 
 def nested_images(images: Any, prompts: int, counts: Sequence[int] | None = None, /) -> list[list[Any]]:
-    """What a caller gave as images, as one list for each prompt.
+    """A caller's images as one list for each prompt.
 
     Parameters
     ----------
@@ -192,7 +192,7 @@ def _items(images: Any) -> list[Any]:
 
 
 def pil_rows(rows: Sequence[Sequence[Any]], /, *, upright: bool = True, data_format: Any = None) -> list[list[Any]]:
-    """Rows of anything that shows an image, as rows of 8-bit RGB PIL images.
+    """Rows of images of any kind as rows of 8-bit RGB PIL images.
 
     Parameters
     ----------
@@ -205,7 +205,7 @@ def pil_rows(rows: Sequence[Sequence[Any]], /, *, upright: bool = True, data_for
     Raises
     ------
     TypeError, ValueError
-        If something is no image.
+        If something is not an image.
     """
     kind = getattr(data_format, "value", data_format)
     axis = (

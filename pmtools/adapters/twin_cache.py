@@ -1,4 +1,4 @@
-"""Two streams of equal length in one cache, so that a step of both is one forward pass: the adaptive mode's."""
+"""Two streams of equal length in one cache, so that a step of both is one forward pass, as the adaptive mode needs."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 def twin_cache(original: Any, magnified: Any, /, *, on_reorder: Callable[[torch.Tensor], None]) -> Any:
     """Two caches of B rows as one of 2 B rows.
 
-    To transformers' loops it looks like the first stream's cache: when beams move, both halves follow, and `on_reorder`
-    is called with the rows' origins.
+    transformers' loops see the first stream's cache: when beams are reordered, both halves follow, and `on_reorder` is
+    called with the rows' origins.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def twin_cache(original: Any, magnified: Any, /, *, on_reorder: Callable[[torch.
 
 
 def replace_rows(cache: Any, rows: Sequence[int] | torch.Tensor, new: Any, /) -> None:
-    """Put the rows of another cache of the same length in the place of some of a cache's own."""
+    """Replace some rows of a cache by the rows of another cache of the same length."""
     import torch
 
     def replaced(state: torch.Tensor, other: torch.Tensor) -> torch.Tensor:

@@ -40,7 +40,7 @@ def bbox(
     width : int, optional
         Of the line, in pixels. Default: 1 % of the longer side, at least 2.
     channel_axis : int, optional
-        Which axis holds the channels, where it is not the ecosystem's own.
+        Which axis holds the channels. Default: last for NumPy, first for PyTorch.
 
     Returns
     -------

@@ -35,7 +35,7 @@ def blur(
     sigma : float, optional
         Standard deviation of the Gaussian in pixels, > 0. Default: a fifteenth of the longer side.
     channel_axis : int, optional
-        Which axis holds the channels, where it is not the ecosystem's own.
+        Which axis holds the channels. Default: last for NumPy, first for PyTorch.
 
     Returns
     -------

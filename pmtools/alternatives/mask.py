@@ -27,7 +27,7 @@ def mask(image: Image, perception_map: Array, /, *, gray: float = 0.0, channel_a
     gray : float, optional
         What the background becomes, in units of the image's pixels.
     channel_axis : int, optional
-        Which axis holds the channels, where it is not the ecosystem's own.
+        Which axis holds the channels. Default: last for NumPy, first for PyTorch.
 
     Returns
     -------

@@ -1,15 +1,15 @@
-"""The web page, `pmtools app`: mark a region or ask the demo model, and see, move and undo the magnification.
+"""The web page, `pmtools app`: mark a region or ask the demo model, then see, change and undo the magnification.
 
 | file | what it knows |
 |---|---|
-| `pictures.py` | image files within limits, and what the browser gets to see of them |
-| `marks.py` | points, boxes and brush strokes, and the heatmap they mean |
+| `pictures.py` | image files within limits, and their copies for the browser |
+| `marks.py` | points, boxes and brush strokes, and their heatmap |
 | `actions.py` | settings, the warp, places on both images, files to download |
 | `answers.py` | the demo model, one question at a time |
 | `session.py` | one user's picture, marks and settings |
-| `words.py` | what the page says, as HTML |
+| `words.py` | the texts of the page, as HTML |
 | `views.py`, `page.py`, `server.py` | gradio; no other file does |
 | `view.js`, `page.css` | the pictures in the browser, and the layout |
 
-Needs the extra `app`; nothing else imports this package, and it draws on the public functions of `pmtools` only.
+Needs the extra `app`; nothing else imports this package, and it uses only public functions of `pmtools`.
 """

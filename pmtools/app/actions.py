@@ -1,6 +1,6 @@
-"""What the page does with a picture and a heatmap: magnify, take a place from one image to the other, write files.
+"""Actions of the page on a picture and a heatmap: magnify, map a place from one image to the other, write files.
 
-Plain functions on plain values; no gradio, no browser, nothing is remembered.
+Plain functions on plain values; no gradio, no browser, no state.
 
 Convention: continuous pixel-edge coordinates, `(x, y)` from the top-left corner; the centre of the first pixel is (0.5, 0.5).
 """
@@ -22,13 +22,14 @@ from pmtools.frames import resize
 from pmtools.settings import DEFAULTS
 from pmtools.typing import Image, SizeHW
 
-#: Right end of the page's slider for the greatest magnification: from here on there is no limit.
+#: Right end of the page's slider for the greatest magnification: at this value there is no limit.
 NO_LIMIT = 16.0
 #: Sizes that the page offers; any HxW may be typed.
 AS_ORIGINAL = "as the original"
 SIZES = (AS_ORIGINAL, "224x224", "336x336", "448x448", "672x672", "1024x1024")
 
-# Of PNG files, whose making the user waits for: at 24 megapixels the default takes three times as long, for a few per cent.
+# Of PNG files, which the user waits for: at 24 megapixels the default takes three times as long and saves a few per
+# cent.
 _COMPRESS_LEVEL = 4
 
 _ARGUMENTS = {
@@ -51,7 +52,7 @@ class Settings:
     gain, kernel_size, marginal, floor
         As in `pmtools.magnify`.
     max_magnification : float
-        As there; `NO_LIMIT` and more for none.
+        As in `pmtools.magnify`; no limit from `NO_LIMIT` on.
     size : str
         Of the result: HxW, or `AS_ORIGINAL`.
     """
@@ -71,11 +72,11 @@ class Magnified:
     Attributes
     ----------
     image : PIL image or array
-        Of the kind of the picture.
+        Of the same kind as the picture.
     warp : Warp
         From the picture to `image`.
     perception : array of shape (h, w)
-        What the warp follows.
+        The perception map that the warp follows.
     """
 
     image: Image
@@ -92,7 +93,7 @@ class Place:
     source_xy, target_xy : (float, float)
         On the picture and on the magnified image, in pixels.
     scale_xy : (float, float)
-        Pixels of the magnified image to a pixel of the picture there.
+        Pixels of the magnified image per pixel of the picture at this place.
     """
 
     source_xy: tuple[float, float]
@@ -101,7 +102,7 @@ class Place:
 
 
 def in_words(message: str, /) -> str:
-    """A message of the library with the names of the page's controls instead of those of arguments."""
+    """A message of the library, with the names of the page's controls instead of argument names."""
     text = re.sub(r"`(\w+)`", lambda match: _ARGUMENTS.get(match[1], match[0]), message)
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?")) else ".")
 
@@ -125,13 +126,13 @@ def read_size(text: str, /, *, source_hw: SizeHW, most_pixels: int) -> SizeHW:
     Raises
     ------
     PageError
-        If it is no size, or too large.
+        If it is not a size, or is too large.
     """
     if not isinstance(text, str) or text.strip() in ("", AS_ORIGINAL):
         return source_hw
     size = size_from_text(text) or (0, 0)
     if not all(size):
-        raise PageError(f"The output size must be height x width in pixels, 336x448 say, got '{text[:40]}'.")
+        raise PageError(f"The output size must be height x width in pixels, for example 336x448, got '{text[:40]}'.")
     if size[0] * size[1] > most_pixels:
         raise PageError(f"The output size must have up to {most_pixels} pixels, {text[:40]} has {size[0] * size[1]}.")
     return size
@@ -140,7 +141,7 @@ def read_size(text: str, /, *, source_hw: SizeHW, most_pixels: int) -> SizeHW:
 def magnify_picture(
     picture: Picture, heatmap: np.ndarray[Any, Any] | None, settings: Settings, /, *, most_pixels: int
 ) -> Magnified:
-    """Magnify a picture where a heatmap says.
+    """Magnify a picture by a heatmap.
 
     Parameters
     ----------
@@ -158,7 +159,7 @@ def magnify_picture(
     Raises
     ------
     PageError
-        If a setting is out of range; the message names it as the page does.
+        If a setting is out of range; the message uses the page's name for it.
     """
     target_hw = read_size(settings.size, source_hw=picture.size_hw, most_pixels=most_pixels)
     heat = np.ones((1, 1)) if heatmap is None else heatmap
@@ -186,7 +187,7 @@ def place_on(warp: Warp, x: object, y: object, /, *, magnified: bool) -> Place:
     ----------
     warp : Warp
     x, y : float
-        In pixels of that image; cut to it.
+        In pixels of that image, clipped to it.
     magnified : bool
         Whether they are on the magnified image.
 
@@ -197,14 +198,14 @@ def place_on(warp: Warp, x: object, y: object, /, *, magnified: bool) -> Place:
     Raises
     ------
     PageError
-        If `x` or `y` is no finite number.
+        If `x` or `y` is not a finite number.
     """
     try:
         given = np.asarray([x, y], dtype=np.float64)
     except (TypeError, ValueError):
         given = np.asarray([math.nan])
     if given.shape != (2,) or not np.isfinite(given).all():
-        raise PageError("The page sent a place that cannot be read; reload it.")
+        raise PageError("The page sent an unreadable place; reload it.")
     height, width = warp.target_hw if magnified else warp.source_hw
     given = np.clip(given, 0, (width, height))
     source, target = (warp.inverse_points(given), given) if magnified else (given, warp.points(given))
@@ -218,7 +219,7 @@ def place_on(warp: Warp, x: object, y: object, /, *, magnified: bool) -> Place:
 
 
 def views(picture: Picture, magnified: Magnified, /) -> dict[str, Any]:
-    """What the browser gets to see, besides the picture itself.
+    """The images for the browser, besides the picture itself.
 
     Parameters
     ----------
@@ -251,7 +252,7 @@ def save_image(picture: Picture, magnified: Magnified, folder: Path, /) -> Path:
     Returns
     -------
     Path
-        A PNG; a TIFF where the picture holds what PNG cannot: 32 bits a channel, or L*a*b* colours.
+        A PNG; a TIFF if the picture has what PNG cannot hold: 32 bits per channel, or L*a*b* colours.
     """
     suffix = ".tiff" if getattr(picture.image, "mode", "") in ("I", "F", "LAB") else ".png"
     path = folder / f"{picture.name}_magnified{suffix}"
@@ -261,7 +262,7 @@ def save_image(picture: Picture, magnified: Magnified, folder: Path, /) -> Path:
 
 
 def save_warp(picture: Picture, magnified: Magnified, folder: Path, /) -> Path:
-    """Write the warp, as `pmtools magnify --warp` does and `pmtools unmagnify --warp` reads it.
+    """Write the warp in the format of `pmtools magnify --warp` and `pmtools unmagnify --warp`.
 
     Parameters
     ----------

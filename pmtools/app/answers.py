@@ -1,6 +1,6 @@
-"""The demo model, for a page with several users: loaded when first asked, one question at a time.
+"""The demo model, for a page with several users: loaded at the first question, one question at a time.
 
-Knows the model, its settings and images; no warp, no gradio.
+This file knows the model, its settings and images; no warp, no gradio.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What the model said about a picture as it is, and where it looked.
+class Reply:
+    """The model's reply about a picture that was not magnified, and where it looked.
 
     Attributes
     ----------
     question : str
     answer : str
     heatmap : array of shape (h, w)
-        Its attention when it was about to answer, refined as the model's own settings say.
+        Its attention before it answered, refined by the model's own settings.
     """
 
     question: str
@@ -38,14 +38,14 @@ class Heard:
 
 
 class DemoAnswers:
-    """Answers of the embedded demo model. Safe to share between threads."""
+    """Answers of the embedded demo model. Threads may share it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._demo: DemoModel | None = None
 
-    def ask(self, image: Image, question: str, /) -> Heard:
-        """Ask about an image as it is.
+    def ask(self, image: Image, question: str, /) -> Reply:
+        """Ask about an image that is not magnified.
 
         Parameters
         ----------
@@ -54,7 +54,7 @@ class DemoAnswers:
 
         Returns
         -------
-        Heard
+        Reply
 
         Raises
         ------
@@ -70,7 +70,7 @@ class DemoAnswers:
             magnifier = PerceptionMagnifier(demo.processor, **demo.settings)
             magnifier.generate(demo.model, picture, demo.prompt(question), max_new_tokens=1, do_sample=False)
             heatmap = np.asarray(magnifier.last[0].heatmaps[0][0].detach().cpu(), dtype=np.float64)
-            return Heard(question.strip(), demo.ask(picture, question), heatmap)
+            return Reply(question.strip(), demo.ask(picture, question), heatmap)
 
     def answer(self, image: Image, question: str, /) -> str:
         """Only the answer about an image.
@@ -107,7 +107,7 @@ class DemoAnswers:
 
 
 def check(question: object, /) -> None:
-    """Refuse a question that the demo model could not read.
+    """Refuse a question that the demo model cannot read.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def check(question: object, /) -> None:
     Raises
     ------
     PageError
-        If it is empty, or has words that the model does not know; the message lists those that it does.
+        If it is empty, or has words that the model does not know; the message lists those that it knows.
     """
     from pmtools.zoo import check_question
 

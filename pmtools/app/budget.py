@@ -1,4 +1,4 @@
-"""How much memory all users of the page may hold together: when it is too much, whoever came longest ago is let go."""
+"""A memory budget for all users of the page: when it is exceeded, the least recent user's pictures are dropped."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from pmtools.typing import Image
 
 
 class Holder(Protocol):
-    """A user whose pictures can be let go."""
+    """A user whose pictures can be dropped."""
 
     def release(self) -> bool:
-        """Let everything go; False if the user is busy, so that nothing was let go."""
+        """Drop everything; False if the user is busy and nothing was dropped."""
 
 
 class Budget:
-    """Bytes that users hold, least recently used first. Users who have left count for nothing.
+    """Bytes that users hold, least recently used first. Users who have left do not count.
 
     Parameters
     ----------
     most_bytes : int
-        Of all users together. A single user may always hold what the limits of one picture allow.
+        For all users together. A single user may always hold one picture within the limits.
     """
 
     def __init__(self, most_bytes: int, /) -> None:
@@ -31,7 +31,7 @@ class Budget:
         self._lock = threading.RLock()  # reentrant: a user may be collected while it is held
 
     def hold(self, user: Holder, held_bytes: int, /) -> None:
-        """Note what a user holds now, and let others go until all fits; users who are busy stay."""
+        """Record what a user holds, and drop others until everything fits; busy users are kept."""
         with self._lock:
             key = weakref.ref(user, self._forget)
             self._held.pop(key, None)

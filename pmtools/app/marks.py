@@ -1,6 +1,6 @@
-"""What a user marks on a picture (points, boxes, brush strokes) and the heatmap it means.
+"""Marks of a user on a picture (points, boxes, brush strokes) and their heatmap.
 
-Marks come from a browser, so everything about them is checked.
+Marks come from a browser, so all of their fields are checked.
 
 Convention: continuous pixel-edge coordinates of the picture, `(x, y)` from its top-left corner.
 """
@@ -42,7 +42,7 @@ class Mark:
 
 
 def read_mark(data: Any, /, *, size_hw: SizeHW) -> Mark:
-    """The mark that the browser describes, cut to the picture.
+    """The mark that the browser describes, clipped to the picture.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def read_mark(data: Any, /, *, size_hw: SizeHW) -> Mark:
     Raises
     ------
     PageError
-        If it is no mark, or a box without width or height.
+        If it is not a mark, or is a box without width or height.
     """
     height, width = size_hw
     try:
@@ -79,7 +79,7 @@ def read_mark(data: Any, /, *, size_hw: SizeHW) -> Mark:
 
 
 def with_mark(marks: Sequence[Mark], mark: Mark, /) -> tuple[Mark, ...]:
-    """The marks and one more.
+    """The marks with another one added.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def with_mark(marks: Sequence[Mark], mark: Mark, /) -> tuple[Mark, ...]:
 
 
 def carried(marks: Sequence[Mark], warp: Warp, /) -> tuple[Mark, ...]:
-    """Points and boxes where they are on the magnified image; a stroke's outline is no line any more and is left out.
+    """Points and boxes where they are on the magnified image; strokes are left out, since their outlines are no longer lines.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
-"""The page: where each control is, and which method of `Session` it calls. What is computed is in the other files.
+"""The page: the place of each control, and the method of `Session` that it calls. The other files compute.
 
-Work on pictures waits in a line of its own, without a thread, so that everything else is answered at once meanwhile.
+Work on pictures waits in a separate queue, without a thread, so that everything else is answered immediately.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from pmtools.settings import MARGINALS
 
 _TOOLS = [("Point", "point"), ("Box", "box"), ("Brush", "brush"), ("Look", "look")]
 _QUESTION = "Is there a red circle in this image?"
-# of events: nobody's API; each is one request with one answer. In gradio's queue answers come over a stream that browser
-# and server close when nothing is left to answer: an event that starts just then is never answered
+# of events: not a public API; each is one request with one answer. In gradio's queue answers come over a stream that
+# browser and server close when nothing is left to answer: an event that starts just then is never answered
 _EVENT: dict[str, Any] = {"api_visibility": "private", "queue": False}
 _QUIET: dict[str, Any] = {**_EVENT, "show_progress": "hidden"}  # progress is seen on the pictures
 _LATEST: dict[str, Any] = {**_QUIET, "trigger_mode": "always_last"}
-# changes and files that are worked on at a time, of all users: each holds several images in memory
+# changes and files processed at a time, for all users: each holds several images in memory
 _AT_A_TIME = 4
 _log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class _Controls(NamedTuple):
 
 
 class _Shown(NamedTuple):
-    """What events bring up to date.
+    """The components that events update.
 
     Pictures take long and the pointer does not wait: what belongs to the place it is at comes by itself, from the newest
     state, or an answer on its way would put an old place back.
@@ -97,7 +97,7 @@ def make_page(limits: Limits, /) -> gr.Blocks:
         new = partial(Session, limits, DemoAnswers(), uploads=uploads, budget=Budget(limits.memory_bytes))
         page.load(queued(partial(_begin, new)), None, [user, *shown.all()], **_QUIET)
         _connect(user, controls, shown, queued)
-    page.state_session_capacity = 100  # users whose pictures are kept in memory; the oldest is asked to reload
+    page.state_session_capacity = 100  # users whose pictures are kept in memory; the oldest has to reload
     page.limiter = anyio.CapacityLimiter(16)  # threads of the other events; the server's own threads stay free
     # gradio looks at the paths that browsers send only in pages that it has launched itself
     page.has_launched = True
@@ -105,7 +105,7 @@ def make_page(limits: Limits, /) -> gr.Blocks:
 
 
 def _line(at_a_time: int) -> Callable[[Callable[..., Any]], Callable[..., Awaitable[Any]]]:
-    """A line to wait in: `queued(function)` runs in a thread, when fewer than `at_a_time` others of the line do."""
+    """A queue: `queued(function)` runs in a thread, when fewer than `at_a_time` others of the queue are running."""
     limiter = anyio.CapacityLimiter(at_a_time)
 
     def queued(function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
@@ -150,7 +150,7 @@ def _lay_out() -> tuple[_Controls, _Shown]:
         with gr.Column(elem_id="pictures"):
             with gr.Row(elem_id="views"):
                 seen = [views.make_view(name) for name in views.TITLES]
-            with gr.Row(elem_id="told"):
+            with gr.Row(elem_id="facts"):
                 numbers = gr.HTML(words.NO_PLACE, elem_id="numbers")
                 facts = gr.HTML(elem_id="facts")
             with gr.Row():
@@ -236,7 +236,7 @@ def _connect(user: gr.State, controls: _Controls, shown: _Shown, queued: Callabl
 
 
 def _act(change: Callable[..., object], user: Session | None, *inputs: Any, new: bool = False) -> list[Any]:
-    """Change what one user has, and show what follows; or show why it cannot be."""
+    """Change one user's session and show the result, or show why it cannot be changed."""
     if user is None:
         return _nothing_but(words.problem(words.GONE))
     try:
@@ -251,14 +251,14 @@ def _act(change: Callable[..., object], user: Session | None, *inputs: Any, new:
                 words.notice(user),
             ]
     except Exception as error:
-        return _nothing_but(_told(error))
+        return _nothing_but(_error_text(error))
 
 
-def _told(error: Exception) -> str:
-    """What the page says of an error; what is no fault of the user's is logged too."""
+def _error_text(error: Exception) -> str:
+    """The page's text for an error; errors that are not the user's fault are also logged."""
     if isinstance(error, PageError):
         return words.problem(str(error))
-    _log.error("the page could not do what it was asked to", exc_info=error)
+    _log.error("the page could not handle an event", exc_info=error)
     return words.failure(error)
 
 
@@ -270,7 +270,7 @@ def _begin(new: Callable[[], Session]) -> list[Any]:
     try:
         user = new()
     except Exception as error:
-        return [None, *_nothing_but(_told(error))]
+        return [None, *_nothing_but(_error_text(error))]
     return [user, *_act(lambda _: None, user, new=True)]
 
 
@@ -294,7 +294,7 @@ def _add_mark(user: Session | None, event: gr.EventData) -> list[Any]:
 
 
 def _places(user: Session | None) -> list[Any]:
-    """Where the pointer is, on all views and in numbers."""
+    """The pointer's place, on all views and in numbers."""
     if user is None:
         return [gr.skip()] * (len(views.TITLES) + 1)
     with user.lock:
@@ -304,12 +304,12 @@ def _places(user: Session | None) -> list[Any]:
 
 
 def _looker(name: str) -> Callable[..., list[Any]]:
-    """What to do when the user points at a view."""
+    """The handler for pointing at a view."""
 
     # gradio hands the event to a plain function with this annotation, to no partial
     def look(user: Session | None, event: gr.EventData) -> list[Any]:
         if user is not None:
-            with user.lock, contextlib.suppress(PageError, AttributeError):  # released, it has nothing to look at
+            with user.lock, contextlib.suppress(PageError, AttributeError):  # a released session has nothing to look at
                 user.look(getattr(event, "x", None), getattr(event, "y", None), magnified=views.is_magnified(name))
         return _places(user)
 
@@ -341,4 +341,4 @@ def _save(writer: Callable[..., Path], user: Session | None) -> list[Any]:
         folder = Path(tempfile.mkdtemp(dir=get_upload_folder()))
         return [str(writer(picture, magnified, folder)), notice]
     except Exception as error:
-        return [gr.skip(), _told(error)]
+        return [gr.skip(), _error_text(error)]

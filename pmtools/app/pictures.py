@@ -1,6 +1,6 @@
-"""Pictures of the page: read from files within limits, drawn from the package, made small for the browser.
+"""Pictures of the page: read from files within limits, taken from the package, reduced for the browser.
 
-Knows files and images; no marks, no warp, no gradio.
+This file knows files and images; no marks, no warp, no gradio.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ from pmtools.typing import Image, SizeHW
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
 
-#: As gradio counts them where it refuses an upload.
+#: As gradio counts them when it refuses an upload.
 MEGABYTE = 2**20
-#: Longer side, in pixels, of what the browser gets to see; coordinates are those of the picture itself.
+#: Longer side, in pixels, of the images for the browser; coordinates are those of the picture itself.
 VIEW_SIDE = 768
-#: The mission patch on the astronaut's suit: what the page shows when it opens.
+#: The mission patch on the astronaut's suit, which is marked when the page opens.
 PATCH_XYXY = (128.0, 346.0, 206.0, 428.0)
 
 _SCENE_SEED = 2026
 
 
 class PageError(ValueError):
-    """What the page says when something cannot be done; the page goes on working."""
+    """An error for the user; the page keeps working."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What the page takes.
+    """Limits of the page.
 
     Attributes
     ----------
     upload_bytes : int
         Of one file.
     pixels : int
-        Width times height, of what is read and of what is made.
+        Width times height, for input and output images.
     memory_bytes : int
         Of the pictures of all users together.
     """
@@ -65,9 +65,9 @@ class Picture:
     name : str
         File name without folder and suffix.
     image : PIL image or array
-        As `pmtools.io.read_image` gives it: upright, with its own bits and channels.
+        From `pmtools.io.read_image`: upright, with its own bits and channels.
     note : str
-        What the user should know about it.
+        A note about it for the user.
     """
 
     name: str
@@ -81,7 +81,7 @@ class Picture:
 
     @cached_property
     def view(self) -> PILImage:
-        """What the browser gets to see of it."""
+        """Its copy for the browser."""
         return for_view(self.image)
 
 
@@ -98,10 +98,10 @@ def open_picture(path: str | os.PathLike[str], /, *, limits: Limits, uploads: Pa
     Parameters
     ----------
     path : path
-        What a browser says; it may say anything.
+        From the browser, so not trusted.
     limits : Limits
     uploads : Path
-        Folder of the uploaded files: others are not touched.
+        Folder of the uploaded files; no others are opened.
 
     Returns
     -------
@@ -110,10 +110,11 @@ def open_picture(path: str | os.PathLike[str], /, *, limits: Limits, uploads: Pa
     Raises
     ------
     PageError
-        If the file is none that was uploaded, too large, damaged, or no image; the message names it without its folder.
+        If the file was not uploaded, is too large or damaged, or is not an image; the message names it without its
+        folder.
     """
-    if not Path(path).resolve().is_relative_to(uploads.resolve()):  # says nothing of whether there is such a file
-        raise PageError("This page opens what is uploaded to it, and nothing else.")
+    if not Path(path).resolve().is_relative_to(uploads.resolve()):  # does not reveal whether there is such a file
+        raise PageError("This page opens only files that were uploaded to it.")
     name = Path(path).name
     try:
         if os.path.getsize(path) > limits.upload_bytes:
@@ -163,14 +164,14 @@ def scene(number: int, /) -> tuple[Picture, str, str]:
 
 
 def as_rgb(image: Image, /) -> PILImage:
-    """Any image as 8-bit RGB, alpha on white, as `pmtools.viz` shows it."""
+    """Any image as 8-bit RGB with alpha on white, as in `pmtools.viz`."""
     return viz.side_by_side([image], height=size_hw(image)[0], gap=0)
 
 
 def for_view(image: Image, /) -> PILImage:
-    """An image as the browser gets it: RGB, its longer side `VIEW_SIDE`.
+    """An image for the browser: RGB, its longer side `VIEW_SIDE`.
 
-    Pixels of small images stay squares, so that nothing is shown that is not there.
+    Pixels of small images stay squares, so that no detail is invented.
 
     Parameters
     ----------
@@ -198,13 +199,13 @@ def data_url(picture: PILImage, /) -> str:
 
 
 def _frame_count(path: str | os.PathLike[str]) -> int:
-    """Frames of an animation or pages of a file; 1 where that cannot be told."""
+    """Frames of an animation or pages of a file; 1 if that is unknown."""
     from PIL import Image as PIL
 
     try:
         with PIL.open(path) as image:
             return int(getattr(image, "n_frames", 1))
-    except Exception:  # decoders raise anything; the picture itself has been read
+    except Exception:  # decoders raise any exception; the picture itself has been read
         return 1
 
 

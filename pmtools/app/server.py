@@ -1,7 +1,7 @@
 """The server of the page: one address, no network beyond it.
 
-gradio's own `launch` would look for a public tunnel, ask its makers for the latest version and pick ports by itself; here
-uvicorn serves the page, on the socket that was asked for.
+gradio's own `launch` would open a public tunnel, look up its latest version online and choose ports by itself; here
+uvicorn serves the page, on the given socket.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from pmtools.app.pictures import Limits
 
-#: Where the page is when no port is asked for, unless something else is there.
+#: Default port of the page, unless it is taken.
 USUAL_PORT = 7860
 
 # The browser itself refuses whatever the page might want from elsewhere. gradio's page has scripts and styles inline,
@@ -34,7 +34,7 @@ _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
 )
 
-# where FastAPI and gradio describe their interfaces: nobody's business, and of use to those who look for holes
+# where FastAPI and gradio describe their interfaces: users do not need them, attackers might
 _DESCRIPTIONS = ("/openapi.json", "/docs", "/redoc")
 
 
@@ -51,12 +51,12 @@ def open_socket(host: str, port: int | None, /) -> socket.socket:
     Returns
     -------
     socket.socket
-        Listening: whoever comes before the page is ready waits for it.
+        Already listening: clients that connect before the page is ready wait for it.
 
     Raises
     ------
     OSError
-        If the address is taken, or is none of this machine's.
+        If the address is taken, or is not one of this machine.
     """
     if port is None:
         with contextlib.suppress(OSError):
@@ -153,7 +153,7 @@ def is_loopback(host: str, /) -> bool:
 
 
 class _Guard:
-    """Adds the policy to every answer; refuses foreign names (DNS rebinding) and what other pages post."""
+    """Adds the policy to every response; refuses foreign host names (DNS rebinding) and requests from other pages."""
 
     def __init__(self, app: Any, *, only_local: bool) -> None:
         self.app, self.only_local = app, only_local
@@ -183,7 +183,7 @@ class _Guard:
 
 
 def _is_own_page(headers: Mapping[bytes, str], host: str) -> bool:
-    """Whether a request comes from the page itself, or from no page at all; browsers say which page they are on."""
+    """Whether a request comes from the page itself, or not from a page; browsers name the page that they are on."""
     if headers.get(b"sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         return False
     origin = headers.get(b"origin")

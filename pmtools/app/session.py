@@ -1,6 +1,6 @@
-"""One user of the page: what is chosen, and what follows from it.
+"""One user of the page: the choices, and the result.
 
-Nothing is shared between users but the model and the memory that all may hold.
+Users share only the model and the memory budget.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from pmtools.app import actions, answers, marks, pictures
 from pmtools.app.actions import Magnified, Place, Settings
-from pmtools.app.answers import DemoAnswers, Heard
+from pmtools.app.answers import DemoAnswers, Reply
 from pmtools.app.budget import Budget, image_bytes
 from pmtools.app.marks import Mark
 from pmtools.app.pictures import Limits, Picture
@@ -23,7 +23,7 @@ from pmtools.app.pictures import Limits, Picture
 
 @dataclass(frozen=True)
 class Choice:
-    """All that a user chose.
+    """All choices of a user.
 
     Attributes
     ----------
@@ -31,29 +31,29 @@ class Choice:
     settings : Settings
     marks : tuple of Mark
     asking : bool
-        Whether to magnify what the model looked at, instead of what is marked.
-    heard : Heard or None
-        What the model last said about the picture.
+        Whether to magnify where the model looked, instead of the marks.
+    reply : Reply or None
+        The model's latest reply about the picture.
     known : (str, str) or None
-        A question about the picture and its true answer, where the page made both.
+        A question about the picture and its true answer, if the page made both.
     """
 
     picture: Picture
     settings: Settings = field(default_factory=Settings)
     marks: tuple[Mark, ...] = ()
     asking: bool = False
-    heard: Heard | None = None
+    reply: Reply | None = None
     known: tuple[str, str] | None = None
 
     def heatmap(self) -> np.ndarray[Any, Any] | None:
-        """What to magnify; None where nothing is marked or asked."""
+        """The heatmap to magnify by; None without marks or a reply."""
         if self.asking:
-            return None if self.heard is None else self.heard.heatmap
+            return None if self.reply is None else self.reply.heatmap
         return marks.heatmap_of(self.marks, size_hw=self.picture.size_hw)
 
 
 class Session:
-    """What one user does. A method that raises leaves everything as it was.
+    """Actions of one user. A method that raises changes nothing.
 
     Parameters
     ----------
@@ -68,15 +68,15 @@ class Session:
     ----------
     choice : Choice
     magnified : Magnified
-        What follows from it.
+        The result of the choice.
     answer : str
-        The model's answer about the magnified picture; empty where nothing is asked.
+        The model's answer about the magnified picture; empty without a question.
     place : Place or None
         Where the user last pointed.
     lock : threading.RLock
-        To hold while using the session: a browser may send two events at once.
+        Hold it while using the session: a browser may send two events at once.
     released : bool
-        Whether its pictures were let go, since others needed the memory; it cannot be used then.
+        Whether its pictures were dropped because others needed the memory; then it cannot be used.
     """
 
     choice: Choice
@@ -91,7 +91,7 @@ class Session:
         self.open_photograph()
 
     def release(self) -> bool:
-        """Let all pictures go, unless an event is being worked on; see `Holder`."""
+        """Drop all pictures, unless an event is being handled; see `Holder`."""
         if not self.lock.acquire(blocking=False):
             return False
         try:
@@ -102,45 +102,45 @@ class Session:
         return True
 
     def open(self, path: str | os.PathLike[str], /) -> None:
-        """Take the image in a file."""
+        """Open the image in a file."""
         picture = pictures.open_picture(path, limits=self.limits, uploads=self.uploads)
         self._choose(Choice(picture, self.choice.settings, asking=self.choice.asking))
 
     def open_photograph(self) -> None:
-        """Take the photograph, with a mark on it and the usual settings."""
+        """Open the photograph, with a mark on it and the default settings."""
         self._choose(Choice(pictures.photograph(), marks=(Mark("box", pictures.PATCH_XYXY),)))
 
     def open_scene(self) -> str:
-        """Take the next scene, with the model's own settings; its question."""
+        """Open the next scene, with the model's own settings; returns its question."""
         picture, question, truth = pictures.scene(self._scenes)
         self._scenes += 1
         self._choose(Choice(picture, answers.settings(), asking=True, known=(question, truth)))
         return question
 
     def add(self, mark: Any, /) -> None:
-        """Take a mark that the browser describes."""
+        """Add a mark that the browser describes."""
         added = marks.read_mark(mark, size_hw=self.choice.picture.size_hw)
         self._update(marks=marks.with_mark(self.choice.marks, added), asking=False)
 
     def undo(self) -> None:
-        """Take the latest mark back."""
+        """Remove the latest mark."""
         self._update(marks=self.choice.marks[:-1])
 
     def clear(self) -> None:
-        """Take all marks back."""
+        """Remove all marks."""
         self._update(marks=())
 
     def follow(self, *, asking: bool) -> None:
-        """Magnify what the model looked at, or what is marked."""
+        """Magnify where the model looked, or the marks."""
         self._update(asking=asking)
 
     def set(self, settings: Settings, /) -> None:
-        """Take other settings."""
+        """Change the settings."""
         self._update(settings=settings)
 
     def ask(self, question: str, /) -> None:
         """Ask the model about the picture, and about the picture magnified where it looked."""
-        self._update(heard=self.model.ask(self.choice.picture.image, question), asking=True)
+        self._update(reply=self.model.ask(self.choice.picture.image, question), asking=True)
 
     def look(self, x: object, y: object, /, *, magnified: bool) -> None:
         """Find a place of one image on the other."""
@@ -155,8 +155,8 @@ class Session:
     def _choose(self, choice: Choice) -> None:
         most = self.limits.pixels
         magnified = actions.magnify_picture(choice.picture, choice.heatmap(), choice.settings, most_pixels=most)
-        heard = choice.heard if choice.asking else None
-        answer = "" if heard is None else self.model.answer(magnified.image, heard.question)
+        reply = choice.reply if choice.asking else None
+        answer = "" if reply is None else self.model.answer(magnified.image, reply.question)
         self.choice, self.magnified, self.answer, self.place = choice, magnified, answer, None
         images = choice.picture.image, choice.picture.view, magnified.image
         self.budget.hold(self, sum(map(image_bytes, images)))

@@ -1,7 +1,7 @@
 """The four pictures of the page as gradio components: shown, pointed at and drawn on in the browser.
 
-gradio's own image component rounds a click to the nearest pixel *edge* of what is shown. Here coordinates come as they
-are, in pixels of the true image, and the pointer is followed while it moves.
+gradio's own image component rounds a click to the nearest pixel *edge* of what is shown. Here coordinates are exact, in
+pixels of the original image, and follow the moving pointer.
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ def make_view(name: str, /) -> gr.HTML:
 
 
 def update_views(session: Session, /, *, with_original: bool) -> list[Any]:
-    """What the views show now, in the order of `TITLES`.
+    """The current content of the views, in the order of `TITLES`.
 
     Parameters
     ----------
     session : Session
     with_original : bool
-        Whether the picture itself is new; it need not be sent again otherwise.
+        Whether the picture itself is new; otherwise it need not be sent again.
     """
     choice, warp = session.choice, session.magnified.warp
     placed = () if choice.asking else choice.marks

@@ -1,4 +1,4 @@
-"""What the page says, as HTML. Everything that came from outside is escaped here."""
+"""The texts of the page, as HTML. Everything from outside is escaped here."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ HEADER = (
 )
 NO_PLACE = "<p>Point at any of the pictures: a place has its counterpart on the other image.</p>"
 GONE = "This page is not ready yet, or older than the program behind it: try again, or reload it."
-RELEASED = "The pictures of this page were let go, since other users needed the memory: reload it to start again."
+RELEASED = "The pictures of this page were dropped because other users needed the memory: reload it to start again."
 
 
 def problem(message: str, /) -> str:
-    """What cannot be done, and why."""
+    """An error for the user: what cannot be done, and why."""
     return f'<p class="problem" role="alert">{escape(message)}</p>'
 
 
 def failure(error: Exception, /) -> str:
-    """What to say where the program itself is at fault."""
+    """The text for errors of the program itself."""
     return problem(
         f"That did not work, and nothing was changed ({type(error).__name__}). Try something else, or reload."
     )
 
 
 def notice(session: Session, /) -> str:
-    """What the picture is, and what to do next."""
+    """The picture, and what to do next."""
     choice = session.choice
     hint = ""
-    if choice.asking and choice.heard is None:
+    if choice.asking and choice.reply is None:
         hint = "Ask the model about it: the image is magnified where it looks."
     elif not choice.asking and not choice.marks:
         hint = "Mark on the original what you want to see larger."
@@ -39,18 +39,18 @@ def notice(session: Session, /) -> str:
 
 
 def answers(session: Session, /) -> str:
-    """What the model said about both images."""
+    """The model's answers about both images."""
     choice = session.choice
-    if not choice.asking or choice.heard is None:
+    if not choice.asking or choice.reply is None:
         return ""
-    rows = [("about the original", choice.heard.answer), ("about the magnified image", session.answer)]
-    if choice.known is not None and choice.known[0] == choice.heard.question:
+    rows = [("about the original", choice.reply.answer), ("about the magnified image", session.answer)]
+    if choice.known is not None and choice.known[0] == choice.reply.question:
         rows.append(("true answer", choice.known[1]))
-    return f"<p>{escape(choice.heard.question)}</p>" + _table([(name, escape(said)) for name, said in rows])
+    return f"<p>{escape(choice.reply.question)}</p>" + _table([(name, escape(said)) for name, said in rows])
 
 
 def numbers(session: Session, /) -> str:
-    """Where the user points, on both images."""
+    """The place that the user points at, on both images."""
     place = session.place
     if place is None:
         return NO_PLACE
@@ -64,7 +64,7 @@ def numbers(session: Session, /) -> str:
 
 
 def facts(session: Session, /) -> str:
-    """Sizes, and how far the warp goes."""
+    """Sizes, and the range of the magnification."""
     warp = session.magnified.warp
     sizes = " → ".join(f"{width} × {height}" for height, width in (warp.source_hw, warp.target_hw))
     local = warp.local_magnification()

@@ -1,4 +1,4 @@
-"""`pmtools demo`: an answer that magnification mends, how many it mends and breaks, and a photograph magnified."""
+"""`pmtools demo`: an answer that magnification fixes, how many it fixes and makes wrong, and a photograph magnified."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ WIDTH = 80  # of what is printed, in columns
 def demo(
     *,
     out: Annotated[Path, opt.value("DIR", "Folder for the pictures.", "--out", "-o")] = Path("pmtools-demo"),
-    questions: Annotated[int, opt.value("N", "Scenes to ask about, a question each.", min=1)] = 200,
+    questions: Annotated[int, opt.value("N", "Scenes to ask about, one question each.", min=1)] = 200,
     seed: Annotated[int, opt.value("N", "Of the scenes.", min=0)] = 2026,
 ) -> None:
-    """See a model answer wrongly from an image, and rightly from the magnified one.
+    """See a model answer wrongly from an image, and correctly from the magnified one.
 
-    The embedded model is asked about scenes that it has not seen: how many answers does magnification mend, and how
-    many does it break? Then a photograph is magnified. Nothing is downloaded.
+    The embedded model is asked about scenes that it has not seen: how many answers does magnification fix, and how
+    many does it make wrong? Then a photograph is magnified. Nothing is downloaded.
     """
     _check_extras()
     console = _stdout()
     try:
         out.mkdir(parents=True, exist_ok=True)
-        console.print(f"\n{questions} scenes that the model has not seen, a question each (200 take half a minute)")
+        console.print(f"\n{questions} scenes that the model has not seen, one question each (200 take half a minute)")
         shown = _demonstrate(questions, seed)
         written = _show_example(console, shown.example, out / "question.png")
         _show_counts(console, shown)
@@ -83,7 +83,7 @@ def _demonstrate(questions: int, seed: int) -> Demonstration:
 def _show_example(console: Console, example: Example | None, path: Path) -> dict[Path, str]:
     """Both answers and the true one; the figure that was written, and what it shows."""
     if example is None:
-        console.print("\nMagnifying mended no answer about a small object: try more --questions, or another --seed")
+        console.print("\nMagnifying fixed no answer about a small object: try more --questions, or another --seed")
         return {}
     from pmtools.zoo.demonstration_picture import draw_example
 
@@ -92,7 +92,7 @@ def _show_example(console: Console, example: Example | None, path: Path) -> dict
     )
     console.print(f"\n[bold]{example.item.question.text}[/bold]\n")
     console.print(f"  from the image            [bold red]{example.plain:8}[/] wrong: the object has {before} pixels")
-    console.print(f"  from the magnified image  [bold green]{example.magnified:8}[/] right: it has {after} pixels")
+    console.print(f"  from the magnified image  [bold green]{example.magnified:8}[/] correct: it has {after} pixels")
     console.print(f"  the truth                 [bold]{example.item.question.answer}[/]")
     io.write_image(draw_example(example), path)
     return {path: "this scene, where the model looked, the scene magnified"}
@@ -101,10 +101,10 @@ def _show_example(console: Console, example: Example | None, path: Path) -> dict
 def _show_counts(console: Console, shown: Demonstration) -> None:
     n = shown.questions
     console.print(f"\n[bold]All {n} questions[/bold]\n")
-    console.print(f"  right from the image            {shown.right_before:4d}   {shown.right_before / n:4.0%}")
-    console.print(f"  right from the magnified image  {shown.right_after:4d}   {shown.right_after / n:4.0%}")
-    console.print(f"  mended by magnifying            {shown.mended:4d}")
-    console.print(f"  broken by magnifying            {shown.broken:4d}")
+    console.print(f"  correct from the image            {shown.correct_before:4d}   {shown.correct_before / n:4.0%}")
+    console.print(f"  correct from the magnified image  {shown.correct_after:4d}   {shown.correct_after / n:4.0%}")
+    console.print(f"  fixed by magnifying               {shown.fixed:4d}")
+    console.print(f"  newly wrong                       {shown.newly_wrong:4d}")
 
 
 def _show_photograph(console: Console, picture: Path, image: Path) -> dict[Path, str]:

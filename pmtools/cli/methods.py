@@ -29,7 +29,7 @@ class Refine(StrEnum):
 
 
 class Refresh(StrEnum):
-    """When the image is magnified anew."""
+    """When the image is magnified again."""
 
     FIRST = "first"
     EVERY = "every"

@@ -65,7 +65,7 @@ def _folder(help: str) -> Any:
 
 AnswersOption = Annotated[Path | None, _file("The model's answers, JSON lines.")]
 MissingOption = Annotated[
-    Missing, opt.value("error|wrong", "What answers that are missing or there twice do: stop, or count as wrong.")
+    Missing, opt.value("error|wrong", "What answers that are missing or duplicate do: stop, or count as wrong.")
 ]
 JsonOption = Annotated[bool, opt.flag("Print one JSON object instead of a table.", "--json")]
 

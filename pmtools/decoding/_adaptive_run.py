@@ -1,4 +1,4 @@
-"""The adaptive mode: original and magnified stream in one cache, images magnified anew where the warp has moved."""
+"""The adaptive mode: original and magnified stream in one cache, images magnified again where the warp has moved."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ class AdaptiveRun(MagnifyingRun):
         return output
 
     def _original_stream(self, sequences: TokenSequences, inputs: dict[str, Any]) -> tuple[Any, Any, Any]:
-        """Both streams in one pass after the first step; the first rows are the original one's."""
+        """Both streams in one pass after the first step; the original stream has the first rows."""
         if not self.steps:
             return super()._original_stream(sequences, inputs)
         count, twice = len(self.all_rows), self.all_rows * 2
         twin, both = find_cache(inputs), sequences.rows(twice)
         output, mass = self._looked("both", self.tokens.select(twice), lambda: both.run(twin))
         output.logits = output.logits[count:, -1:]
-        for name in ("hidden_states", "attentions"):  # where asked for: the original stream's
+        for name in ("hidden_states", "attentions"):  # if requested: the original stream's
             if output.get(name) is not None:
                 output[name] = tuple(layer[:count] for layer in output[name])
         return output, twin, None if mass is None else mass[:count]
 
     def _rows_to_refresh(self, sequences: TokenSequences, mass: torch.Tensor | None) -> list[int]:
-        """The rows in which some part of an image now comes from more than `tolerance` patches away."""
+        """The rows in which some part of an image has moved by more than `tolerance` patches."""
         rows = super()._rows_to_refresh(sequences, mass)
         heatmaps = self._heatmaps(mass, rows)
         probes = dict(zip(rows, self._warps(heatmaps, rows), strict=True))
@@ -72,7 +72,7 @@ class AdaptiveRun(MagnifyingRun):
         output.logits[rows] = magnified.logits[:, -1:]
 
     def _reorder(self, origins: torch.Tensor) -> None:
-        """Beams have moved: each row continues the row it came from."""
+        """Follow reordered beams: each row continues the row it came from."""
         for state in (self.heatmaps, self.warps, self.probes):
             state[:] = [state[row] for row in origins.tolist()]
 

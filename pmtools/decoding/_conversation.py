@@ -1,4 +1,4 @@
-"""A conversation that goes on: the cache of an earlier call holds its first tokens, which are not run again."""
+"""Continued conversations: the cache of an earlier call holds the first tokens, which are not run again."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def continued_arguments(
     keeps_prompts: bool,
     mask_length: int | None,
 ) -> dict[str, Any]:
-    """The keyword arguments of a loop that goes on from a cache; as they are where it is empty.
+    """The keyword arguments of a loop that goes on from a cache; unchanged if the cache is empty.
 
     transformers makes positions and image inputs for the new tokens alone, while streams without a cache need those of
-    the whole conversation: they are prepared as for a first call.
+    the whole conversation, so they are prepared as for a first call.
 
     Parameters
     ----------
@@ -38,26 +38,27 @@ def continued_arguments(
     images : list of lists of PIL images
         All images of each row.
     arguments : dict
-        What a `custom_generate` callable receives.
+        The arguments of a `custom_generate` callable.
     copies : int
         Rows for each prompt: beams, or returned sequences.
     keeps_prompts : bool
-        Whether the method's prompts are those of the inputs, so that their keys and values can be kept.
+        Whether the method runs the prompts of the inputs, so that their keys and values can be kept.
     mask_length : int, optional
-        Tokens that the attention mask was for, where it is left out since nothing is masked.
+        Length of the attention mask, if it was dropped because nothing is masked.
 
     Raises
     ------
     ValueError
-        If the cache does not hold the first tokens of each row, the model reads its prompt both ways, or the method edits it.
+        If the cache does not hold the first tokens of each row, the model's attention to its prompt is bidirectional,
+        or the method edits the prompt.
     """
     cache = find_cache(arguments)
     if cache is None or not (held := cached_tokens(cache)):
         return arguments
     if not keeps_prompts:
         raise ValueError(
-            f"`{cache_name()}` must be empty or left out, got {held} tokens in it: this method edits the images anew for each "
-            "question, so nothing of an earlier one can be kept; give the whole conversation and no cache"
+            f"`{cache_name()}` must be empty or left out, got {held} tokens in it: this method edits the images again for each "
+            "question, so nothing from an earlier one can be kept; give the whole conversation and no cache"
         )
     mask = arguments.get("attention_mask")
     _check_start(cache, held, input_ids, mask_length if mask is None else mask.shape[1], copies)

@@ -1,6 +1,6 @@
 """Attend, show, answer: methods that look once, show the model an alternative of the image and decode from that.
 
-The prompt with the alternatives is a second stream; the first one is not run at all.
+The prompt with the alternatives is a second stream; the first one is not run.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class ImagePromptingStep:
-    """What the method saw and showed; there is one step, before the first token.
+    """What the method saw and showed in its only step, before the first token.
 
     Lists have one entry per prompt, each with one entry per image.
 
@@ -38,7 +38,7 @@ class ImagePromptingStep:
     ----------
     heatmaps : list of lists of arrays of shape (h, w)
     shown : list of lists of lists of PIL images
-        What stands in the place of each image.
+        What replaces each image.
     frames : list of lists of Warp
         From each image to its alternative.
     """
@@ -61,7 +61,7 @@ class ImagePrompting(DecodingMethod):
         Where it looks: a name in `pmtools.adapters.heatmaps.SOURCES`, a map of your own, or a source. Default: the model's
         refined attention, as for the Perception Magnifier.
     gain, kernel_size
-        Of the perception map; see `pmtools.perception_map`. Sources that return final maps do without.
+        Of the perception map; see `pmtools.perception_map`. Not used for sources that return final maps.
     **options
         Of the alternative.
 
@@ -115,7 +115,7 @@ class ImagePrompting(DecodingMethod):
         return ImagePromptingRun(self, images)
 
     def shown(self, image: Any, heatmap: Heatmap) -> tuple[list[Any], Warp]:
-        """What stands in the place of an image; a subclass may show several.
+        """The images that replace an image; a subclass may show several.
 
         Parameters
         ----------
@@ -161,7 +161,7 @@ def method_of(name: str, /) -> type[ImagePrompting]:
 
 
 def options_like_pm(alternative: str, settings: Mapping[str, Any], /) -> dict[str, Any]:
-    """Options with which an alternative looks where the Perception Magnifier looks.
+    """Options that make an alternative use the Perception Magnifier's map.
 
     Parameters
     ----------

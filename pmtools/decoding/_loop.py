@@ -1,7 +1,7 @@
 """Decoding methods inside transformers' own loops: the loop runs on a view of the model whose forward pass is the step.
 
 Greedy, sampling and beam search, logits processors, stopping criteria, scores and streamers stay transformers' code;
-the view sees what a step is about to run and lets the method answer. The model itself is not touched.
+the view receives the inputs of each step and lets the method answer. The model itself does not change.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import torch
 
 
-#: Caches that the streams do not mind, or that save memory, which the streams would not: those are refused. The others
-#: are fixed in size, for speed.
+#: Caches that work with the streams, and caches that save memory, which the streams cannot do: those are refused. The
+#: others have a fixed size, for speed.
 GROWING_CACHES = (None, "dynamic", "offloaded", "quantized")
 _GUESSED = "several tokens are guessed at once, but each needs the whole method"
 #: Settings that make decoding faster and change no token, and why a step cannot keep them.
@@ -36,14 +36,14 @@ class Step(Protocol):
     """A method's forward pass."""
 
     def __call__(self, sequences: TokenSequences, inputs: dict[str, Any], image: dict[str, Any], /) -> Any:
-        """Model output whose logits decide the next token.
+        """Model output whose logits determine the next token.
 
         Parameters
         ----------
         sequences : TokenSequences
             All tokens so far.
         inputs : dict
-            What transformers would give the model now.
+            What transformers would pass to the model now.
         image : dict
             The image inputs of the prompt.
         """
@@ -59,7 +59,7 @@ def run_loop(
     streamer: Any = None,
     **arguments: Any,
 ) -> Any:
-    """transformers' loop for a generation configuration, with `step` in the place of the model's forward pass.
+    """transformers' loop for a generation configuration, with `step` instead of the model's forward pass.
 
     Parameters
     ----------
@@ -68,9 +68,7 @@ def run_loop(
     input_ids : integer tensor of shape (B, T)
     generation_config : transformers.GenerationConfig
     streamer : transformers streamer, optional
-        Gets the prompt and every new token.
-    **arguments
-        The rest of what a `custom_generate` callable receives.
+        Gets the prompt and every new token. **arguments The rest of what a `custom_generate` callable receives.
 
     Returns
     -------
@@ -80,9 +78,9 @@ def run_loop(
     Raises
     ------
     ValueError
-        If the configuration or the inputs ask for something that a step cannot keep.
+        If the configuration or the inputs ask for something that a step cannot do.
     RuntimeError
-        If this transformers has no such loop, or one that goes past the step.
+        If this version of transformers has no such loop, or its loop bypasses the step.
     """
     beams = generation_config.num_beams > 1
     _check_mode(generation_config, model.generation_config)
@@ -114,7 +112,7 @@ def run_loop(
 
 
 def _check_mode(asked: Any, stored: Any) -> None:
-    """Refuse what a step cannot keep: what changes tokens always, what makes them faster where this call asked for it."""
+    """Refuse what a step cannot do: always what changes tokens, and what only makes them faster if this call asked for it."""
     from transformers.generation.configuration_utils import GenerationMode
 
     mode = asked.get_generation_mode()
@@ -133,7 +131,7 @@ def _check_mode(asked: Any, stored: Any) -> None:
 
 
 def _growing_cache(arguments: dict[str, Any], asked: Any, model: Any) -> None:
-    """Check the call's cache; a growing one of its own, where only the checkpoint asks for none or for a fixed one."""
+    """Check the call's cache; use a growing one if only the checkpoint asks for none or for a fixed one."""
     stored, cache = model.generation_config, find_cache(arguments)
     if not arguments.get("use_cache"):
         if stored.use_cache is not False:
@@ -148,7 +146,7 @@ def _growing_cache(arguments: dict[str, Any], asked: Any, model: Any) -> None:
 def _stepping(model: Any, step: Step) -> Any:
     """A view of the model whose forward pass is the step.
 
-    Whatever transformers' loops call on it, now or in a later release, is bound to it, so none of them goes past the
+    Everything that transformers' loops call on it, now or in a later release, is bound to it, so no loop bypasses the
     step.
     """
 
@@ -177,13 +175,13 @@ def _stepping(model: Any, step: Step) -> Any:
     members = {
         "prepare_inputs_for_generation": prepare,
         "__call__": call,
-        "_valid_auto_compile_criteria": lambda self, *_, **__: False,  # a compiled model would go past the step
+        "_valid_auto_compile_criteria": lambda self, *_, **__: False,  # a compiled model would bypass the step
     }
     return view_of(model, members, steps=0, pending=None, ended=None, prompt_length=None)
 
 
 def _noting_the_ended(view: Any, criteria: Any) -> Any:
-    """The stopping criteria, with the rows that have ended noted: a loop goes on until all of them have."""
+    """The stopping criteria, which also record the rows that have ended: a loop goes on until all of them have."""
     from transformers import StoppingCriteriaList
 
     class Noting(StoppingCriteriaList):  # type: ignore[misc]

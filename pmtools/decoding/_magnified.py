@@ -1,7 +1,7 @@
-"""A view of a model that decodes by a method, for code that calls `model.generate` and knows nothing of methods.
+"""A view of a model that decodes by a method, for code that calls `model.generate` and knows nothing about methods.
 
-Pipelines, servers and evaluation harnesses take the view in the place of the model and the method's processor in the
-place of the model's own.
+Pipelines, servers and evaluation harnesses take the view instead of the model, and the method's processor instead of
+the model's own.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pmtools.decoding.method import DecodingMethod
 
 
 def magnified(model: Any, processor: Any, /, *, method: str | DecodingMethod = "pm", **options: Any) -> Any:
-    """A view of the model whose `generate` is a decoding method; the model itself stays as it is.
+    """A view of the model whose `generate` is a decoding method; the model itself does not change.
 
     Parameters
     ----------
@@ -24,15 +24,15 @@ def magnified(model: Any, processor: Any, /, *, method: str | DecodingMethod = "
     processor : transformers processor
         The model's own.
     method : str or DecodingMethod, optional
-        A name in `pmtools.decoding.METHODS`, or a method that was made already.
+        A name in `pmtools.decoding.METHODS`, or a method.
     **options
         Of the method, where it is given by its name.
 
     Returns
     -------
     transformers.PreTrainedModel
-        With two attributes more: `method`, and `processor`, which makes inputs that carry their images. Give that one to
-        pipelines and servers. Inputs of the model's own processor need `generate(..., images=...)`.
+        With two more attributes: `method`, and `processor`, which makes inputs that carry their images. Give this
+        processor to pipelines and servers. Inputs of the model's own processor need `generate(..., images=...)`.
 
     Raises
     ------
@@ -71,7 +71,8 @@ def magnified(model: Any, processor: Any, /, *, method: str | DecodingMethod = "
 
     @functools.wraps(own or model.generate)
     def generate(self: Any, *inputs: Any, **given: Any) -> Any:
-        # by the class's `generate`, on what was set on the view since: its generation configuration, say
+        # by the class's `generate`, with attributes that were set on the view since, for example its generation
+        # configuration
         asked = model if own is None else view_of(self, {"generate": own})
         return self.method.generate_ids(asked, **dict(zip(names, inputs, strict=False)), **given)
 

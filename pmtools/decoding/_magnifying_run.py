@@ -56,7 +56,7 @@ class MagnifyingRun:
         self.steps: list[MagnifierStep] = []
         self.heatmaps: list[list[torch.Tensor]] = [[] for _ in images]
         self.warps: list[list[Warp]] = [[] for _ in images]
-        self.prompt_cache: Any = None  # the original stream's, where the magnified one runs on alone
+        self.prompt_cache: Any = None  # the original stream's, if the magnified one runs on alone
         self.on_device: dict[int, torch.Tensor] = {}  # source pixels, by the identity of their image
         self.view: Callable[[Any, Any], Any] = partial(through_warp, antialias=pm.antialias)
 
@@ -68,7 +68,7 @@ class MagnifyingRun:
         self.met_threshold = [False] * len(self.images)
         if not self.steps:
             self._start(sequences, image)
-        if self.layout.suffix_token_type is not None:  # a sequence that runs again would see its answer both ways
+        if self.layout.suffix_token_type is not None:  # run again, a sequence would attend to its answer both ways
             sequences = sequences.with_suffix_type(self.prompt_length, self.layout.suffix_token_type)
 
         output, rows = self._decide(sequences, inputs)
@@ -89,7 +89,7 @@ class MagnifyingRun:
         return output
 
     def finish(self, output: Any) -> Any:
-        """What `generate` returns, with the original stream's cache: of the prompt alone, if it ran no further."""
+        """What `generate` returns, with the original stream's cache, which holds only the prompt if the stream stopped there."""
         if self.prompt_cache is not None and find_cache(output) is not None:
             put_cache(output, self.prompt_cache)
         return output
@@ -97,8 +97,8 @@ class MagnifyingRun:
     # ------------------------------------------------------------------------------------------------- the method
 
     def _decide(self, sequences: TokenSequences, inputs: dict[str, Any]) -> tuple[Any, list[int]]:
-        """The original stream's output with the magnified stream's logits, and the rows that were magnified anew."""
-        if self.steps and self.pm.refresh == "first":  # the magnified stream is all that is left
+        """The original stream's output with the magnified stream's logits, and the rows that were magnified again."""
+        if self.steps and self.pm.refresh == "first":  # only the magnified stream is left
             return self._counted("magnified", sequences.forward(inputs)), []
         output, cache, mass = self._original_stream(sequences, inputs)
         rows = self._rows_to_refresh(sequences, mass)
@@ -143,7 +143,7 @@ class MagnifyingRun:
         return self._counted(stream, output), mass
 
     def _rows_to_refresh(self, sequences: TokenSequences, mass: torch.Tensor | None) -> list[int]:
-        """Every row but those whose answer has ended; after the first step, those without images neither."""
+        """Every row except those whose answer has ended and, after the first step, those without images."""
         rows = range(len(self.images)) if sequences.ended is None else (~sequences.ended).nonzero()[:, 0].tolist()
         return [row for row in rows if self.images[row] or not self.steps]
 
@@ -152,7 +152,7 @@ class MagnifyingRun:
         return cache if len(rows) == len(self.images) else cache_rows(cache, rows)
 
     def _join(self, output: Any, magnified: Any, rows: list[int]) -> None:
-        """Let the output decide by the magnified images."""
+        """Replace the output's logits by those of the magnified images."""
         if len(rows) == len(self.images):
             output.logits = magnified.logits[:, -1:]
         else:
@@ -183,7 +183,7 @@ class MagnifyingRun:
         mass: torch.Tensor | None,
         rows: list[int],
     ) -> list[list[torch.Tensor]]:
-        """The heatmaps after refinement; other sources than attention have none."""
+        """The heatmaps after refinement; only attention is refined."""
         if mass is None or self.attention is None:
             return heatmaps
         tokens = self.tokens.select(rows)
@@ -246,7 +246,7 @@ class MagnifyingRun:
     # ------------------------------------------------------------------------------------- 5. the magnified stream
 
     def _magnified_stream(self, sequences: TokenSequences, cache: Any, pixels: dict[str, Any]) -> Any:
-        """The sequences with the magnified images in them, run from the first image on where what is before may stay."""
+        """The sequences with the magnified images, run from the first image on if the tokens before it may be kept."""
         start = kept_start(cache, self.tokens.first) if self.layout.prefix_reuse else None
         start = empty_cache(self.model) if start is None else start
         return self._counted("magnified", sequences.run(start, image=pixels))

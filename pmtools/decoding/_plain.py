@@ -1,4 +1,4 @@
-"""Plain decoding as the run of a method: the baseline, and what answers prompts that have no image."""
+"""Plain decoding as the run of a method: the baseline, also used for prompts without an image."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pmtools.adapters.sequences import TokenSequences
 
 
 class PlainRun:
-    """One call of `generate` as transformers would run it.
+    """One call of `generate` as transformers runs it.
 
     Parameters
     ----------
@@ -24,5 +24,5 @@ class PlainRun:
         return sequences.forward(inputs)
 
     def finish(self, output: Any, /) -> Any:
-        """What `generate` returns, as it is."""
+        """What `generate` returns, unchanged."""
         return output

@@ -1,4 +1,4 @@
-"""The processor of every method: the model's own, with images padded to their canvas and carried along as sources."""
+"""The processor of every method: the model's own, which also pads images to their canvas and keeps the sources."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ _TOKENIZING = threading.Lock()
 
 
 class SourceProcessor:
-    """A processor whose inputs, for `generate(**inputs, custom_generate=pm)`, bring the source images with them.
+    """A processor whose inputs, for `generate(**inputs, custom_generate=pm)`, include the source images.
 
-    Everything but the call is the model's own processor's, attributes that are set included; to `isinstance` it is one.
+    Everything but the call comes from the model's own processor, including attributes that are set; `isinstance` takes
+    it for one.
 
     Parameters
     ----------
     processor : transformers processor
         The model's own.
     options : mapping, optional
-        Of the image processor, in every call.
+        Of the image processor, for every call.
 
     Attributes
     ----------
@@ -42,7 +43,7 @@ class SourceProcessor:
         object.__setattr__(self, "options", dict(options or {}))
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name in ("inner", "options"):  # copying asks before anything is there
+        if name.startswith("__") or name in ("inner", "options"):  # copying asks before any attribute exists
             raise AttributeError(name)
         return getattr(self.inner, name)
 
@@ -54,19 +55,19 @@ class SourceProcessor:
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:
-        return type(self.inner)  # what pipelines and trainers ask `isinstance` about
+        return type(self.inner)  # for `isinstance` in pipelines and trainers
 
     def __reduce__(self) -> Any:
         return SourceProcessor, (self.inner, self.options)
 
     def __call__(self, images: Any = None, text: Any = None, **options: Any) -> Any:
-        """Inputs of one prompt or a list of them, padded on the left whatever the tokenizer says.
+        """Inputs of one prompt or a list of them, padded on the left even if the tokenizer pads on the right.
 
         Parameters
         ----------
         images : image, or list of them or of lists
-            Of each prompt, in prompt order: PIL images, arrays (H, W, C), tensors (C, H, W), paths, URLs or base64. A list of
-            images is dealt out as the prompts name them. A prompt may have none.
+            Of each prompt, in prompt order: PIL images, arrays (H, W, C), tensors (C, H, W), paths, URLs or base64. A
+            list of images is distributed by the image tokens of the prompts. A prompt may have none.
         text : str or list of str
             With the image token for each image.
         **options
@@ -80,7 +81,7 @@ class SourceProcessor:
         Raises
         ------
         TypeError, ValueError
-            If something is no image, or it is not clear which prompt each belongs to.
+            If something is not an image, or it is not clear which prompt each belongs to.
         """
         texts = [text] if text is None or isinstance(text, str) else list(text)
         token = getattr(self.inner, "image_token", None)
@@ -98,30 +99,30 @@ class SourceProcessor:
         return inputs
 
     def _call_options(self, options: dict[str, Any], images: Sequence[Any]) -> dict[str, Any]:
-        """The options of a call, with those that are always set, for images of 8 bits."""
+        """The options of a call and those that are always set, for 8-bit images."""
         mine = {name: value for name, value in self.options.items() if name not in options}
         theirs = options.get("images_kwargs") or {}
         if mine or theirs:
             options = {**options, "images_kwargs": {**mine, **theirs}}
         scaled = getattr(self.inner.image_processor, "do_rescale", True)
         if _image_options(options).get("do_rescale", scaled) is False and any(map(is_unit_float, images)):
-            _take(options, "do_rescale")  # floats in 0 to 1 were not to be rescaled; their 8 bits are
+            _take(options, "do_rescale")  # floats in 0 to 1 must not be rescaled, their 8-bit copies must
             options["images_kwargs"] = {**(options.get("images_kwargs") or {}), "do_rescale": True}
         return options
 
     def apply_chat_template(self, *arguments: Any, **options: Any) -> Any:
-        """The model's own template; inputs made on the way come from this processor."""
+        """The model's own template; inputs that it makes come from this processor."""
 
         def call(_: Any, *arguments: Any, **options: Any) -> Any:
             return self(*arguments, **options)
 
         own = type(self.inner)
         view = copy.copy(self.inner)
-        view.__class__ = type(own.__name__, (own,), {"__call__": call})  # its methods find `__call__` by the class
+        view.__class__ = type(own.__name__, (own,), {"__call__": call})  # its methods look up `__call__` in the class
         return view.apply_chat_template(*arguments, **options)
 
     def made_with(self, options: Mapping[str, Any], /) -> SourceProcessor:
-        """This processor with options of its image processor set, as a call that made some inputs had them.
+        """This processor with the image processor's options from the call that made some inputs.
 
         Parameters
         ----------
@@ -135,7 +136,7 @@ class SourceProcessor:
         return SourceProcessor(processor, {**self.options, **options})
 
     def encode(self, model: Any, images: Sequence[Sequence[Any]], /) -> dict[str, Any]:
-        """The model's pixel inputs for images of each prompt, made as the inputs of a call are.
+        """The model's pixel inputs for images of each prompt, made like the inputs of a call.
 
         Parameters
         ----------
@@ -146,7 +147,7 @@ class SourceProcessor:
         return encode(model, _in_turn(self.inner), self.canvases(images), self.options, mark=mark)
 
     def canvases(self, images: Sequence[Sequence[Any]]) -> list[list[Any]]:
-        """The images as the model's processor gets them: padded to a square where it would crop, else as they are."""
+        """The images for the model's processor: padded to a square if it would crop them, otherwise unchanged."""
         if not pads_to_square(self.inner.image_processor):
             return [list(row) for row in images]
         fill = canvas_fill(self.inner.image_processor)
@@ -156,12 +157,12 @@ class SourceProcessor:
         ]
 
     def nested(self, images: Any, prompts: int, *, upright: bool = True) -> list[list[Any]]:
-        """The images of each prompt as lists of RGB PIL images, turned upright as their EXIF tags say unless told not to.
+        """The images of each prompt as lists of RGB PIL images, turned upright by their EXIF tags by default.
 
         Raises
         ------
         TypeError, ValueError
-            If they are no images, or it is not clear which prompt each belongs to.
+            If they are not images, or it is not clear which prompt each belongs to.
         """
         return pil_rows(nested_images(images, prompts), upright=upright)
 
@@ -171,7 +172,7 @@ class SourceProcessor:
         Raises
         ------
         TypeError, ValueError
-            If there are none, or two sets of them, or the inputs were cropped on the way.
+            If there are none, or two sets of them, or the inputs were cropped.
         """
         if (images is None) == (carried is None):
             raise ValueError(
@@ -181,7 +182,7 @@ class SourceProcessor:
             )
         if isinstance(carried, list) and carried and isinstance(carried[0], SourceImages):
             carried = SourceImages.joined(carried)  # of a pipeline, which puts batches together
-        # as they are: the model's own processor, which made the inputs, does not turn images
+        # not turned: the model's own processor, which made the inputs, does not turn images
         nested = self.nested(list(carried) if images is None else images, prompts, upright=False)
         image_processor = self.inner.image_processor
         pads_itself = getattr(image_processor, "do_pad", False)
@@ -198,7 +199,7 @@ class SourceProcessor:
         )
 
     def _usual_options(self, model: Any) -> dict[str, Any]:
-        """What the processor says to its image processor in a call without options."""
+        """What the processor passes to its image processor in a call without options."""
         from PIL import Image
 
         mark = image_mark(model, self.inner)
@@ -206,7 +207,7 @@ class SourceProcessor:
         return dict(made["pm_images"].options)
 
     def as_prompt(self, text: str, images: int) -> str:
-        """The text with an image token for each image: as it is, or as a chat turn.
+        """The text with an image token for each image: unchanged, or as a chat turn.
 
         Raises
         ------
@@ -228,7 +229,7 @@ def _name(image_processor: Any) -> str:
 
 
 def _take(options: dict[str, Any], name: str) -> Any:
-    """An option of a call, taken out of it wherever it stands."""
+    """An option of a call, removed from it at any level."""
     images_kwargs = options.get("images_kwargs") or {}
     if name in images_kwargs:
         options["images_kwargs"] = {key: value for key, value in images_kwargs.items() if key != name}
@@ -236,13 +237,13 @@ def _take(options: dict[str, Any], name: str) -> Any:
 
 
 def _image_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """What a call may say to the image processor, by its names or in a dictionary for it."""
+    """Options of a call for the image processor, by name or in its dictionary."""
     flat = {name: value for name, value in options.items() if not name.endswith("_kwargs") and name != "return_tensors"}
     return {**(options.get("common_kwargs") or {}), **flat, **(options.get("images_kwargs") or {})}
 
 
 def _configured(image_processor: Any, options: Mapping[str, Any]) -> Any:
-    """An image processor with other settings, standardised as its configuration is."""
+    """An image processor with other settings, standardised like its configuration."""
     valid = getattr(getattr(image_processor, "valid_kwargs", None), "__annotations__", ())
     known = {name: value for name, value in options.items() if name in valid or hasattr(image_processor, name)}
     if not known:
@@ -251,12 +252,12 @@ def _configured(image_processor: Any, options: Mapping[str, Any]) -> Any:
 
 
 def check_family(model: Any, processor: Any, /) -> None:
-    """Refuse a processor that marks images by another token than the model looks for.
+    """Refuse a processor that marks images by a token that the model does not look for.
 
     Raises
     ------
     ValueError
-        If none of the processor's image tokens is the model's, and it does not write that one for an image either.
+        If none of the processor's image tokens is the model's, and it does not write the model's for an image either.
     """
     wanted = getattr(model.config, "image_token_id", None)
     if wanted is None or not (tokens := _image_tokens(processor)) or wanted in tokens or _writes(processor, wanted):
@@ -268,7 +269,7 @@ def check_family(model: Any, processor: Any, /) -> None:
 
 
 def _image_tokens(processor: Any) -> set[int]:
-    """The tokens that are called so; for some families that is what stands in a prompt, not what becomes of it."""
+    """The tokens with these names; in some families they mark the image in a prompt and are replaced later."""
     tokenizer, name = processor.tokenizer, getattr(processor, "image_token", None)
     named = [getattr(holder, "image_token_id", None) for holder in (processor, tokenizer)]
     named += [
@@ -288,7 +289,7 @@ def _writes(processor: Any, token: int) -> bool:
 
 
 class _Observer:
-    """An image processor that notes the options of its first call."""
+    """An image processor that records the options of its first call."""
 
     def __init__(self, image_processor: Any, seen: dict[str, Any]) -> None:
         self._image_processor, self._seen = image_processor, seen
@@ -304,7 +305,7 @@ class _Observer:
 
 
 class _InTurn:
-    """A tokenizer that serves one thread at a time: it keeps the padding and truncation of a call where all threads see them."""
+    """A tokenizer that serves one thread at a time, since it keeps a call's padding and truncation where all threads see them."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
@@ -318,14 +319,14 @@ class _InTurn:
 
 
 def _in_turn(processor: Any) -> Any:
-    """A copy of a processor for one call beside those of other threads."""
+    """A copy of a processor for one call, separate from those of other threads."""
     own = copy.copy(processor)
     own.tokenizer = _InTurn(processor.tokenizer)
     return own
 
 
 def _pad_left(inputs: Any) -> None:
-    """Move padding from the right of each prompt to its left: the tokenizer is as it was, and other threads may use it."""
+    """Move padding from the right of each prompt to its left, without changing the tokenizer, which other threads may use."""
     mask = inputs.get("attention_mask")
     if mask is None:
         return
@@ -339,7 +340,7 @@ def _pad_left(inputs: Any) -> None:
 
 
 def _rolled(value: Any, by: Sequence[int]) -> Any:
-    """The items of each row moved on, those that leave at the end come in at the start."""
+    """The items of each row rotated to the right."""
     if isinstance(value, list):
         return [[*row[len(row) - count :], *row[: len(row) - count]] for row, count in zip(value, by, strict=True)]
     moved = copy.copy(value) if isinstance(value, np.ndarray) else value.clone()

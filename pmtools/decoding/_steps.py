@@ -1,4 +1,4 @@
-"""What the magnifier remembers of each decoding step."""
+"""What the magnifier records of each decoding step."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class MagnifierStep:
     Attributes
     ----------
     heatmaps : list of lists of tensors of shape (h, w)
-        Over the content of each image, after refinement; those in force where nothing was refreshed.
+        Over the content of each image, after refinement; the current ones if nothing was refreshed.
     warps : list of lists of Warp
         From each original image to its magnified image.
     refreshed : tuple of bool
-        Whether the sequence's images were magnified anew in this step.
+        Whether the sequence's images were magnified again in this step.
     iterations : tuple of int
         Passes with hidden tokens.
     met_threshold : tuple of bool

@@ -1,6 +1,6 @@
 """Where an answer stops: at given strings, for any tokenizer.
 
-transformers' own criterion takes the vocabulary apart, which word tokenizers such as the demo model's do not bear; this one
+transformers' own criterion splits the vocabulary, which fails for word tokenizers such as the demo model's; this one
 reads the answer.
 """
 
@@ -23,12 +23,12 @@ class StopsAtStrings:
     tokenizer : transformers tokenizer
     stop_strings : str or sequence of str
     prompt_length : int
-        Tokens that are not of the answer.
+        Tokens before the answer.
 
     Raises
     ------
     TypeError, ValueError
-        If a stop string is no string, or empty.
+        If a stop string is not a string, or is empty.
     """
 
     def __init__(self, tokenizer: Any, stop_strings: str | Sequence[str], prompt_length: int, /) -> None:

@@ -1,4 +1,4 @@
-"""A view of a model: an object of a subclass of the model's class that shares the model's state. The model is not touched."""
+"""A view of a model: an object of a subclass of the model's class that shares the model's state. The model does not change."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ def view_of(model: Any, members: Mapping[str, Any], /, **state: Any) -> Any:
     Parameters
     ----------
     model : transformers.PreTrainedModel
-        Its parameters, configuration and submodules are the view's too.
+        The view shares its parameters, configuration and submodules.
     members : mapping
         Methods and properties of the view.
     **state
-        Attributes of the view alone.
+        Attributes of the view only.
 
     Returns
     -------
     transformers.PreTrainedModel
-        Of a class that is called like the model's, and derived from it.
+        Its class is derived from the model's and has the same name.
     """
     kind = type(type(model).__name__, (type(model),), {**members, "__module__": type(model).__module__})
     view: Any = object.__new__(kind)
-    # what the model's instance overrides, as PEFT and accelerate do, is called on the model itself
+    # methods that the model's instance overrides, as PEFT and accelerate do, are called on the model itself
     view.__dict__ = {**{name: value for name, value in vars(model).items() if name not in members}, **state}
     return view

@@ -1,4 +1,4 @@
-r"""Attention prompting on image: the image dimmed where nothing answers the question.
+r"""Attention prompting on image: the image is dimmed where it does not answer the question.
 
 References
 ----------
@@ -30,7 +30,7 @@ class API(ImagePrompting):
     gain, kernel_size
         Of the mask; see `pmtools.perception_map`. API-C has its own.
     gray : float, optional
-        $\gamma$, what the rest becomes, from 0 to 255.
+        $\gamma$, the value of the rest, from 0 to 255.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-r"""The arithmetic of contrastive decoding: two or more rows of logits in, one out. Knows nothing of models or streams.
+r"""The arithmetic of contrastive decoding: two or more rows of logits in, one out. No models, no streams.
 
-All functions are unchanged, up to a constant per row, by a constant added to a row of their input, so logits and log
-probabilities serve alike.
+A constant added to a row of the input changes the result by a constant per row at most, so logits and log probabilities
+both work.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def conditional_gain(
     confidence: float | None = None,
     cutoff: float = 0.0,
 ) -> torch.Tensor:
-    r"""What the image adds, the more, the later: M3ID's rule, where plausible.
+    r"""M3ID's rule, where plausible: what the image adds counts more at later tokens.
 
     $\log p_c + [\max \log p_c < \log \alpha]\, \frac{1 - g_t}{g_t} (\log p_c - \log p_u)$ with $g_t = e^{-\lambda t}$.
 
@@ -95,7 +95,7 @@ def conditional_gain(
     decay : float
         $\lambda$, >= 0.
     confidence : float, optional
-        $\alpha$: nothing changes in rows whose likeliest token is at least so likely. Default: every row changes.
+        $\alpha$: rows whose likeliest token is at least this likely do not change. Default: every row changes.
     cutoff : float, optional
         In [0, 1]; see `plausible`.
 
@@ -154,7 +154,7 @@ def disagreement(scores: torch.Tensor, reference: torch.Tensor, /) -> torch.Tens
 def image_biased(
     scores: torch.Tensor, biased: torch.Tensor, /, *, strength: float, cutoff: float = 0.0
 ) -> torch.Tensor:
-    r"""Scores moved towards an image-biased model's where the two disagree: $z + a\, I\, (\hat z - z)$, where plausible.
+    r"""Scores moved towards those of an image-biased model where the two disagree: $z + a\, I\, (\hat z - z)$, where plausible.
 
     $I$ is the `disagreement` of both. Both rows are taken as log probabilities.
 

@@ -1,4 +1,4 @@
-"""Plain decoding: the model as it is, through the same door as the other methods."""
+"""Plain decoding: the unchanged model, called like the other methods."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pmtools.decoding.method import DecodingMethod
 
 
 class Greedy(DecodingMethod):
-    """The model's own decoding, greedy unless `generate` is told to sample; the baseline of every comparison.
+    """The model's own decoding, greedy unless `generate` samples; the baseline of every comparison.
 
     Images are padded to their canvas as for the other methods, so that only the method differs.
 

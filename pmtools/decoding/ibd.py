@@ -1,7 +1,8 @@
-r"""Image-biased decoding: towards what the model would say if it attended more to the image.
+r"""Image-biased decoding: towards the model's answer if it attended more to the image.
 
-Experimental: the paper gives no values for its options. These were chosen with the embedded demo model on the scenes' tuning
-split, `python tests/benchmarks/tune_methods.py OUT`: of nine pairs, the one with the most right answers (`docs/log.md`).
+Experimental: the paper gives no values for its options. These were chosen with the embedded demo model on the scenes'
+tuning split, `python tests/benchmarks/tune_methods.py OUT`: of nine pairs, the one with the most correct answers
+(`docs/log.md`).
 
 References
 ----------
@@ -40,7 +41,7 @@ class IBD(ContrastiveMethod):
         $\epsilon$, >= 0; 0 is plain decoding. It is divided by $\sqrt d$: for the same shift in a model whose heads are wider
         than the demo model's 32, multiply it by the root of the ratio.
     cutoff : float, optional
-        Tokens less likely than this share of the likeliest are out, in [0, 1].
+        Tokens less likely than this share of the likeliest are excluded, in [0, 1].
 
     Raises
     ------
@@ -65,7 +66,7 @@ class IBD(ContrastiveMethod):
 
         def within(input_ids: torch.Tensor) -> AbstractContextManager[None]:
             is_image = input_ids == image_token_id
-            is_image[:, prompts.input_ids.shape[1] :] = False  # what the model wrote shows nothing
+            is_image[:, prompts.input_ids.shape[1] :] = False  # image tokens that the model wrote show nothing
             return edited_attention(prompts.model, biased_image(is_image, bias=self.bias))
 
         return [SecondStream(prompts, prompt_length=prompt_length, within=within)]

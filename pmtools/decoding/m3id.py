@@ -1,4 +1,4 @@
-r"""Multi-modal mutual information decoding: the image weighs the more, the longer ago it was seen.
+r"""Multi-modal mutual information decoding: the image counts more, the longer ago it was seen.
 
 References
 ----------
@@ -31,10 +31,11 @@ class M3ID(ContrastiveMethod):
     decay : float, optional
         $\lambda$, >= 0; 0 is plain decoding.
     confidence : float, optional
-        $\alpha$, in (0, 1]: where the likeliest token is at least so likely, nothing changes. The paper gives no value; by
-        default every token is contrasted, and the cutoff keeps to the plausible ones, as re-implementations do.
+        $\alpha$, in (0, 1]: where the likeliest token is at least this likely, nothing changes. The paper gives no
+        value; by default every token is contrasted, and the cutoff keeps to the plausible ones, as re-implementations
+        do.
     cutoff : float, optional
-        Tokens less likely than this share of the likeliest are out, in [0, 1].
+        Tokens less likely than this share of the likeliest are excluded, in [0, 1].
 
     Raises
     ------

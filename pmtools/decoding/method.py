@@ -1,4 +1,4 @@
-"""What every decoding method shares: it is a `custom_generate` callable, and it can answer a question in one call."""
+"""The base of every decoding method: a `custom_generate` callable that can also answer a question in one call."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Run(Protocol):
 class DecodingMethod:
     """A way of choosing the next token, for `model.generate(..., custom_generate=method)`.
 
-    All state belongs to a call, so one method serves any number of threads. A method adds `new_run`, which makes the
+    All state belongs to a call, so one method serves any number of threads. A method defines `new_run`, which makes the
     object that holds the state of one call.
 
     Parameters
@@ -48,7 +48,7 @@ class DecodingMethod:
     Attributes
     ----------
     processor : SourceProcessor
-        Makes inputs that carry their images: use it in the place of the model's own.
+        Makes inputs that carry their images: use it instead of the model's own.
     last : list
         The steps of this thread's latest call, once it has begun; of the latest one anywhere in a thread that made none.
 
@@ -67,7 +67,7 @@ class DecodingMethod:
                 "`processor` must be the model's processor, with `image_processor` and `tokenizer`, got "
                 f"{_checks.describe(processor)}; load it with AutoProcessor.from_pretrained"
             )
-        made = type(processor) is SourceProcessor  # another method's, which `isinstance` takes for the model's own
+        made = type(processor) is SourceProcessor  # another method's, which passes `isinstance` as the model's own
         self.processor = processor if made else SourceProcessor(processor)
         self._steps = _StepsByThread()
 
@@ -109,20 +109,20 @@ class DecodingMethod:
     ) -> Any:
         """What `generate(custom_generate=...)` calls; `images` and `pm_images` are its own arguments of `generate`.
 
-        `images` is one image, one per prompt, or a list of lists with the images of each prompt; `pm_images` comes
-        with the inputs that `processor` makes. Prompts without any image are answered by plain decoding.
+        `images` is one image, one per prompt, or a list of lists with the images of each prompt; `pm_images` is part of
+        the inputs that `processor` makes. Prompts without any image are answered by plain decoding.
         """
         call = self.streaming(None)
         rest = (input_ids, logits_processor, stopping_criteria, generation_config)
         return call(model, *rest, images=images, pm_images=pm_images, **model_kwargs)
 
     def streaming(self, streamer: Any, /) -> MethodCall:
-        """The method with a streamer, for one call of `generate(custom_generate=...)`, which does not forward its own.
+        """The method with a streamer, for one call of `generate(custom_generate=...)`, which does not forward `streamer`.
 
         Parameters
         ----------
         streamer : transformers streamer, or None
-            Gets the prompt and every new token; its `end` is called where the run raises, too.
+            Gets the prompt and every new token; its `end` is also called if the run raises.
 
         Examples
         --------
@@ -149,22 +149,22 @@ class DecodingMethod:
     ) -> Any:
         """`model.generate` by this method: token ids in, token ids out.
 
-        What `generate` loses on the way to a `custom_generate` callable works here: `streamer`, and `stop_strings` with
-        any tokenizer, also those of the checkpoint's generation configuration.
+        `streamer` and `stop_strings`, which `generate` does not forward to a `custom_generate` callable, work here, the
+        latter with any tokenizer and also from the checkpoint's generation configuration.
 
         Parameters
         ----------
         model : transformers.PreTrainedModel
         inputs : integer tensor of shape (B, T), optional
-            Token ids, where they are not among the options as `input_ids`.
+            Token ids, if they are not among the options as `input_ids`.
         streamer : transformers streamer, optional
-            Gets the prompt and every new token; its `end` is called where the run raises, too.
+            Gets the prompt and every new token; its `end` is also called if the run raises.
         stop_strings : str or list of str, optional
-            Where to stop: once the answer holds one of them. Default: those of the generation configuration.
+            Stop as soon as the answer holds one of them. Default: those of the generation configuration.
         tokenizer : transformers tokenizer, optional
             Finds the stop strings. Default: the processor's.
         **options
-            Of `model.generate`; with inputs of `processor`, or with `images`.
+            Those of `model.generate`, with inputs of `processor` or with `images`.
 
         Returns
         -------
@@ -243,9 +243,10 @@ class MethodCall:
 
     @contextlib.contextmanager
     def ended_on_error(self) -> Iterator[None]:
-        """The streamer's `end` is called where the block raises: who reads it, in another thread, would wait for ever.
+        """Call the streamer's `end` if the block raises: otherwise its reader, in another thread, would wait forever.
 
-        One that can be cancelled is a server's, and the server tells its reader of the error: an end would hide it.
+        A streamer that can be cancelled belongs to a server, which reports the error to its reader; `end` would hide
+        it.
         """
         try:
             yield
@@ -302,9 +303,9 @@ class MethodCall:
 
 
 def _settled(options: dict[str, Any], stored: Any) -> Any:
-    """Stop strings of the configurations, taken out of the options: transformers asks for a tokenizer for them, and loses it.
+    """Stop strings of the configurations, removed from the options: transformers wants a tokenizer, and does not forward it.
 
-    A configuration that the call brings along gives way as the checkpoint's does, where that changes no token.
+    A configuration given in the call is overridden like the checkpoint's, as long as no token changes.
     """
     config = options.get("generation_config")
     found = getattr(config, "stop_strings", None) or stored.stop_strings
@@ -316,13 +317,13 @@ def _settled(options: dict[str, Any], stored: Any) -> Any:
             config.cache_implementation = "dynamic"
         for name in FASTER:
             setattr(config, name, None)
-    if stored.stop_strings:  # what a configuration lacks comes from the checkpoint; an argument beats both
+    if stored.stop_strings:  # the checkpoint fills in what a configuration lacks; an argument overrides both
         options["stop_strings"] = None
     return found
 
 
 def _check_options(options: dict[str, Any]) -> None:
-    """Refuse what `model.generate` would take past the method without a word."""
+    """Refuse options with which `model.generate` would silently bypass the method."""
     if options.get("assistant_model") is not None:
         raise ValueError("`assistant_model` cannot be used here: each token needs the whole method; leave it out")
     if options.get("cache_implementation") == "paged":
@@ -332,7 +333,7 @@ def _check_options(options: dict[str, Any]) -> None:
         )
     if options.get("token_healing"):
         raise ValueError(
-            "`token_healing` cannot be used here: it writes the prompt anew, with a tokenizer that transformers loses; "
+            "`token_healing` cannot be used here: it rewrites the prompt, with a tokenizer that transformers does not forward; "
             "leave it out"
         )
     if options.get("custom_generate") is not None:

@@ -1,9 +1,9 @@
 """The official Perception Magnifier, quirks included, inside `generate`: for reproducing the paper's tables on LLaVA-1.5.
 
-What it does differently from `PerceptionMagnifier`: pads first and counts the padding as image; divides the sum of its
+Unlike `PerceptionMagnifier`, it pads first and counts the padding as image; divides the sum of its
 N - L + 1 layers by N - L; splits by a scale-dependent two-means over hidden tokens too; always hides at least once and
 leaves the pass that ends the loop out of the average; hides from every query at the prompt and from the last one only
-later; magnifies by `pmtools.compat`. Nothing here is used elsewhere.
+later; magnifies by `pmtools.compat`. Only this file uses it.
 
 References
 ----------
@@ -125,7 +125,7 @@ class OfficialAttention(ModelAttention):
         image: Callable[[], dict[str, Any]],
         /,
     ) -> RefinedMass:
-        """Always a pass with hidden tokens; the pass that ends the loop is left out of the average."""
+        """At least one pass with hidden tokens; the pass that ends the loop is left out of the average."""
         how = "exact" if sequences.length == sequences.prompt_length else "cached"
         encoded = image()
         visible = mass.new_ones(mass.shape).bool()

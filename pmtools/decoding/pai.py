@@ -1,4 +1,4 @@
-r"""Pay attention to the image: more of the last query's attention for the image, then guidance away from text alone.
+r"""Pay attention to the image: more of the last query's attention to the image, then guidance away from text alone.
 
 Experimental: checked against its formulas on tiny models, not against the published results. The strengths are the paper's; they
 are meant to be chosen for each model, as `tests/benchmarks/tune_methods.py` does on the scenes' tuning split.
@@ -36,12 +36,12 @@ class PAI(ContrastiveMethod):
     processor : transformers processor
         The model's own.
     strength : float, optional
-        $a$, >= 0; 0 leaves the attention as it is. Default: the paper's. The embedded demo model loses by it, the less the
-        smaller it is (`docs/log.md`), so that no better one could be chosen there.
+        $a$, >= 0; 0 leaves the attention unchanged. Default: the paper's. It makes the embedded demo model worse, less
+        so the smaller it is (`docs/log.md`), so no better one could be chosen there.
     guidance : float, optional
-        $g$, >= 1; 1 leaves the logits as they are.
+        $g$, >= 1; 1 leaves the logits unchanged.
     cutoff : float, optional
-        Of the guidance: tokens less likely than this share of the likeliest are out, in [0, 1].
+        Of the guidance: tokens less likely than this share of the likeliest are excluded, in [0, 1].
     first_layer : int, optional
         0-based; attention is edited from here on. In families with sliding-window layers, in the others only.
 

@@ -1,4 +1,4 @@
-"""Perception Magnifier: decode from the image in which what the model looks at is magnified.
+"""Perception Magnifier: decode from an image that is magnified where the model looks.
 
 The public class and its settings; what happens at each step is in `_magnifying_run.py`.
 
@@ -43,11 +43,11 @@ class PerceptionMagnifier(DecodingMethod):
     threshold, max_iterations
         Of the refinement: as in `pmtools.refine`.
     refine : {"exact", "cached", "none"}, optional
-        How hidden tokens are hidden. "exact": from every query, so the sequence runs again from the image on.
+        How tokens are hidden. "exact": from every query, so the sequence runs again from the image on.
         "cached": from the last query only, a pass of one token. "none": not at all.
     refresh : {"every", "first", "adaptive"}, optional
-        When images are magnified anew: at every token (the method); once, from the first token's attention (the
-        economy); or where the warp moved by more than `tolerance` patches since, with both streams kept in one cache.
+        When images are magnified: at every token (the method); once, from the first token's attention (cheaper); or
+        where the warp moved by more than `tolerance` patches since, with both streams kept in one cache.
     tolerance : float, optional
         Patches, >= 0; for "adaptive". 0 equals "every", infinity equals "first".
     preprocess : {"processor", "fused"}, optional

@@ -1,7 +1,7 @@
-"""A second prompt that is continued with the tokens the loop chooses, and the methods that contrast with it.
+"""A second prompt, continued with the tokens that the loop chooses, and the methods that contrast with it.
 
-The loop of transformers owns the first stream. A second one keeps its own cache and finds its rows again by what was
-generated, so that beams may move as they like.
+transformers' loop owns the first stream. A second one keeps its own cache and finds its rows by the generated tokens,
+so beams may be reordered.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class SecondStream:
     Parameters
     ----------
     prompts : Prompts
-        One for each prompt of the first stream, whatever their length.
+        One for each prompt of the first stream, of any length.
     prompt_length : int
         Length of the first stream's prompts.
     pixels : dict, optional
-        Model inputs instead of the images'.
+        Model inputs instead of those of the images.
     within : callable, optional
         `within(input_ids)` gives a context in which the model runs on these sequences of the second stream.
 
@@ -62,7 +62,7 @@ class SecondStream:
         Parameters
         ----------
         input_ids : integer tensor of shape (B, T)
-            The first stream: prompts, each as often as it has beams or returned sequences, and what was generated.
+            The first stream: prompts, repeated for their beams or returned sequences, and the generated tokens.
 
         Returns
         -------
@@ -105,7 +105,7 @@ class SecondStream:
         return torch.where(same.diagonal(), rows, same.long().argmax(1))
 
     def _from_the_start(self, generated: torch.Tensor, copies: int) -> torch.Tensor:
-        """The prompts, once each; then what was generated already, if anything."""
+        """The prompts, once each; then the tokens that were already generated, if any."""
         if self._sequences is None:
             self._sequences, self._image = self.prompts.prepared(self._pixels)
         with self._within(self._sequences.input_ids):
@@ -131,9 +131,9 @@ def _repeated(rows: int, copies: int) -> list[int]:
 
 
 class ContrastiveMethod(DecodingMethod):
-    """A method that compares each token's scores with those of one or more second streams.
+    """A method that contrasts each token's scores with those of one or more second streams.
 
-    A method adds `references`, `combine` and `contrasts`; where its options change nothing, the scores stay bit for bit.
+    A method defines `references`, `combine` and `contrasts`; where its options change nothing, the scores stay the same.
     """
 
     @property
@@ -179,15 +179,15 @@ class ContrastiveMethod(DecodingMethod):
         return sequences.forward(inputs)
 
     def logits_processor(self, model: Any, inputs: Any, /, *, images: Any = None) -> ContrastProcessor:
-        """The contrast alone, for `generate(logits_processor=[...])`: of another method's scores, or of plain decoding's.
+        """The contrast alone, for `generate(logits_processor=[...])`, applied to another method or to plain decoding.
 
         Parameters
         ----------
         model : transformers.PreTrainedModel
         inputs : mapping
-            Those of the call of `generate`, made by this method's or another one's `processor`.
+            Those of the call of `generate`, made by the `processor` of this method or another one.
         images : PIL image, or list of them or of lists, optional
-            Of each prompt, where the inputs do not carry them.
+            Of each prompt, if the inputs do not carry them.
 
         Returns
         -------
@@ -249,5 +249,5 @@ class ContrastiveRun:
         return output
 
     def finish(self, output: Any, /) -> Any:
-        """What `generate` returns, as it is."""
+        """What `generate` returns, unchanged."""
         return output

@@ -39,9 +39,9 @@ class VCD(ContrastiveMethod):
     noise_step : int, optional
         $T$, from 0 to 999.
     cutoff : float, optional
-        Tokens less likely than this share of the likeliest are out, in [0, 1].
+        Tokens less likely than this share of the likeliest are excluded, in [0, 1].
     seed : int, optional
-        Of the noise; every image gets the same, so that a batch equals its rows.
+        Of the noise, which is the same for every image, so that a batch equals its rows.
 
     Raises
     ------
@@ -129,10 +129,10 @@ def noisy(pixels: dict[str, Any], /, *, noise_step: int, seed: int) -> dict[str,
     import torch
 
     values, left = pixels["pixel_values"], signal_share(noise_step)
-    grids = pixels.get("image_grid_thw")  # flat patches of all images, where the family has these
+    grids = pixels.get("image_grid_thw")  # flat patches of all images, in families that have them
     parts = [1] * len(values) if grids is None else grids.prod(-1).tolist()
     noise = [np.random.default_rng(seed).standard_normal((part, *values.shape[1:]), np.float32) for part in parts]
     added = torch.from_numpy(np.concatenate(noise)).to(values)
-    if values.ndim == 5:  # a black image fills up a row that has fewer; the model tells by its zeros
+    if values.ndim == 5:  # a black image fills up a row with fewer images; the model recognises it by its zeros
         added = added * values.flatten(2).any(-1)[..., None, None, None]
     return {**pixels, "pixel_values": math.sqrt(left) * values + math.sqrt(1 - left) * added}

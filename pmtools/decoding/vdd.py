@@ -30,16 +30,16 @@ class VDD(ContrastiveMethod):
     processor : transformers processor
         The model's own.
     instead : {"both", "none", "unknown"}, optional
-        What stands where the image was: nothing, the tokenizer's unknown token, or each in turn and the mean of both logits.
+        What replaces the image: nothing, the tokenizer's unknown token, or each in turn, with the mean of both logits.
     strength : float, optional
         $a$, >= 0; 0 is plain decoding.
     cutoff : float, optional
-        Tokens less likely than this share of the likeliest are out, in [0, 1].
+        Tokens less likely than this share of the likeliest are excluded, in [0, 1].
 
     Raises
     ------
     TypeError, ValueError
-        If an option is out of range, or the tokenizer has no unknown token and one is asked for.
+        If an option is out of range, or an unknown token is needed and the tokenizer has none.
 
     Examples
     --------

@@ -71,7 +71,7 @@ class ViCrop(ImagePrompting):
 
 
 def best_window(heatmap: Heatmap, /, *, source_hw: SizeHW, window: int) -> tuple[int, int, int, int]:
-    """The window that stands out most from those one cell beside it.
+    """The window that stands out most from its neighbours one cell away.
 
     For each ratio in `RATIOS`, the window of that many times `window` pixels, rounded down to whole cells, with the largest sum;
     of these, the one that exceeds the mean of its up to four neighbours most, per cell. A window as large as the image
@@ -109,7 +109,7 @@ def best_window(heatmap: Heatmap, /, *, source_hw: SizeHW, window: int) -> tuple
     total[1:, 1:] = heat.cumsum(axis=0).cumsum(axis=1)
     best, best_score = (0, 0, columns, rows), -np.inf  # in cells
     for ratio in RATIOS:
-        # side * cells / pixels, in whole cells; the tiny amount undoes rounding below a whole number
+        # side * cells / pixels, in whole cells; the tiny amount undoes rounding below an integer
         h, w = (
             min(max(1, int(ratio * window * cells / pixels + 1e-9)), cells)
             for cells, pixels in zip((rows, columns), source_hw, strict=True)

@@ -1,6 +1,7 @@
 """Evaluation: one folder a benchmark (`scenes`, `mme`, `pope`, `llava_bench`) on a small shared base.
 
-Who answers (`model_answers`, `methods`), where answers are kept (`answering`, `json_lines`), what is asked (`questions`,
-`picture_files`), whose an answer is and what it says (`matching`, `answers`), and what the numbers are worth
-(`statistics`). Nothing is imported here; name the file: `from pmtools.evaluation.scenes import scene_items`.
+Models answer in `model_answers` and `methods`; answers are kept by `answering` and `json_lines`; questions come from
+`questions` and `picture_files`; `matching` assigns answers to questions, `answers` reads them, and `statistics` says
+how certain the numbers are. This file imports nothing; name the file: `from pmtools.evaluation.scenes import
+scene_items`.
 """

@@ -1,6 +1,6 @@
-"""Answer every item with every method, resumably: one JSON line an answer, nothing lost and nothing twice.
+"""Answer every item with every method, resumably: one JSON line per answer, none lost and none repeated.
 
-Knows no models: items have an index, a function answers them, another makes records of the answers.
+This file knows no models: items have an index, one function answers them, another makes records of the answers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SETUP = "setup.json"
 
 
 class Item(Protocol):
-    """What is answered: `index` tells it from the others."""
+    """Something to answer, identified by its `index`."""
 
     @property
     def index(self) -> int:
@@ -55,23 +55,22 @@ def answer_items(
     batch_size: int = 32,
     progress: Callable[[int], object] | None = None,
 ) -> dict[str, list[Answered]]:
-    """Answer every item with every method, going on where the folder says, and return all records.
+    """Answer every item with every method, resuming from the folder, and return all records.
 
     Parameters
     ----------
     items : iterable of Item
     answer : Answerer
-        Called with the items of a batch and the methods that lack just these.
+        Called with the items of a batch and the methods that still lack them.
     methods : sequence of str
     out : str or Path
-        Folder; in it `answers/<method>.jsonl` grow.
-    record : callable
-        `record(item, reply)`, JSON-able; the index is added.
+        Folder, to which `answers/<method>.jsonl` are written. record : callable `record(item, reply)` returns a
+        JSON-able mapping; the index is added.
     setup : mapping, optional
         What the answers depend on (model, seed, split, settings), JSON-able. A folder made with another one is refused.
     batch_size : int, optional
     progress : callable, optional
-        Called with the number of answers that are new or were found.
+        Called with the number of answers that were made or found.
 
     Returns
     -------
@@ -81,9 +80,8 @@ def answer_items(
     Raises
     ------
     ValueError
-        If a method is named twice, the folder holds answers of another setup, or another run is at work in it.
-    RecordError
-        If a line of answers was changed by somebody else.
+        If a method is named twice, the folder holds answers of another setup, or another run is using it. RecordError
+        If another program changed a line of answers.
     OSError
         If the folder cannot be written to.
     """
@@ -94,7 +92,7 @@ def answer_items(
     folder.joinpath("answers").mkdir(parents=True, exist_ok=True)
     results: dict[str, list[Answered]] = {method: [] for method in methods}
     with contextlib.ExitStack() as open_files:
-        open_files.enter_context(_alone(folder, setup))
+        open_files.enter_context(_locked(folder, setup))
         remove_leftovers(folder)
         known = {method: {r["index"]: r for r in found_answers(folder, method)} for method in methods}
         lines = {m: open_files.enter_context(answers_path(folder, m).open("a", encoding="utf-8")) for m in methods}
@@ -105,7 +103,7 @@ def answer_items(
             lacking = {
                 method: tuple(item.index for item in batch if item.index not in known[method]) for method in methods
             }
-            # methods that lack the same items go together and share their work
+            # methods that lack the same items are answered together and share work
             for indices in dict.fromkeys(filter(None, lacking.values())):
                 todo = [item for item in batch if item.index in indices]
                 replies = answer(todo, [method for method in methods if lacking[method] == indices])
@@ -138,7 +136,7 @@ def answers_path(folder: str | Path, method: str, /) -> Path:
 
 
 def found_answers(folder: str | Path, method: str, /) -> list[Answered]:
-    """The whole records of a method in a folder; a line that a kill cut short is taken out of the file.
+    """The complete records of a method in a folder; a line that was cut short when a run was killed is removed from the file.
 
     Parameters
     ----------
@@ -152,18 +150,18 @@ def found_answers(folder: str | Path, method: str, /) -> list[Answered]:
     Raises
     ------
     RecordError
-        If a whole line is no JSON object with an `index`.
+        If a complete line is not a JSON object with an `index`.
     """
     path = answers_path(folder, method)
     lines = read_records(path) if keep_whole_lines(path) else []
     for line in lines:
         if type(line.fields.get("index")) is not int:
-            raise line.error(f"`index` must be a whole number, got {line.fields.get('index')!r}; delete the line")
+            raise line.error(f"`index` must be an integer, got {line.fields.get('index')!r}; delete the line")
     return [dict(line.fields) for line in lines]
 
 
 def write_whole(path: Path, text: str, /) -> Path:
-    """Write a text file that is there as a whole or not at all.
+    """Write a text file completely or not at all.
 
     Parameters
     ----------
@@ -190,7 +188,7 @@ def answer_questions(
     setup: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> dict[str, list[str]]:
-    """Answer MME, POPE or questions like theirs, resumably, into files that their scorers take as they are.
+    """Answer MME, POPE or similar questions, resumably, into files that their scorers read directly.
 
     Parameters
     ----------
@@ -225,7 +223,7 @@ def answer_questions(
 
 
 def _check_fields(found: Answered, fresh: Answered, path: Path) -> None:
-    """A record from a file must have the fields, by name and type, of one that would be made now."""
+    """Refuse a record whose fields differ in name or type from those of a new record."""
     for name, value in fresh.items():
         if type(found.get(name)) is not type(value):
             raise RecordError(
@@ -253,8 +251,8 @@ def _batches(items: Iterable[AnyItem], size: int) -> Iterator[list[AnyItem]]:
 
 
 @contextlib.contextmanager
-def _alone(folder: Path, setup: Mapping[str, Any] | None) -> Iterator[None]:
-    """Keep other runs out of the folder, where the system can lock files, and runs of another setup in any case."""
+def _locked(folder: Path, setup: Mapping[str, Any] | None) -> Iterator[None]:
+    """Lock the folder against other runs, if the system can lock files, and refuse runs of another setup in any case."""
     path = folder / SETUP
     with path.open("a+", encoding="utf-8") as file:
         with contextlib.suppress(ImportError):  # Windows
@@ -271,7 +269,7 @@ def _alone(folder: Path, setup: Mapping[str, Any] | None) -> Iterator[None]:
         if found.strip() and found != wanted:
             raise ValueError(
                 f"`out` holds answers of another setup, {_differing(found, wanted)}; see {path}. Give another folder, or "
-                "delete this one to start anew"
+                "delete this one to start again"
             )
         if not found.strip():
             file.truncate(0)
@@ -285,12 +283,12 @@ def _text_of(file: TextIO, path: Path) -> str:
         return file.read()
     except UnicodeDecodeError:
         raise ValueError(
-            f"`out` has a {path} that is not UTF-8; delete it to start anew, or give another folder"
+            f"`out` has a {path} that is not UTF-8; delete it to start again, or give another folder"
         ) from None
 
 
 def _differing(found: str, wanted: str) -> str:
-    """Which entries of two setups differ."""
+    """The entries in which two setups differ."""
     try:
         before, after = json.loads(found), json.loads(wanted)
         names = [name for name in {**before, **after} if before.get(name) != after.get(name)]

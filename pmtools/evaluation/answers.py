@@ -1,6 +1,6 @@
-"""What a model's reply means: yes or no as MME reads it, or one of a question's possible words.
+"""The meaning of a model's reply: yes or no by MME's rule, or one of a question's possible words.
 
-Pure functions of text; a reply that says nothing readable is a wrong answer, never an error.
+Pure functions of text; an unreadable reply is a wrong answer, never an error.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _DIGITS = dict(zip("0123456", ("zero", "one", "two", "three", "four", "five", "s
 
 
 def read_yes_no(reply: str, /) -> str | None:
-    """`"yes"`, `"no"` or None, by MME's rule: an exact word, else what the first four characters hold, `yes` first.
+    """`"yes"`, `"no"` or None, by MME's rule: an exact word, otherwise the one in the first four characters, `yes` first.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def read_yes_no(reply: str, /) -> str | None:
 def read_word(reply: str, options: Collection[str], /) -> str | None:
     """The option that a reply names, or None where it names none or several.
 
-    Case, punctuation and plurals do not matter; digits stand for their words.
+    Case, punctuation and plurals do not matter; digits count as words.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Items that are answered together, and the maps that their methods share. Knows no method by name."""
+"""Items that are answered together, and the maps that their methods share. This file knows no method by name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Batch"]
 
 @dataclass(frozen=True)
 class Batch:
-    """Items that are answered together, and what their methods share: each map is asked of the model once.
+    """Items that are answered together, and the maps that their methods share, each computed once.
 
     Attributes
     ----------
@@ -22,7 +22,7 @@ class Batch:
     processor, settings, alternatives, seed, preset, relevance
         Those of `ModelAnswers`.
     maps : dict
-        What the model attends to in the items, by the `AttentionHeatmap` that says so.
+        The model's attention to the items, by the `AttentionHeatmap` that computed it.
     """
 
     items: Sequence[Any]
@@ -69,7 +69,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class _Once:
-    """A source that asks another once for a batch."""
+    """A source that calls another one once per batch."""
 
     source: AttentionHeatmap
     maps: dict[AttentionHeatmap, Any]

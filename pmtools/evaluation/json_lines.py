@@ -1,6 +1,6 @@
 """Strict reading of the files that benchmarks are published in: JSON lines and tab-separated text.
 
-Every complaint names the file and the line. Knows no benchmark.
+Every error names the file and the line. This file knows no benchmark.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _SPACE = " \t\r\n"
 
 
 class RecordError(ValueError):
-    """A file of questions, answers or reviews cannot be used; the message says where, why and what to do."""
+    """Raised for unusable files of questions, answers or reviews; the message says where, why and what to do."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """One JSON object of a file, and where it stands.
+    """One JSON object of a file, and its place.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Record:
         return RecordError(f"{self.place}: {problem}")
 
     def text(self, *names: str) -> str:
-        """The string under the first of `names` that is there; an error where none is, or it is no string."""
+        """The string under the first of `names` that is present; an error if none is, or if it is not a string."""
         found = self.optional_text(*names)
         if found is None:
             wish = " or ".join(f"`{name}`" for name in names)
@@ -52,7 +52,7 @@ class Record:
         return found
 
     def optional_text(self, *names: str) -> str | None:
-        """The string under the first of `names` that is there, or None."""
+        """The string under the first of `names` that is present, or None."""
         name = next((name for name in names if name in self.fields), None)
         if name is None:
             return None
@@ -62,16 +62,16 @@ class Record:
         return value
 
     def identifier(self, name: str) -> str | None:
-        """A string or whole number as a string, or None where it is not there: `7` and `"7"` are the same question."""
+        """A string or an integer as a string, or None if it is missing: `7` and `"7"` are the same question."""
         value = self.fields.get(name)
         if name not in self.fields:
             return None
         if isinstance(value, bool) or not isinstance(value, int | str):
-            raise self.error(f"`{name}` must be a string or a whole number, got {_shortened(value)}")
+            raise self.error(f"`{name}` must be a string or an integer, got {_shortened(value)}")
         return str(value)
 
     def yes_or_no(self, *names: str) -> str | None:
-        """A label, `"yes"` or `"no"` in any case, or None where it is not there."""
+        """A label, `"yes"` or `"no"` in any case, or None if it is missing."""
         text = self.optional_text(*names)
         return None if text is None else read_label(text, self.place)
 
@@ -87,7 +87,7 @@ def read_label(text: str, place: str) -> str:
 def read_lines(path: PathLike, /) -> list[tuple[str, str]]:
     r"""The lines of a UTF-8 file that are not blank, each with its place.
 
-    A byte-order mark and Windows line ends are taken off. Only `\n` ends a line: replies may hold other separators.
+    A byte-order mark and Windows line ends are removed. Only `\n` ends a line: replies may hold other separators.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def read_lines(path: PathLike, /) -> list[tuple[str, str]]:
 
 
 def read_records(path: PathLike, /) -> list[Record]:
-    """The JSON objects of a file: one a line, or all in one array (as some releases of POPE are).
+    """The JSON objects of a file: one per line, or all in one array, as in some releases of POPE.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ def read_records(path: PathLike, /) -> list[Record]:
 
 
 def keep_whole_lines(path: PathLike, /) -> bool:
-    """Cut off a last line without an end, which a kill left behind.
+    """Remove an incomplete last line, which a killed run left behind.
 
     Parameters
     ----------
@@ -150,7 +150,7 @@ def keep_whole_lines(path: PathLike, /) -> bool:
     Returns
     -------
     bool
-        Whether the file is there and has a line left that is not blank.
+        Whether the file exists and still has a line that is not blank.
     """
     path = Path(path)
     if not path.exists():
@@ -179,13 +179,13 @@ def _record(place: str, line: str) -> Record:
     try:
         value = _DECODER.decode(line)
     except (ValueError, RecursionError) as error:
-        hint = "; take the comma at the end away" if line.rstrip(_SPACE).endswith("},") else ""
+        hint = "; remove the comma at the end" if line.rstrip(_SPACE).endswith("},") else ""
         _refuse_json(place, error, hint)
     return _checked(place, value)
 
 
 def _array_items(path: PathLike) -> Iterator[Record]:
-    """The objects of a file that holds one array, decoded one by one so that each knows its line."""
+    """The objects of a file that holds one array, decoded one by one so that the line of each is known."""
     text = _read(path)
     at = _skip_space(text, text.index("[") + 1)
     line, counted = 1, 0
@@ -201,7 +201,7 @@ def _array_items(path: PathLike) -> Iterator[Record]:
         if text[at : at + 1] == ",":
             at = _skip_space(text, at + 1)
             if text[at : at + 1] == "]":
-                raise RecordError(f"{place}: take the comma after the last object of the array away")
+                raise RecordError(f"{place}: remove the comma after the last object of the array")
         elif text[at : at + 1] != "]":
             raise RecordError(f"{place}: a comma or the closing bracket of the array is missing after this object")
     if text[at + 1 :].strip(_SPACE):
@@ -230,12 +230,12 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) != len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"{_shortened(next(n for n in names if names.count(n) > 1))} stands there twice")
+        raise ValueError(f"{_shortened(next(n for n in names if names.count(n) > 1))} occurs twice")
     return fields
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_refuse_constant)

@@ -1,7 +1,7 @@
-"""Which answer belongs to which question, when files name them by id, by picture and text, or by order alone.
+"""Matching of answers to questions that files identify by id, by picture and text, or only by order.
 
-Ids repeat (MME gives the two questions of a picture one id, POPE numbers each split from 1), questions are spelled
-differently from release to release, and runs are cut short; an answer is never given to a question by guessing.
+Ids repeat (MME gives the two questions of a picture one id, POPE numbers each split from 1), releases spell questions
+differently, and runs are cut short; an answer is never assigned to a question by guessing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _SHOWN = 3  # of the answers or questions that a message is about
 
 @dataclass(frozen=True)
 class Answer:
-    """One reply of a model, with whatever the file says about its question.
+    """One reply of a model, with all that the file says about its question.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Matching:
-    """The reply to each question, and what did not fit.
+    """The reply to each question, and what could not be matched.
 
     Attributes
     ----------
@@ -68,7 +68,7 @@ def read_answers(path: PathLike, /) -> list[Answer]:
     """A model's answers from JSON lines, as LLaVA, POPE or pmtools write them.
 
     The reply is `answer` or `response`, and then `text` is the question; or it is `text`, with the question under
-    `prompt` or `question`. `question_id` and `image` are read where they are there.
+    `prompt` or `question`. `question_id` and `image` are read if present.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def _answer(record: Record) -> Answer:
     asked = [name for name in ("prompt", "question") if name in record.fields]
     if len(replies) > 1 or (replies and asked and "text" in record.fields):
         names = " and ".join(f"`{name}`" for name in [*replies, *asked, "text"] if name in record.fields)
-        raise record.error(f"{names} leave open which is the reply; keep `prompt` and `text` only")
+        raise record.error(f"{names} leave open which of them is the reply; keep `prompt` and `text` only")
     return Answer(
         reply=record.text(*replies) if replies else record.text("text", "answer"),
         question_id=record.identifier("question_id"),
@@ -104,7 +104,7 @@ def _answer(record: Record) -> Answer:
 
 
 def answer_record(question: Question, reply: str, /) -> dict[str, Any]:
-    """The JSON line that `read_answers` reads back, with all that finds the question again.
+    """The JSON line that `read_answers` reads back, with everything that identifies the question.
 
     Parameters
     ----------
@@ -123,15 +123,15 @@ def answer_record(question: Question, reply: str, /) -> dict[str, Any]:
 def match_answers(questions: Sequence[Question], answers: Sequence[Answer], /, *, missing: str = "error") -> Matching:
     """The answer of each question.
 
-    Answers that carry the question's text are joined by (image, text), or by (id, text) where they carry no image; the
-    others by id. Where questions share a key and differ in label, and where answers carry nothing, order decides, and
-    what the answers carry must agree with it.
+    Answers with the question's text are joined by (image, text), or by (id, text) if they have no image; the others by
+    id. If questions share a key and differ in label, or if answers carry nothing, order decides, and whatever the
+    answers carry must agree with it.
 
     Parameters
     ----------
     questions, answers : sequence
     missing : str, optional
-        `"error"`, or `"wrong"`: questions that have no answer, or several, count as answered wrongly.
+        `"error"`, or `"wrong"`: questions without an answer, or with several, count as answered wrongly.
 
     Returns
     -------
@@ -140,7 +140,8 @@ def match_answers(questions: Sequence[Question], answers: Sequence[Answer], /, *
     Raises
     ------
     RecordError
-        If answers are missing, duplicate or unmatched, which the message names; or it cannot be told whose they are.
+        If answers are missing, duplicate or unmatched (the message names them), or if it is unclear which question they
+        belong to.
     """
     _checks.choice(missing, "missing", ("error", "wrong"))
     names = _shared_names(questions, answers)
@@ -164,7 +165,7 @@ def match_answers(questions: Sequence[Question], answers: Sequence[Answer], /, *
 
 
 def _shared_names(questions: Sequence[Question], answers: Sequence[Answer]) -> list[str]:
-    """What all questions and answers carry and are joined by."""
+    """The key that all questions and answers carry, by which they are joined."""
     names = ["image", "text", "question_id"]
     names = [name for name in names if all(getattr(item, name) is not None for item in (*questions, *answers))]
     # ids differ between releases, pictures and texts do not
@@ -174,7 +175,7 @@ def _shared_names(questions: Sequence[Question], answers: Sequence[Answer]) -> l
 def _key_function(
     names: Sequence[str], questions: Sequence[Question], answers: Sequence[Answer]
 ) -> Callable[[Question | Answer], tuple[str, ...]]:
-    # answers may name pictures by where they lie: celebrity/images/1.jpg is celebrity/1.jpg
+    # answers may name pictures by their path: celebrity/images/1.jpg is celebrity/1.jpg
     same_names = {question.image for question in questions} >= {answer.image for answer in answers}
     read: dict[str, Callable[[Any], str]] = {
         "image": lambda item: item.image if same_names else image_stem(item.image),
@@ -185,18 +186,18 @@ def _key_function(
 
 
 def _interchangeable(questions: Sequence[Question]) -> bool:
-    """Whether it does not matter which of these questions gets which of their answers."""
+    """Whether the assignment of these answers among their questions does not matter."""
     return len({(q.category, q.label, normalize_question(q.text), q.image) for q in questions}) == 1
 
 
 def _check_order(
     questions: Sequence[Question], answers: Sequence[Answer], key_of: Callable[..., tuple[str, ...]] | None
 ) -> None:
-    """Refuse answers whose keys, if they have any, do not follow the questions'; a run may have been cut short."""
+    """Refuse answers whose keys, if any, are not in the order of the questions; a run may have been cut short."""
     if key_of is None:
         if len(questions) != len(answers):
             raise RecordError(
-                f"{len(answers)} answers to {len(questions)} questions, and nothing in them says which is whose; "
+                f"{len(answers)} answers to {len(questions)} questions, and nothing in them says which belongs to which; "
                 "add `image` and `prompt` (the question) to each answer"
             )
         return
@@ -222,7 +223,7 @@ def _refuse_leftovers(
     stray: Sequence[int],
     names: Sequence[str],
 ) -> None:
-    """An error that names what has no partner, if anything has none."""
+    """Raise an error that names everything without a partner, if there is any."""
     absent = sorted(index for asked, replied in found for index in asked[len(replied) :])
     extra = sorted(index for asked, replied in found for index in replied[len(asked) :])
     parts = [

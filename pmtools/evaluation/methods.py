@@ -1,7 +1,8 @@
-"""The methods that benchmarks compare: how each is made for a batch of items. A row more is a method more.
+"""The methods that benchmarks compare: how each is made for a batch of items. A new row adds a method.
 
-The decoding methods, ablations of the Perception Magnifier, the alternatives and ViCrop's window on its map, and maps
-that are no method's: those of the true boxes, and controls, which spoil the Perception Magnifier's own.
+The table has the decoding methods, ablations of the Perception Magnifier, the alternatives and ViCrop's window on its
+map, and two kinds of maps that no method makes: those of the true boxes, and controls, which spoil the Perception
+Magnifier's own map.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ Make = Callable[[Batch], decoding.DecodingMethod]
 
 
 def truth_map(item: Any, /) -> np.ndarray[Any, Any]:
-    """The map of an item's true boxes, a fifth larger on every side; all ones if there is none.
+    """The map of an item's true boxes, a fifth larger on every side; all ones if there are none.
 
     Parameters
     ----------
@@ -51,7 +52,7 @@ def truth_map(item: Any, /) -> np.ndarray[Any, Any]:
 
 @dataclass(frozen=True)
 class TrueMaps:
-    """A `HeatmapSource` for one batch: maps of the true boxes, as they are.
+    """A `HeatmapSource` for one batch: maps of the true boxes, unchanged.
 
     Attributes
     ----------
@@ -69,9 +70,9 @@ class TrueMaps:
 
 @dataclass(frozen=True)
 class ControlMaps:
-    """A `HeatmapSource` for one batch: another's maps, spoiled by a control.
+    """A `HeatmapSource` for one batch: maps of another source, spoiled by a control.
 
-    Each item has its own random stream, so that batches do not matter.
+    Each item has its own random stream, so the batches do not matter.
 
     Attributes
     ----------
@@ -145,7 +146,7 @@ _usual: dict[str, Make] = {
     "true-boxes-crop": _by_true_boxes("crop"),
 }
 
-#: The methods that show what each part of the Perception Magnifier is worth.
+#: The ablations of the Perception Magnifier.
 USUAL = tuple(_usual)
 
 #: Methods that need the true boxes.

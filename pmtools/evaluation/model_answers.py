@@ -1,7 +1,7 @@
-"""Answers of any vision-language model, with every method there is: transformers' `generate`, in batches.
+"""Answers of any vision-language model with every method, by transformers' `generate`, in batches.
 
-An item has an index and a picture; where the true boxes are known, it has them too. Knows neither benchmarks nor the
-names of methods.
+An item has an index, a picture and, if they are known, the true boxes. This file knows neither benchmarks nor names of
+methods.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["ModelAnswers", "UnusableMethodError", "weights_digest"]
 
 
 class UnusableMethodError(ValueError):
-    """A method does not go with the model; the message names it and says why."""
+    """Raised if a method cannot be used with the model; the message names it and says why."""
 
 
 class ModelAnswers:
@@ -34,22 +34,22 @@ class ModelAnswers:
     processor : transformers.ProcessorMixin
         Of that model; set to pad on the left, as generation in batches needs it.
     text : callable
-        The words that go with an item's picture.
+        Returns the text that goes with an item's picture.
     settings : mapping, optional
         Arguments of `PerceptionMagnifier`; its map and warp also serve the ablations, alternatives and controls. Images
-        are magnified once, from the first token's attention (`refresh="first"`), as the official scripts for yes/no
-        benchmarks do, unless it says otherwise.
+        are magnified once, from the first token's attention (`refresh="first"`), as in the official scripts for yes/no
+        benchmarks, unless `settings` say otherwise.
     alternatives : mapping of str to dict, optional
-        `gain` and `kernel_size` of the map of an alternative, if they are not those of `settings`.
+        `gain` and `kernel_size` of an alternative's map, if they differ from those of `settings`.
     seed : int, optional
-        Of the random controls, where each item has its own stream, and of VCD's noise.
+        For the random controls, where each item has its own stream, and for VCD's noise.
     max_new_tokens : int, optional
     name : str, optional
         Of the model, for the record of the setup.
     clip : str, optional
         Folder or hub name of a CLIP, for the method "api-c".
     preset : {"mme", "pope"}, optional
-        Whose hyper-parameters the method "pm-official" has.
+        The hyper-parameters of the method "pm-official".
 
     Attributes
     ----------
@@ -82,7 +82,7 @@ class ModelAnswers:
         tokenizer = processor.tokenizer
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
-        decoding.PerceptionMagnifier(processor, **self.settings)  # refuses settings that are out of range
+        decoding.PerceptionMagnifier(processor, **self.settings)  # raises for settings that are out of range
         self.setup = {
             "model": name,
             "weights": weights_digest(model),
@@ -108,7 +108,7 @@ class ModelAnswers:
         methods : sequence of str
             Keys of `pmtools.evaluation.methods.METHODS`.
         maps : dict, optional
-            What the model attends to in these items. Filled here; calls with other settings can share it.
+            The model's attention to these items. Filled here; calls with other settings can share it.
 
         Returns
         -------
@@ -119,7 +119,7 @@ class ModelAnswers:
         ValueError
             If a method is unknown.
         UnusableMethodError
-            If it does not go with the model.
+            If a method cannot be used with the model.
         """
         batch = self.batch(items, maps)
         images = [[item.image] for item in items]
@@ -137,7 +137,7 @@ class ModelAnswers:
         return replies
 
     def batch(self, items: Sequence[Any], maps: dict[AttentionHeatmap, Any] | None = None, /) -> Batch:
-        """What a method is made for: items, and the options of these answers.
+        """The input of a method's row: items, and the options of these answers.
 
         Parameters
         ----------
@@ -166,12 +166,12 @@ class ModelAnswers:
         return f"{getattr(self.processor, 'image_token', '<image>')}\n{text}"
 
     def relevance(self) -> CLIPRelevance:
-        """API-C's map, by the CLIP that was named; loaded once.
+        """API-C's map, from the CLIP of `clip`; loaded once.
 
         Raises
         ------
         ValueError
-            If none was.
+            If `clip` is None.
         """
         if self.clip is None:
             raise ValueError(
@@ -183,9 +183,9 @@ class ModelAnswers:
 
 
 def weights_digest(model: Any, /) -> str:
-    """A short digest of a model's weights, that tells models under one name apart.
+    """A short digest of a model's weights, which distinguishes models of the same name.
 
-    From the shape and the first values of each parameter, so that it costs nothing.
+    It uses the shape and the first values of each parameter, so it is cheap.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The pictures that a benchmark's questions are about, as files in its folder."""
+"""The pictures of a benchmark's questions, as files in its folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["PictureQuestion", "find_image", "with_pictures"]
 COCO = "COCO_val2014_"  # LLaVA-Bench (COCO) names pictures without it
 MME_RELEASE = "MME_Benchmark_release_version"
 _FOLDERS = ("images", "val2014", MME_RELEASE)
-_SHOWN = 3  # of the pictures that a message is about
+_SHOWN = 3  # number of pictures that a message names
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class PictureQuestion:
 
     @property
     def image(self) -> Any:
-        """The picture, upright, as 8-bit RGB whatever the file has."""
+        """The picture, upright, as 8-bit RGB for any kind of file."""
         return as_pil(io.read_image(self.path), name=self.path.name)
 
 
@@ -48,7 +48,7 @@ def with_pictures(questions: Sequence[Question], folder: PathLike, /) -> list[Pi
     Parameters
     ----------
     questions : sequence of Question
-        From the first on.
+        In the order of the file.
     folder : path
         See `find_image`.
 
@@ -83,8 +83,8 @@ def with_pictures(questions: Sequence[Question], folder: PathLike, /) -> list[Pi
 def find_image(folder: PathLike, image: str, /) -> Path:
     """The file of a picture that a question names, in a benchmark's folder or beside its files.
 
-    Looked for under its name in `folder` and in `images`, `val2014` and `MME_Benchmark_release_version` inside it, with and
-    without the folders in its name, in `images` beside it, and with COCO's prefix.
+    The file is searched for by its name in `folder` and in `images`, `val2014` and `MME_Benchmark_release_version`
+    inside it, with and without the folders in its name, in `images` beside it, and with COCO's prefix.
 
     Parameters
     ----------
@@ -98,12 +98,12 @@ def find_image(folder: PathLike, image: str, /) -> Path:
     Raises
     ------
     RecordError
-        If it is not there, or its name leads out of the folder.
+        If it is missing, or its name leads out of the folder.
     """
     name = PurePosixPath(image.replace("\\", "/"))
     if name.is_absolute() or ".." in name.parts or not name.name:
         raise RecordError(f"the picture {image!a} must be named by a path inside {folder}")
-    beside = name.parent / "images" / name.name  # MME's release has some categories so
+    beside = name.parent / "images" / name.name  # some categories of MME's release
     names = dict.fromkeys([name.as_posix(), beside.as_posix(), name.name, COCO + name.name])
     for inside in ("", *_FOLDERS):
         for candidate in names:

@@ -1,6 +1,6 @@
-"""Questions of the published benchmarks: what one carries, how a file's line spells it, which come first.
+"""Questions of the published benchmarks: their fields, their lines in files, and selecting the first ones.
 
-Knows no benchmark and no folder.
+This file knows no benchmark and no folder.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Question:
     label : str or None
         `"yes"` or `"no"`.
     place : str
-        `file:line` it was read from.
+        `file:line` that it was read from.
     """
 
     question_id: str | None
@@ -54,13 +54,13 @@ class Question:
 
 
 def read_question(record: Record, /, *, category: str) -> Question:
-    """The question that a line of a file holds: `question_id`, `image`, `text`, and `label` or `answer` if labelled.
+    """The question in a line of a file: `question_id`, `image`, `text`, and `label` or `answer` if labelled.
 
     Parameters
     ----------
     record : Record
     category : str
-        Where it lies depends on the benchmark.
+        Its place in the file depends on the benchmark.
 
     Returns
     -------
@@ -91,7 +91,7 @@ def question_record(question: Question, /) -> dict[str, Any]:
     Returns
     -------
     dict
-        `question_id`, `image`, `text`, `category`, `label`; without those that are not known.
+        `question_id`, `image`, `text`, `category`, `label`; without unknown ones.
     """
     names = ("question_id", "image", "text", "category", "label")
     values = {name: getattr(question, name) for name in names}
@@ -99,7 +99,7 @@ def question_record(question: Question, /) -> dict[str, Any]:
 
 
 def questions_digest(questions: Sequence[Question], /) -> str:
-    """A short digest of questions and labels, that tells files under one name apart.
+    """A short digest of questions and labels, which distinguishes files of the same name.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def questions_digest(questions: Sequence[Question], /) -> str:
 
 
 def normalize_question(text: str, /) -> str:
-    """A question without what differs between releases: case, spacing, the spelling "imange", instructions at the end.
+    """A question without the differences between releases: case, spacing, the spelling "imange", instructions at the end.
 
     Parameters
     ----------
@@ -163,7 +163,7 @@ def first_questions(questions: Sequence[Question], limit: int, /, *, whole_pictu
     questions : sequence of Question
     limit : int
     whole_pictures : bool, optional
-        Go on until no picture has questions on both sides of the end.
+        Extend the selection until no picture has questions on both sides of its end.
 
     Returns
     -------

@@ -43,7 +43,7 @@ class Mcnemar:
     Attributes
     ----------
     won, lost : int
-        Questions that only the first, or only the second, answered rightly.
+        Questions that only the first, or only the second, answered correctly.
     z : float
         Signed: positive where the first is better.
     p : float

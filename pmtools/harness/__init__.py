@@ -1,4 +1,4 @@
-"""Other people's evaluation harnesses, with the decoding methods of this package; loaded by them, and only then.
+"""Adapters for other evaluation harnesses, which load them to use the decoding methods of this package.
 
 lmms-eval finds `manifest` through the entry point group `lmms_eval.models`, so installing this package is enough.
 """
@@ -11,12 +11,12 @@ __all__ = ["manifest"]
 
 
 def manifest() -> Any:
-    """What lmms-eval has to know to offer `--model pmtools_hf`; loads neither torch nor transformers.
+    """The manifest with which lmms-eval offers `--model pmtools_hf`; it loads neither torch nor transformers.
 
     Returns
     -------
     lmms_eval.models.registry_v2.ModelManifest
-        A class for tasks that are told as messages, and one for the others.
+        One class for tasks that give messages, and one for the others.
     """
     from lmms_eval.models.registry_v2 import ModelManifest
 

@@ -1,6 +1,6 @@
 """The models that lmms-eval's `--model pmtools_hf` loads: any transformers model with any method of `METHODS`.
 
-Written for lmms-eval 0.7.3, whose model interface is `lmms_eval.api.model.lmms`. Knows no task.
+Written for lmms-eval 0.7.3, whose model interface is `lmms_eval.api.model.lmms`. This file knows no task.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ChatModel", "SimpleModel"]
 
-#: How tasks mark the place of an image in a text, whatever the model's own token is.
+#: The mark of an image in a task's text, which differs from the model's own token.
 IMAGE_MARK = "<image>"
-#: Longest answer where the task does not say.
+#: Longest answer if the task does not set it.
 MAX_NEW_TOKENS = 1024
 _PASSED_ON = ("num_beams", "repetition_penalty", "length_penalty", "no_repeat_ngram_size", "min_new_tokens")
 _SAMPLING = ("temperature", "top_p", "top_k")
@@ -43,7 +43,7 @@ class _Prompt:
 
 
 class _Model(lmms):  # type: ignore[misc]
-    """What both classes share; they differ in how a request tells its question."""
+    """The base of both classes, which differ in the form of a request."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class _Model(lmms):  # type: ignore[misc]
             _checks.choice(answer_format, "answer_format", FORMATS)
         self.answer_format = answer_format
         if not str(batch_size).isdigit() or int(batch_size) < 1:
-            raise ValueError(f"`batch_size` must be a whole number >= 1, got {batch_size!r}; there is no automatic one")
+            raise ValueError(f"`batch_size` must be an integer >= 1, got {batch_size!r}; there is no automatic one")
         self.batch_size = int(batch_size)
         own_device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
         self.device = torch.device(device or own_device)
@@ -77,7 +77,7 @@ class _Model(lmms):  # type: ignore[misc]
         self.processor = self.decoder.processor
         model = AutoModelForImageTextToText.from_pretrained(pretrained, dtype=dtype)
         self.model = model.to(self.device).eval()
-        self._unused: set[str] = set()  # generation options that were told of
+        self._unused: set[str] = set()  # generation options that were already named in a warning
 
     # --- what the harness calls ---------------------------------------------------------------------------------------
 
@@ -96,10 +96,10 @@ class _Model(lmms):  # type: ignore[misc]
         return answers
 
     def loglikelihood(self, requests: Sequence[Instance]) -> list[tuple[float, bool]]:
-        """Of each continuation the mean negative log-likelihood per token, and whether it is the greedy one.
+        """The mean negative log-likelihood per token of each continuation, and whether it is the greedy one.
 
-        The harness calls it a likelihood and takes the choice with the least, as its own models return a loss; so this is a loss.
-        Tokens have the probabilities that the method gives them: infinite loss where it rules one out.
+        The harness calls it a likelihood but takes the choice with the least, since its own models return a loss; so
+        this is a loss. Tokens have the method's probabilities; the loss is infinite if the method excludes one.
         """
         losses = []
         for request in requests:
@@ -116,7 +116,7 @@ class _Model(lmms):  # type: ignore[misc]
         return losses
 
     def generate_until_multi_round(self, requests: Sequence[Instance]) -> list[str]:
-        """Not offered: no method here looks at an image again between rounds."""
+        """Not supported: no method here looks at an image again between rounds."""
         raise NotImplementedError(
             "pmtools answers in one round; choose tasks of type generate_until or multiple_choice"
         )
@@ -137,7 +137,7 @@ class _Model(lmms):  # type: ignore[misc]
                 yield rows[start : start + self.batch_size]
 
     def _prompt(self, messages: Sequence[Mapping[str, Any]]) -> _Prompt:
-        """Messages in transformers' form as a prompt: a chat, where the processor has a template, else image tokens and text."""
+        """Messages in transformers' form as a prompt: a chat if the processor has a template, otherwise image tokens and text."""
         contents = [part for message in messages for part in message["content"]]
         other = next((part["type"] for part in contents if part["type"] not in ("image", "text")), None)
         if other is not None:
@@ -153,7 +153,7 @@ class _Model(lmms):  # type: ignore[misc]
         return _Prompt("\n".join(mark if part["type"] == "image" else part["text"] for part in contents), images)
 
     def _generation(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """Options of `generate` from a task's `generation_kwargs`; the temperature decides on sampling, as in lmms-eval."""
+        """Options of `generate` from a task's `generation_kwargs`; the temperature turns sampling on, as in lmms-eval."""
         known = {"max_new_tokens", "until", "do_sample", *_PASSED_ON, *_SAMPLING}
         unused = set(asked) - known - self._unused
         if unused:
@@ -166,7 +166,7 @@ class _Model(lmms):  # type: ignore[misc]
         options["do_sample"] = temperature > 0
         for (
             name
-        ) in _SAMPLING:  # None keeps the model's own out of greedy decoding, where transformers would warn of them
+        ) in _SAMPLING:  # None removes the model's own from greedy decoding, where transformers would warn about them
             options[name] = given.get(name) if temperature > 0 else None
         until = given.get("until", [])
         stops = [text for text in ([until] if isinstance(until, str) else until) if text]
@@ -175,7 +175,7 @@ class _Model(lmms):  # type: ignore[misc]
     # --- answers ------------------------------------------------------------------------------------------------------
 
     def _answer(self, prompts: Sequence[_Prompt], *, stop_strings: Sequence[str] = (), **options: Any) -> list[str]:
-        """Answers cut at the first of the strings; questions without an image are answered by the model as it is."""
+        """Answers cut at the first of the strings; questions without an image are answered by plain decoding."""
         images, texts = [prompt.images for prompt in prompts], [prompt.text for prompt in prompts]
         inputs = self.processor(images=images, text=texts, return_tensors="pt", padding=True).to(self.device)
         stops = {"stop_strings": list(stop_strings)} if stop_strings else {}
@@ -206,9 +206,9 @@ class SimpleModel(_Model):
     dtype : str, optional
         "auto": as the weights are stored. Or the name of a torch type.
     batch_size : int, optional
-        Questions that are answered together; methods that look at an image more than once need the memory for it.
+        Questions that are answered together; methods that look at an image more than once need more memory.
     max_batch_size : int, optional
-        Not used; the harness hands it on.
+        Not used; the harness passes it.
     answer_format : str, optional
         How the model writes places, a name in `pmtools.answers.FORMATS`: answers come of the original images. Needs
         `refresh=first` with `pm`.
@@ -233,7 +233,7 @@ class SimpleModel(_Model):
 
 
 class ChatModel(_Model):
-    """For tasks that give messages, which the harness makes of all others too; parameters as for `SimpleModel`.
+    """For tasks that give messages; the harness also turns all others into messages. Parameters as for `SimpleModel`.
 
     Parameters
     ----------
@@ -261,8 +261,8 @@ class ChatModel(_Model):
 
 
 def _user_turn(context: str, visuals: Sequence[Any] | None) -> dict[str, Any]:
-    """A message of a text and its images, at their marks in the text where there are as many, else before it."""
-    kinds: dict[type, str] = {str: "video", dict: "audio"}  # how tasks give these
+    """A message of a text and its images: at their marks in the text if the numbers agree, otherwise before it."""
+    kinds: dict[type, str] = {str: "video", dict: "audio"}  # the form in which tasks give these
     images = [{"type": kinds.get(type(visual), "image"), "image": visual} for visual in visuals or []]
     texts = context.split(IMAGE_MARK)
     if not images or len(texts) != len(images) + 1:
@@ -274,12 +274,12 @@ def _user_turn(context: str, visuals: Sequence[Any] | None) -> dict[str, Any]:
 
 
 def _without_image(part: Mapping[str, Any]) -> dict[str, Any]:
-    """A part of a message for a chat template, which wants to know that there is an image and not which."""
+    """A part of a message for a chat template, which needs to know that there is an image, not which one."""
     return {"type": "image"} if part["type"] == "image" else dict(part)
 
 
 class _Forced:
-    """A logits processor that writes a given continuation and adds up what it would have cost."""
+    """A logits processor that writes a given continuation and adds up its loss."""
 
     def __init__(self, tokens: Sequence[int]) -> None:
         self.tokens = list(tokens)
@@ -295,5 +295,5 @@ class _Forced:
         return torch.full_like(scores, -math.inf).index_fill(1, torch.tensor([token], device=scores.device), 0.0)
 
     def loss(self) -> tuple[float, bool]:
-        """The mean cost of a token, and whether all were the likeliest."""
+        """The mean loss per token, and whether every token was the likeliest."""
         return sum(self.costs) / max(len(self.costs), 1), self.greedy

@@ -70,7 +70,7 @@ def read_heatmap(path: Source, /, *, max_pixels: int | None = MAX_PIXELS) -> Nda
 
 def _read_numpy(stream: BinaryIO, path: str, max_pixels: int | None) -> Ndarray:
     """The one array of a .npy or .npz file, which must be real and must not need unpickling."""
-    with reporting(path, "is no NumPy file that can be read"):
+    with reporting(path, "is not a readable NumPy file"):
         if not zipfile.is_zipfile(stream):
             return _one_array(stream, path, max_pixels)
         with zipfile.ZipFile(stream) as archive:

@@ -79,7 +79,7 @@ def read_json(path: Source, /) -> Any:
     except ValueError as error:  # UnicodeDecodeError and JSONDecodeError
         raise ImageFileError(name, f"is no JSON: {error}") from error
     except RecursionError:
-        raise ImageFileError(name, "is no JSON that can be read: it is nested too deeply") from None
+        raise ImageFileError(name, "is not readable JSON: it is nested too deeply") from None
 
 
 def _plain(value: object) -> Any:

@@ -238,7 +238,7 @@ def _header(stream: BinaryIO, name: str) -> Any:
         except Exception as error:  # plugins raise anything on bad bytes
             reason = f"it starts like {kind}, but its header is damaged or cut off ({error or type(error).__name__})"
             continue
-    raise ImageFileError(name, f"is no image that can be read: {reason}")
+    raise ImageFileError(name, f"is not a readable image: {reason}")
 
 
 def _check_size(size: tuple[int, int], name: str, max_pixels: int | None, frames: int = 1) -> None:

@@ -190,7 +190,7 @@ def open_pages(stream: BinaryIO, path: str) -> list[Page]:
     except Exception as error:  # whatever a damaged directory leads to
         reason = str(error) or type(error).__name__
         raise ImageFileError(
-            path, f"is no image that can be read: it starts like TIFF, but its header is damaged or cut off ({reason})"
+            path, f"is not a readable image: it starts like TIFF, but its header is damaged or cut off ({reason})"
         ) from error
     if len(pages) < claimed:
         raise ImageFileError(

@@ -1,4 +1,4 @@
-"""Checkers of what every warp must hold; each raises `AssertionError` with the worst offender."""
+"""Checkers of properties that every warp must have; each raises `AssertionError` with the worst offender."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _grid_points(warp: Warp) -> np.ndarray[Any, Any]:
 
 
 def check_points_round_trip(warp: Warp, points_xy: PointsXY | None = None, *, tolerance: float = ROUND_TRIP_PX) -> None:
-    """Points come back: source to target to source, and the other way round.
+    """Points round-trip: source to target to source, and target to source to target.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def check_points_round_trip(warp: Warp, points_xy: PointsXY | None = None, *, to
 
 
 def check_boxes_round_trip(warp: Warp, boxes_xyxy: BoxesXYXY, *, tolerance: float = ROUND_TRIP_PX) -> None:
-    """Boxes come back, and their corners go where points go.
+    """Boxes round-trip, and their corners map like points.
 
     Parameters
     ----------
@@ -67,12 +67,12 @@ def check_boxes_round_trip(warp: Warp, boxes_xyxy: BoxesXYXY, *, tolerance: floa
 
 
 def check_monotone(warp: Warp) -> None:
-    """Order is kept strictly on both axes, and the image's edges land on edges.
+    """Order is kept strictly on both axes, and the image's edges map to edges.
 
     Parameters
     ----------
     warp : Warp
-        One whose source and target are covered whole, as those of maps are.
+        One that covers all of source and target, as warps of maps do.
     """
     there = _array.to_numpy(warp.points(_grid_points(warp)))
     if not (np.diff(there, axis=-2) > 0).all():
@@ -83,7 +83,7 @@ def check_monotone(warp: Warp) -> None:
 
 
 def check_identity(warp: Warp, image: Array) -> None:
-    """Nothing happens: points stay and the image is the same to the last bit.
+    """The warp changes nothing: points stay and the image is the same to the last bit.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def check_linear_sampling(warp: Warp, image: np.ndarray[Any, Any], *, tolerance:
     Parameters
     ----------
     warp : Warp
-        A single one whose source is covered whole.
+        A single one that covers all of the source.
     image : float64 NumPy array of shape (H, W)
     tolerance : float, optional
         In units of the image.

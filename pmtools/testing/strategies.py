@@ -13,7 +13,7 @@ from pmtools.typing import SizeHW
 
 
 def sizes(max_side: int = 64) -> st.SearchStrategy[SizeHW]:
-    """Image sizes (height, width), 1 x 1 and needles included.
+    """Image sizes (height, width), including 1 x 1 and needles.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def sizes(max_side: int = 64) -> st.SearchStrategy[SizeHW]:
 
 
 def heatmaps(max_side: int = 12) -> st.SearchStrategy[np.ndarray[Any, Any]]:
-    """Heatmaps (h, w) as they come and as they should not: noise, single cells, constant and all-zero maps, any scale.
+    """Heatmaps (h, w), ordinary and degenerate: noise, single cells, constant and all-zero maps, any scale.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def warps(
     target_hw: SizeHW | None = None,
     floors: st.SearchStrategy[float] | None = None,
 ) -> pmtools.Warp:
-    """Warps of drawn maps, sizes and options, from cells as they are and from heatmaps.
+    """Warps of drawn maps, sizes and options, from raw cells and from heatmaps.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def images(
     dtypes: st.SearchStrategy[Any] | None = None,
     max_side: int = 32,
 ) -> np.ndarray[Any, Any]:
-    """NumPy images (H, W) or (H, W, C) with 1 to 4 channels, every dtype that images come in.
+    """NumPy images (H, W) or (H, W, C) with 1 to 4 channels, every dtype of images.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def points(size_hw: SizeHW, *, max_count: int = 20, margin: float = 0.0) -> st.S
     size_hw : (int, int)
         Height and width of the image.
     max_count : int, optional
-        Greatest number of points; none at all is drawn too.
+        Greatest number of points; 0 points are drawn too.
     margin : float, optional
         How far beyond the image they may lie, as a share of its sides.
     """
@@ -130,7 +130,7 @@ def points(size_hw: SizeHW, *, max_count: int = 20, margin: float = 0.0) -> st.S
 
 
 def boxes(size_hw: SizeHW, *, max_count: int = 20) -> st.SearchStrategy[np.ndarray[Any, Any]]:
-    """Boxes (n, 4) inside an image, x0 <= x1 and y0 <= y1, empty ones included.
+    """Boxes (n, 4) inside an image, x0 <= x1 and y0 <= y1, including empty ones.
 
     Parameters
     ----------

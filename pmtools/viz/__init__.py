@@ -1,10 +1,10 @@
-"""Pictures to look at: a heatmap over its image, the grid of a warp, boxes, images side by side.
+"""Figures: a heatmap over its image, the grid of a warp, boxes, images side by side.
 
-Everything returns an RGB PIL image. Lines are painted by the share of each pixel that they cover, so they lie where they
-belong, between pixels too. Matplotlib lends its colour maps and its font; it is imported on call, and its global state
-(pyplot) is not touched.
+Everything returns an RGB PIL image. Lines are painted by the share of each pixel that they cover, so they are exact
+between pixels too. Colour maps and the font come from Matplotlib; it is imported on call, and its global state (pyplot)
+is not changed.
 
-Knows images, heatmaps, boxes, and of a warp only `points`, `source_hw` and `target_hw`.
+The package knows images, heatmaps and boxes, and only `points`, `source_hw` and `target_hw` of a warp.
 """
 
 from __future__ import annotations

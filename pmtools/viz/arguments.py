@@ -1,6 +1,6 @@
 """Arguments that the figures share: colours, lengths, a string for each of several things.
 
-Knows nothing of pictures.
+This file knows nothing about pictures.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What Matplotlib lends: its colour maps and its font.
+"""Matplotlib's colour maps and font.
 
-Matplotlib is imported on call, and its global state (pyplot) is not touched. Knows nothing of pictures.
+Matplotlib is imported on call, and its global state (pyplot) is not changed. This file knows nothing about pictures.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def colour_map(name: str) -> Any:
 
 
 def font(size: float) -> FreeTypeFont:
-    """DejaVu Sans, which ships with Matplotlib and knows Greek, Cyrillic and mathematical signs."""
+    """DejaVu Sans, which ships with Matplotlib and has Greek, Cyrillic and mathematical signs."""
     from PIL import ImageFont
 
     return ImageFont.truetype(str(Path(_matplotlib().get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), size)

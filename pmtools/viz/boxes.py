@@ -1,6 +1,6 @@
 """Boxes on an image, each with its label.
 
-Knows images, boxes and words; no warp.
+This file knows images, boxes and words; no warp.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pmtools.viz.words import ink_on
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
 
-# Okabe and Ito's colours, told apart with any colour vision, in an order that starts with those that stand out on
+# Okabe and Ito's colours, distinguishable with any colour vision, in an order that starts with those that stand out on
 # photographs.
 _PALETTE = ("#E69F00", "#56B4E9", "#CC79A7", "#009E73", "#F0E442", "#D55E00", "#0072B2")
 
@@ -44,11 +44,12 @@ def draw_boxes(
     image : PIL image or array
         One image, any mode, layout and dtype.
     boxes_xyxy : array of shape (n, 4) or (4,)
-        x0, y0, x1, y1 in pixels, x0 <= x1 and y0 <= y1. What lies outside the image is not drawn.
+        x0, y0, x1, y1 in pixels, x0 <= x1 and y0 <= y1. Parts outside the image are not drawn.
     labels : sequence of str, optional
-        One a box, written on a tag above it (or inside it where there is no room above).
+        One per box, written on a tag above it, or inside it if there is no room above.
     color : str, optional
-        Any colour PIL knows, for all boxes. Default: one after the other from a palette that any colour vision tells apart.
+        Any colour PIL knows, for all boxes. Default: in turn from a palette that is distinguishable with any colour
+        vision.
     width : float, optional
         Width of the lines in pixels. Default: a 200th of the longer side, at least 2.
 

@@ -1,6 +1,6 @@
 """The grid of a warp on the magnified image.
 
-Knows of a warp only `points`, `source_hw` and `target_hw`.
+This file knows only `points`, `source_hw` and `target_hw` of a warp.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from pmtools.viz.rgb import as_rgb
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
 
-_MAX_LINES = 10_000  # per axis: beyond it the step is a slip
+_MAX_LINES = 10_000  # per axis: a step that gives more is a mistake
 
 
 class PointMap(Protocol):
-    """What `warp_grid` asks of a warp."""
+    """What `warp_grid` needs of a warp."""
 
     @property
     def source_hw(self) -> SizeHW:
@@ -59,7 +59,7 @@ def warp_grid(
     step : float, optional
         Source pixels between lines. Default: a sixteenth of the longer side.
     color : str, optional
-        Any colour PIL knows. The lines have a dark rim, so that they show on light ground too.
+        Any colour PIL knows. The lines have a dark rim, so that they are visible on light ground too.
     width : float, optional
         Width of the lines in pixels. Default: a 350th of the longer side, at least 1.
 
@@ -102,9 +102,7 @@ def _places(side: int, step: float) -> Ndarray:
     """0, step, 2 step, ... below `side`, and `side` itself."""
     count = math.ceil(side / step - 1e-9)
     if count > _MAX_LINES:
-        raise ValueError(
-            f"`step` must be large enough for lines that can be told apart, got {step:g} for {side} pixels"
-        )
+        raise ValueError(f"`step` must be large enough for distinguishable lines, got {step:g} for {side} pixels")
     return np.append(np.arange(count) * step, float(side))
 
 

@@ -1,6 +1,6 @@
 """A heatmap in colour over its image.
 
-Knows images, heatmaps and colour maps; no warp.
+This file knows images, heatmaps and colour maps; no warp.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pmtools.viz.rgb import as_rgb
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
 
-_LEVELS = 1024  # of heat: the colour map is asked for so many values, not for every pixel
+_LEVELS = 1024  # of heat: the colour map is evaluated at this many values, not at every pixel
 
 
 def overlay(
@@ -32,9 +32,9 @@ def overlay(
 ) -> PILImage:
     """Heatmap in colour over its image: hot places are tinted, cold ones show the image.
 
-    The heatmap is scaled to [0, 1] by its extremes and resized to the image (bicubic). Opacity grows with heat, from 0 to
-    `alpha`, so nothing is hidden where there is nothing to show; the image's own colours are muted, so that an orange
-    spot is heat and not an orange.
+    The heatmap is scaled to [0, 1] by its extremes and resized to the image (bicubic). Opacity grows with heat, from 0
+    to `alpha`, so cold places stay visible; the image's own colours are muted, so that an orange spot is heat and not
+    an orange.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
-"""Boxes painted by the share of each pixel that they cover, so that lines lie where they belong, between pixels too.
+"""Boxes painted by the share of each pixel that they cover, so that lines are exact between pixels too.
 
-Knows 8-bit pictures and pixel-edge coordinates; not what the boxes mean.
+This file knows 8-bit pictures and pixel-edge coordinates, not the meaning of the boxes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def paint(picture: PILImage, bars: Ndarray, ink: tuple[int, ...], opacity: float = 1.0) -> None:
-    """Fill boxes (n, 4) of `picture` with a colour, every pixel by the greatest share of it that one of them covers."""
+    """Fill boxes (n, 4) of `picture` with a colour, each pixel by the greatest share of it that a box covers."""
     from PIL import Image as PIL
 
     low, high = np.clip(bars[:, :2].min(axis=0), 0, picture.size), np.clip(bars[:, 2:].max(axis=0), 0, picture.size)

@@ -1,6 +1,6 @@
-"""An image of any kind as 8-bit RGB: what all figures are drawn on.
+"""An image of any kind as 8-bit RGB, on which all figures are drawn.
 
-Knows image kinds, dtypes and alpha; nothing of what is drawn.
+This file knows image kinds, dtypes and alpha; nothing about what is drawn.
 """
 
 from __future__ import annotations
@@ -41,6 +41,6 @@ def as_rgb(image: Image, name: str = "image") -> PILImage:
 
 
 def _stretched(values: Ndarray, name: str) -> Ndarray:
-    """Values as uint8: by their range, or from their least to their largest where it is unknown."""
+    """Values as uint8: by their range, or from smallest to largest if it is unknown."""
     black, white = value_range(values, name) or (float(values.min()), float(values.max()))
     return eight_bits(values, black, white)

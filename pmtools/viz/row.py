@@ -1,6 +1,6 @@
 """Images side by side at one height, with titles above.
 
-Knows images and words; nothing of what the images show.
+This file knows images and words; nothing about what the images show.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ def side_by_side(
     """Images in a row at one height, with titles above.
 
     Small images are enlarged pixel by pixel (they stay sharp), large ones are shrunk with anti-aliasing. How values
-    become 8 bits: bool and uint8 as they are, uint16 by 257; floats in [0, 1] times 255; other numbers as they are where
-    they lie in [0, 255], otherwise stretched from minimum to maximum. Alpha is laid on white.
+    become 8 bits: bool and uint8 unchanged, uint16 divided by 257; floats in [0, 1] times 255; other numbers unchanged
+    if they lie in [0, 255], otherwise stretched from minimum to maximum. Alpha is laid on white.
 
     Parameters
     ----------
     images : sequence of PIL images and arrays
         Any mode; (H, W) or (H, W, C), PyTorch (C, H, W); different sizes and kinds may be mixed.
     titles : sequence of str, optional
-        One an image; long ones are wrapped.
+        One per image; long ones are wrapped.
     height : int, optional
         Height of all images in pixels. Default: that of the tallest, at least 256.
     gap : int, optional
@@ -92,7 +92,7 @@ def side_by_side(
 
 
 def _at_height(picture: PILImage, height: int) -> PILImage:
-    """`picture` at `height`: pixels stay squares where they grow at least twice, otherwise Lanczos."""
+    """`picture` at `height`: pixels stay squares if they grow at least twice, otherwise Lanczos."""
     from PIL import Image as PIL
 
     if picture.height == height:

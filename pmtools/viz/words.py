@@ -1,6 +1,6 @@
 """Words on a picture: their ink, and how they fit into a width.
 
-Knows colours, strings and fonts; not where the words go.
+This file knows colours, strings and fonts; not where the words go.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _MIDDLE_GREY = 0.18  # luminance at which black and white words have the same co
 
 
 def ink_on(color: tuple[int, ...], /) -> str:
-    """The ink that is read better on ground of this RGB colour: "black" or "white"."""
+    """The more readable ink on a ground of this RGB colour: "black" or "white"."""
     return "black" if _luminance(color) > _MIDDLE_GREY else "white"
 
 

@@ -20,7 +20,7 @@ DEMO_MODEL = Path(__file__).parent / "demo_model"
 """The folder of the shipped model; `from_pretrained` reads it."""
 
 GENERAL_QUESTION = "What objects are there in this image?"
-"""What relative attention is relative to: ViCrop's request for a description has no word that the model knows."""
+"""The general question of relative attention: the model knows no word of ViCrop's request for a description."""
 
 
 class UnknownWordsError(ValueError):
@@ -29,7 +29,7 @@ class UnknownWordsError(ValueError):
 
 @dataclass(frozen=True)
 class DemoModel:
-    """A model with all that goes with it.
+    """A model with its processor and settings.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class DemoModel:
     alternatives: dict[str, dict[str, Any]]
 
     def prompt(self, question: str, /, *, images: int = 1) -> str:
-        """The text that the processor takes for a question.
+        """The processor's prompt for a question.
 
         Parameters
         ----------
@@ -90,7 +90,7 @@ class DemoModel:
 
 
 def check_question(question: str, /) -> None:
-    """Raise `UnknownWordsError` where the demo model could not read a question.
+    """Raise `UnknownWordsError` if the demo model cannot read a question.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def demo_model(folder: str | Path | None = None, /, *, dtype: Any = None) -> Dem
     Parameters
     ----------
     folder : str or Path, optional
-        Another model of the same kind, as `python -m training` writes it.
+        Another model of the same kind, written by `python -m training`.
     dtype : torch.dtype, optional
         Default: float32; the weights are stored in float16.
 
@@ -129,7 +129,7 @@ def demo_model(folder: str | Path | None = None, /, *, dtype: Any = None) -> Dem
     Raises
     ------
     FileNotFoundError
-        If the folder holds no model.
+        If the folder does not hold a model.
     """
     import torch
     from transformers import AutoProcessor, LlavaForConditionalGeneration

@@ -1,6 +1,6 @@
-"""What `pmtools demo` shows: how many answers magnification mends and breaks, and one that it mends.
+"""What `pmtools demo` shows: how many answers magnification fixes and makes wrong, and one that it fixes.
 
-Counts both, so that a chosen example cannot mislead.
+Both are counted, so that a chosen example cannot mislead.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from pmtools.warp import Warp
 if TYPE_CHECKING:
     from pmtools.zoo import DemoModel
 
-__all__ = ["Demonstration", "Example", "demonstrate", "see"]
+__all__ = ["Demonstration", "Example", "answer_both", "demonstrate"]
 
 
 @dataclass(frozen=True)
 class Example:
-    """A question, and what the model says of it from the plain image and from the magnified one.
+    """A question, and the model's replies from the plain image and from the magnified one.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class Example:
     warp : Warp
         From the image to the magnified image.
     input_hw : (int, int)
-        What reaches the model.
+        Size of the model's input.
     """
 
     item: SceneItem
@@ -66,18 +66,18 @@ class Demonstration:
 
     Attributes
     ----------
-    questions, mended, broken, right_before, right_after : int
-        Mended: greedy wrong, PM right; broken: the other way round.
+    questions, fixed, newly_wrong, correct_before, correct_after : int
+        Fixed: greedy decoding wrong, PM correct; newly wrong: the opposite.
     example : Example or None
-        Of the mended questions about small or medium objects, about one object if possible, the one whose object grew
+        Of the fixed questions about small or medium objects, about one object if possible, the one whose object grew
         most.
     """
 
     questions: int
-    mended: int
-    broken: int
-    right_before: int
-    right_after: int
+    fixed: int
+    newly_wrong: int
+    correct_before: int
+    correct_after: int
     example: Example | None
 
 
@@ -96,7 +96,7 @@ def demonstrate(
     ----------
     demo : DemoModel
     questions : int, optional
-        One of each picture.
+        One per picture.
     seed : int, optional
     batch_size : int, optional
     progress : callable, optional
@@ -115,25 +115,25 @@ def demonstrate(
     seen: list[Example] = []
     for start in range(0, len(items), batch_size):
         batch = items[start : start + batch_size]
-        seen += see(demo, batch)
+        seen += answer_both(demo, batch)
         if progress:
             progress(len(batch))
     before = [grade(example.item, example.plain) for example in seen]
     after = [grade(example.item, example.magnified) for example in seen]
-    mended = [e for e, b, a in zip(seen, before, after, strict=True) if a and not b]
-    shown = [e for e in mended if e.item.size != "large" and e.item.question.relevant]
+    fixed = [e for e, b, a in zip(seen, before, after, strict=True) if a and not b]
+    shown = [e for e in fixed if e.item.size != "large" and e.item.question.relevant]
     return Demonstration(
         questions=len(seen),
-        mended=len(mended),
-        broken=sum(b and not a for b, a in zip(before, after, strict=True)),
-        right_before=sum(before),
-        right_after=sum(after),
+        fixed=len(fixed),
+        newly_wrong=sum(b and not a for b, a in zip(before, after, strict=True)),
+        correct_before=sum(before),
+        correct_after=sum(after),
         example=max(shown, key=_clarity, default=None),
     )
 
 
-def see(demo: DemoModel, items: Sequence[SceneItem], /) -> list[Example]:
-    """What the model says of items, plain and magnified.
+def answer_both(demo: DemoModel, items: Sequence[SceneItem], /) -> list[Example]:
+    """The model's replies to items, plain and magnified.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def see(demo: DemoModel, items: Sequence[SceneItem], /) -> list[Example]:
 
 
 def _clarity(example: Example) -> tuple[bool, float]:
-    """One object that is there comes first; then what grew most."""
+    """Sort key: examples with one existing object first, then by growth."""
     question = example.item.question
     return len(question.relevant) == 1 and question.answer != "no", example.growth
 

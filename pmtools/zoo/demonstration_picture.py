@@ -1,4 +1,4 @@
-"""The figure of a question that magnification mends: what was there, where the model looked, what it was given."""
+"""The figure of a question that magnification fixes: the scene, where the model looked, and what it was given."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def _write(axes: Axes, y: float, text: str, **style: Any) -> None:
 
 
 def _span(boxes: Any) -> Any:
-    """Width and height of what holds all boxes (k, 4)."""
+    """Width and height of the box around all boxes (k, 4)."""
     return boxes[:, 2:].max(axis=0) - boxes[:, :2].min(axis=0)
 
 

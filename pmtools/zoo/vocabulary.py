@@ -1,7 +1,7 @@
-"""The words the demo model knows, and the one rule that turns a question into its tokens.
+"""The words that the demo model knows, and the one rule that turns a question into tokens.
 
-The rule is written twice, as a function for training and as a standard `tokenizer.json` for everyone else; a test holds
-them together. Knows no model.
+The rule is written twice, as a function for training and as a standard `tokenizer.json` for everyone else; a test
+compares them. This file knows no model.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ TOKENS = (*SPECIAL, *_GRAMMAR, *RELATIONS, *NUMBERS, *SHAPES, *COLORS)
 
 TOKEN_IDS = {token: index for index, token in enumerate(TOKENS)}
 ANSWERS = ("yes", "no", *RELATIONS, *NUMBERS, *SHAPES, *COLORS)
-"""Every word the model answers with."""
+"""Every word that the model answers with."""
 
 DROPPED = ("a", "an", "the", "of", "to", "in", "this", "image", "picture", "object", "objects")
-"""Words that carry nothing here; the tokenizer drops them, which shortens the question by half."""
+"""Words without meaning here; the tokenizer drops them, which shortens the question by half."""
 
 IGNORED = "please answer yes or no"
 """The instruction of MME's prompts: dropped too, the model answers such questions with yes or no anyway."""

@@ -205,7 +205,7 @@ class ForcedRun(MagnifyingRun):
 
 
 class ForcedAdaptiveRun(AdaptiveRun, ForcedRun):
-    """Images are magnified anew at the steps that are due, and at no others."""
+    """Images are magnified again at the steps that are due, and at no others."""
 
     def _moved(self, row: int, probes: Any, heatmaps: Any) -> bool:
         super()._moved(row, probes, heatmaps)  # what the question costs

@@ -24,7 +24,7 @@ BEGIN, END = "<!-- bench_methods.py writes this -->\n", "<!-- to here -->\n"
 def table(methods: Mapping[str, Mapping[str, Any]]) -> str:
     """A row a method: accuracy with its interval, by size, and the paired test against greedy."""
     sizes = list(next(iter(methods.values()))["by_size"])
-    head = ["method", "all", "95 %", *sizes, "vs greedy", "mended", "broken", "p"]
+    head = ["method", "all", "95 %", *sizes, "vs greedy", "fixed", "newly wrong", "p"]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for name, entry in methods.items():
         low, high = entry["interval"]

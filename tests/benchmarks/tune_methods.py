@@ -25,7 +25,7 @@ from pmtools.zoo import DemoModel, demo_model
 
 SEED = 101  # of the tuning split; PM's own settings are chosen on it too
 PUBLISHED = ("greedy", "vcd", "vdd", "m3id")
-# From weak to strong: of equals the last is chosen, so that no rival is handicapped into doing nothing.
+# From weak to strong: of equals the last is chosen, so that no method is handicapped into doing nothing.
 GRIDS: dict[str, list[dict[str, float]]] = {
     "pai": [{"strength": a, "guidance": g} for a, g in itertools.product((0.05, 0.1, 0.2, 0.5), (1.1, 1.5))],
     "ibd": [{"bias": b, "strength": a} for b, a in itertools.product((2.0, 4.0, 8.0), (1.0, 2.0, 4.0))],
@@ -82,8 +82,8 @@ def main() -> None:
     (options.out / "chosen.json").write_text(json.dumps(report, indent=2) + "\n")
     for name in names:
         test = summary[name].get("vs_greedy", {"difference": 0.0, "won": 0, "lost": 0, "p": 1.0})
-        mended = f"{test['won']} mended, {test['lost']} broken, p = {test['p']:.2g}"
-        print(f"{name:32} {accuracies[name]:.3f}  {test['difference']:+.3f}  {mended}")
+        counts = f"{test['won']} fixed, {test['lost']} newly wrong, p = {test['p']:.2g}"
+        print(f"{name:32} {accuracies[name]:.3f}  {test['difference']:+.3f}  {counts}")
     print(f"chosen: {report['chosen']}")
 
 

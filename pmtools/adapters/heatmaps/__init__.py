@@ -1,8 +1,8 @@
-"""Heatmaps made by models, for batches of prompts: what the model itself attends to, and what CLIP finds relevant.
+"""Heatmaps from models, for batches of prompts: what the model itself attends to, and what CLIP finds relevant.
 
-Every source is called with `Prompts` and returns, for each prompt, one map (h, w) per image, over the content of the image:
-padding is cut off. Sources are interchangeable; controls and your own maps are sources too. Each is one file, and where it
-needs nothing but the model itself, one row of `SOURCES`.
+Every source is called with `Prompts` and returns, for each prompt, one map (h, w) per image, over the content of the
+image: padding is cut off. Sources are interchangeable; controls and your own maps are sources too. Each has a file and,
+if it needs only the model itself, a row in `SOURCES`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from pmtools.typing import Heatmap
 
 #: The layer of API-L, as a share of the depth.
 API_LAYER = 20 / 32
-#: Before the name of a CLIP, a source by its name.
+#: Prefix of a source that is named by its CLIP.
 API_C = "api-c:"
 
-#: Sources that need nothing but the model itself, by name.
+#: Sources that need only the model itself, by name.
 SOURCES: dict[str, HeatmapSource] = {
     "attention": AttentionHeatmap(),
     "single-layer": AttentionHeatmap("single"),
@@ -35,7 +35,7 @@ SOURCES: dict[str, HeatmapSource] = {
 
 
 def heatmap_source(heatmap: str | Heatmap | HeatmapSource, /) -> HeatmapSource:
-    """A source from its name, a map, or a source.
+    """A source, from its name, a map, or a source itself.
 
     Parameters
     ----------

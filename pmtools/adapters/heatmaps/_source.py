@@ -1,4 +1,4 @@
-"""What a source of heatmaps is."""
+"""The interface of heatmap sources."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class HeatmapSource(Protocol):
     """`source(prompts)` returns, for each prompt, one heatmap (h, w) per image.
 
     A source whose maps are final, in [0, 1], has an attribute `perceptual = True`; others are heatmaps, and become
-    perception maps by gain and smoothing. A source with an attribute `every_step = True` is asked anew at each decoding
-    step, `prompts.step`; others are asked once, at the prompt.
+    perception maps by gain and smoothing. A source with an attribute `every_step = True` is called at each decoding
+    step, `prompts.step`; others are called once, at the prompt.
     """
 
     def __call__(self, prompts: Prompts, /) -> Sequence[Sequence[Heatmap]]:

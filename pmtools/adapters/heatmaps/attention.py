@@ -1,4 +1,4 @@
-"""What the model itself attends to, as the Perception Magnifier and API-L see it: attend, hide what stands out, attend again.
+"""The model's own attention, as the Perception Magnifier and API-L use it: attend, hide what stands out, attend again.
 
 References
 ----------
@@ -32,20 +32,21 @@ REFINE = ("none", "exact", "cached")
 
 @dataclass(frozen=True)
 class AttentionHeatmap:
-    """What the last token attends to, averaged over layers.
+    """The attention of the last token, averaged over layers.
 
     Attributes
     ----------
     layers : "deep", "single", float or sequence of int, optional
         "deep": from `start_layer` on, as in the paper. "single": that layer alone. A share of the depth, in [0, 1): the
-        one layer there. Or 0-based layers. Families with sliding-window or recurrent layers have the others only.
+        one layer there. Or 0-based layers. In families with sliding-window or recurrent layers, only the other layers
+        count.
     heads : {"max", "mean"}, optional
         How the heads of a layer become one map.
     start_layer : int or "auto", optional
         First layer that counts, 1-based: 12 of 32 in the paper, "auto" the same share of any depth.
     refine : {"none", "exact", "cached"}, optional
-        Hide what stood out and look again, as the paper does; see `pmtools.refine`. "exact": hidden from every query, so
-        that the sequence runs again from the image on. "cached": from the last query only, a pass of one token.
+        Hide what stood out and look again, as in the paper; see `pmtools.refine`. "exact" hides it from every query, so
+        the sequence runs again from the image on. "cached" hides it from the last query only, in a pass of one token.
     threshold : float, optional
     max_iterations : int, optional
         Of the refinement.
@@ -95,7 +96,7 @@ class AttentionHeatmap:
 
 @dataclass(frozen=True, eq=False)
 class RefinedMass:
-    """What refinement found.
+    """The result of refinement.
 
     Attributes
     ----------
@@ -132,7 +133,7 @@ class ModelAttention:
         self.layers = _chosen_layers(settings, decoder.config.num_hidden_layers, telling)
 
     def look(self, tokens: ImageTokens, forward: Callable[[], Any], /) -> tuple[Any, torch.Tensor]:
-        """A forward pass and what its last query attends to on each image: (rows, n), layer mean, padding left out."""
+        """A forward pass, and its last query's attention to each image: (rows, n), mean over layers, without padding."""
         with capture_attention(
             self.model, tokens.columns, layers=self.layers, heads=self.settings.heads == "mean"
         ) as tap:
@@ -152,7 +153,7 @@ class ModelAttention:
         image: Callable[[], dict[str, Any]],
         /,
     ) -> RefinedMass:
-        """Attend, hide the highlight, attend again; the mass as it is where the settings say "none".
+        """Attend, hide the highlight, attend again; with `refine="none"` the mass is unchanged.
 
         Parameters
         ----------
@@ -162,9 +163,9 @@ class ModelAttention:
         tokens : ImageTokens
             Of these rows.
         cache : transformers.DynamicCache
-            Of these sequences; it stays as it is.
+            Of these sequences; not changed.
         image : callable
-            Makes the image inputs of these rows, if they are wanted.
+            Makes the image inputs of these rows when they are needed.
         """
         how = self.settings.refine
         if how == "none":
@@ -198,16 +199,16 @@ class ModelAttention:
         how: str,
         /,
     ) -> torch.Tensor:
-        """What the last query attends to with some image tokens hidden, (rows, n): from it alone, or from every query."""
+        """The last query's attention with some image tokens hidden, (rows, n): hidden from it alone, or from every query."""
         hidden = tokens.scatter(hidden, sequences.length)
-        if how == "cached":  # the rest is remembered as it was
+        if how == "cached":  # the cache keeps the rest unchanged
             masked = sequences.hiding(hidden)
             return self.look(tokens, lambda: masked.run(fork(cache, sequences.length - 1)))[1]
         start = kept_start(cache, tokens.first) if self.layout.prefix_reuse else None
         start = empty_cache(self.model) if start is None else start
         features = None
         if self.layout.prefix_reuse and takes_features(self.model):
-            # a token that nobody may look at may as well be absent: the same numbers from a shorter sequence
+            # a token that no query may see can be left out: a shorter sequence gives the same numbers
             shorter, kept = sequences.without(hidden)
             is_image = sequences.is_image(self.layout.image_token_id)
             stays = is_image.new_zeros(is_image.shape).scatter(1, kept, True)

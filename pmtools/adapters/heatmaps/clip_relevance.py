@@ -1,6 +1,6 @@
-"""What another model, CLIP, finds relevant to the question: API-C.
+"""Relevance to the question as another model, CLIP, sees it: API-C.
 
-Knows nothing of the model that answers.
+This file knows nothing about the model that answers.
 
 References
 ----------
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CLIPRelevance:
-    r"""API-C: how much each patch adds to the likeness of image and question in CLIP, as a mask in [0, 1].
+    r"""API-C: how much each patch adds to CLIP's similarity of image and question, as a mask in [0, 1].
 
     From the direct contributions $c_n$ of patch $n$ to the class token in one layer, and $q_n$ of the patch's own stream:
     $C = \mathrm{box}_k\,\sigma(\alpha\, z(c))$, $Q = \mathrm{box}_k \frac{\max q - q}{\max q - \min q}$ (inverted: background
@@ -107,7 +107,7 @@ class CLIPRelevance:
         return normalize(raised + inverted - raised * inverted)  # type: ignore[no-any-return]
 
     def relevance(self, image: Any, question: str, /) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the class token gets from each patch in one layer, and what each patch holds after it, along the question.
+        """What each patch gives the class token in one layer, and what it holds after that layer, along the question.
 
         Parameters
         ----------
@@ -181,7 +181,7 @@ def class_states(model: Any, pixel_values: torch.Tensor, /) -> list[torch.Tensor
         The class token first.
     """
     vision = model.vision_model
-    # transformers 5.17 spells it so too
+    # transformers 5.17 has the same spelling
     state = vision.pre_layrnorm(vision.embeddings(pixel_values))
     states = [state[0]]
     for layer in vision.encoder.layers:
@@ -229,7 +229,7 @@ def attention_contributions(model: Any, state: torch.Tensor, layer: int, /) -> t
 def project(model: Any, parts: torch.Tensor, final: torch.Tensor, split: int, /) -> torch.Tensor:
     """Parts of the class token's residual stream in the space of the image embedding, normalised as the whole is.
 
-    The final layer norm uses the whole's mean and deviation; its mean and bias are shared out evenly over the
+    The final layer norm uses the whole's mean and deviation; its mean and bias are divided evenly among the
     `2 depth + 1` contributions of the stream (the embedding, and two blocks per layer).
 
     Parameters

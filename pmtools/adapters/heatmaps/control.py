@@ -1,4 +1,4 @@
-"""Maps that ought not to help, made from those of another source."""
+"""Maps that should not help, made from those of another source."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pmtools.typing import Heatmap
 
 @dataclass(frozen=True)
 class ControlHeatmap:
-    """A source whose maps ought not to help: those of another one, made uniform, shuffled, rolled or centred.
+    """A source whose maps should not help: those of another source, made uniform, shuffled, rolled or centred.
 
     Attributes
     ----------
@@ -23,7 +23,7 @@ class ControlHeatmap:
     source : callable
         The source to spoil.
     seed : int, optional
-        Every image starts from it, so that a batch equals its rows.
+        The same for every image, so that a batch equals its rows.
 
     Raises
     ------

@@ -25,7 +25,7 @@ class GivenHeatmap:
     Raises
     ------
     TypeError, ValueError
-        If it is no map, or a callable of other arguments; when called, if the callable returns no map.
+        If it is not a map, or is a callable of other arguments; when called, if the callable does not return a map.
     """
 
     heatmap: Heatmap | Callable[..., Heatmap]
@@ -40,7 +40,7 @@ class GivenHeatmap:
 
     @property
     def every_step(self) -> bool:
-        """Whether the map may be another one at each step."""
+        """Whether the map may differ at each step."""
         return callable(self.heatmap) and takes(self.heatmap, 2)
 
     def __call__(self, prompts: Prompts, /) -> list[list[Heatmap]]:
@@ -62,7 +62,7 @@ def takes(function: Callable[..., Any], count: int) -> bool:
 
 
 def given_map(heatmap: Heatmap, /) -> Array:
-    """A map of the caller's as an array of shape (h, w).
+    """The caller's map as an array of shape (h, w).
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def given_map(heatmap: Heatmap, /) -> Array:
     Raises
     ------
     TypeError, ValueError
-        If it is no map, or more than one.
+        If it is not a map, or is more than one.
     """
     weights = _checks.weights(to_array(heatmap) if _array.is_pil(heatmap) else heatmap, "heatmap")
     if len(weights.shape) != 2:

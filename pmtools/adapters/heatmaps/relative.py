@@ -1,4 +1,4 @@
-"""What the model itself attends to for this question more than for a general one, as in ViCrop.
+"""What the model attends to more for this question than for a general one, as in ViCrop.
 
 References
 ----------
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 #: ViCrop's layer, as a share of the depth.
 VICROP_LAYER = 14 / 32
-#: What relative attention is relative to.
+#: The general question.
 GENERAL_QUESTION = "Write a general description of the image."
 
 
 @dataclass(frozen=True)
 class RelativeAttention:
-    """Where the model looks for this question more than for any: its attention divided by that for a general one.
+    """Where the model looks more for this question than for others: its attention divided by that for a general one.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class RelativeAttention:
     Raises
     ------
     ValueError
-        When called, if the tokenizer does not know a word of the general question.
+        When called, if a word of the general question is unknown to the tokenizer.
 
     References
     ----------

@@ -1,7 +1,8 @@
 """Where the tokens of an image are, and which part of the image each of them covers, for any family.
 
-A layout turns the size of an image into one or more grids of tokens. What a processor does to a picture of colour ramps says how
-(`inferred.py`), and a probe of the vision tower says whether that is true (`probe.py`); `LAYOUTS` holds what no processor tells.
+A layout turns the size of an image into one or more grids of tokens. What a processor does to a picture of colour ramps
+shows how (`inferred.py`), and a probe of the vision tower checks it (`probe.py`); `LAYOUTS` holds what no processor
+shows.
 
 Convention: boxes are fractions of the source image, `(x0, y0, x1, y1)`; beyond [0, 1] lies padding.
 """
@@ -24,7 +25,8 @@ LAYOUTS: dict[str, Callable[[Any, Any], ImageTokenLayout]] = {
     "llava_next": tiles.llava_next,
     "llava_onevision": tiles.llava_onevision,
 }
-#: Families that tests have probed with transformers' own processors: their tokens come as the tower is shown the picture.
+#: Families that tests have probed with transformers' own processors: their tokens follow the order of the tower's
+#: input.
 PROVEN = frozenset(
     [
         *(
@@ -61,18 +63,18 @@ PROVEN = frozenset(
         "vipllava",
     ]
 )
-#: What only the modelling code of a family tells.
+#: Facts that only the modelling code of a family shows.
 FACTS: dict[str, dict[str, Any]] = {
-    "paligemma": {"suffix_token_type": 1},  # its prompt is seen both ways, its answer is not
+    "paligemma": {"suffix_token_type": 1},  # attention is bidirectional in its prompt, not in its answer
 }
 
 
 def image_token_layout(model: Any, processor: Any, /, *, options: Mapping[str, Any] | None = None) -> ImageTokenLayout:
-    """The layout of a model with its processor, from what they do.
+    """The layout of a model and its processor, found by running them.
 
-    Each new size costs one call of the processor. A family that is not in `PROVEN` is probed when a kind of picture, shown
-    whole or in several views, first comes: 17 runs of the vision tower, 51 at most, tell whether what was inferred is true.
-    Both are remembered as long as model and processor live.
+    Each new size costs one call of the processor. A family that is not in `PROVEN` is probed at the first picture of a
+    kind, shown whole or in several views: 17 runs of the vision tower, at most 51, check what was inferred. Both are
+    cached for the lifetime of model and processor.
 
     Parameters
     ----------
@@ -126,7 +128,7 @@ def image_token_layout(model: Any, processor: Any, /, *, options: Mapping[str, A
 
 
 def image_mark(model: Any, processor: Any, /) -> str:
-    """The text that stands for an image in this processor's prompts, or a whole chat turn with one.
+    """The text for an image in this processor's prompts, or a whole chat turn with one.
 
     Parameters
     ----------
@@ -136,7 +138,7 @@ def image_mark(model: Any, processor: Any, /) -> str:
     Raises
     ------
     ValueError
-        If no text makes it write image tokens.
+        If no text makes the processor write image tokens.
     """
     return question(model, *own_processor(processor, None)).mark
 

@@ -1,6 +1,6 @@
-"""A processor, asked: what it writes into a prompt and makes of the pixels, for pictures of any size.
+"""Asking a processor what it writes into a prompt and does to the pixels, for pictures of any size.
 
-Knows no family: the mark of an image in a text and the id of its tokens are found by trying.
+This file knows no family: the mark of an image in a text and the id of its tokens are found by trying.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ _MARKS = ("image_token", "boi_token", "start_image_token", "image_mark")
 _IDS = ("image_token_id", "image_token_index", "image_patch_id", "media_placeholder_token_id")
 #: Of single-coloured pictures: whole patches of 14 and 16 pixels, merged or not.
 BLANK_HW = (224, 224)
-#: Configurations that hold another one which says how images are read: Qwen-Omni's thinker.
+#: Configurations that contain the one for images, for example Qwen-Omni's thinker.
 _INNER = ("thinker_config",)
 
 
 def token_ids(model: Any, processor: Any, /) -> list[int]:
-    """What the configuration and the processor may mean by an image token, the likeliest first."""
+    """Possible image tokens from the configuration and the processor, the likeliest first."""
     holders = [model.config, *(getattr(model.config, name, None) for name in _INNER), processor]
     found = (getattr(holder, name, None) for holder in holders for name in _IDS)
     return list(dict.fromkeys(int(token) for token in found if isinstance(token, int)))
@@ -27,7 +27,7 @@ def token_ids(model: Any, processor: Any, /) -> list[int]:
 
 @dataclass(frozen=True)
 class Asked:
-    """What a processor made of the images of one prompt.
+    """A processor's result for the images of one prompt.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class Asked:
     inputs: Mapping[str, Any]
 
     def runs(self, token: int) -> list[tuple[int, int]]:
-        """First place and length of each run of a token."""
+        """Start and length of each run of a token."""
         places = [place for place, found in enumerate(self.ids) if found == token]
         starts = [place for place in places if not place or self.ids[place - 1] != token]
         stops = [place + 1 for place in places if place + 1 == len(self.ids) or self.ids[place + 1] != token]
@@ -57,9 +57,9 @@ class Question:
     mark : str
         The text that stands for it.
     token : int
-        The token that it becomes many of.
+        The token that it is replaced by, repeated.
     opening, closing : tuple of int
-        Special tokens that the processor writes right before and after them.
+        Special tokens that the processor writes immediately before and after them.
     """
 
     mark: str
@@ -70,7 +70,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Asker:
-    """A processor that is asked with some options."""
+    """A processor that is called with some options."""
 
     processor: Any
     question: Question
@@ -82,12 +82,12 @@ class Asker:
         return self.question.token
 
     def __call__(self, images: Sequence[Any], /) -> Asked:
-        """What the processor makes of one prompt with these images."""
+        """The processor's result for one prompt with these images."""
         return _asked(self.processor, self.question.mark, images, self.options)
 
 
 def question(model: Any, processor: Any, options: Mapping[str, Any], /) -> Question:
-    """How this processor has images written into prompts, by trying.
+    """How images are written into this processor's prompts, found by trying.
 
     Raises
     ------
@@ -101,7 +101,7 @@ def question(model: Any, processor: Any, options: Mapping[str, Any], /) -> Quest
     for bare, mark in _marks(processor):
         try:
             asked = _asked(processor, mark, [blank], options)
-        except Exception as reason:  # whatever a processor says of a text that is not its own
+        except Exception as reason:  # whatever a processor raises for a text that is not its own
             reasons.append(f"{mark!r}: {type(reason).__name__}: {reason}")
             continue
         token = max(tokens, key=asked.ids.count, default=-1)
@@ -120,7 +120,7 @@ def own_processor(processor: Any, options: Mapping[str, Any] | None, /) -> tuple
 
 
 def _marks(processor: Any) -> Iterator[tuple[bool, str]]:
-    """Texts that may stand for an image, and whether it is nothing but that."""
+    """Texts that may mark an image, and whether they hold only the mark."""
     marks = [getattr(processor, name, None) for name in _MARKS]
     for mark in dict.fromkeys(mark for mark in marks if isinstance(mark, str)):
         yield True, mark
@@ -131,7 +131,7 @@ def _marks(processor: Any) -> Iterator[tuple[bool, str]]:
 
 
 def _around(asked: Asked, token: int, tokenizer: Any | None) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """What the processor writes right before and after an image, where the mark alone was the text: Gemma 3 breaks lines."""
+    """What the processor writes around an image, if the mark alone was the text; Gemma 3 writes line breaks."""
     if tokenizer is None:
         return (), ()
     runs = asked.runs(token)

@@ -1,4 +1,4 @@
-"""What the layout of a family says: how many tokens an image makes, and which part of it each of them covers."""
+"""The layout of a family: how many tokens an image has, and which part of the image each of them covers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class TokenGrid:
     Attributes
     ----------
     start : int
-        Place of its first token among the image's own tokens.
+        Index of its first token among the image's own tokens.
     shape_hw : (int, int)
         Rows and columns.
     box_xyxy : (float, float, float, float)
@@ -32,7 +32,7 @@ class TokenGrid:
     row_gap: int = 0
 
     def places(self) -> list[int]:
-        """Places of all its tokens among the image's own, row by row."""
+        """Indices of all its tokens among the image's own, row by row."""
         height, width = self.shape_hw
         return [self.start + row * (width + self.row_gap) + column for row in range(height) for column in range(width)]
 
@@ -47,19 +47,20 @@ class ImageTokenLayout:
         The id that stands for an image token in `input_ids`.
     grids : callable
         `grids(size_hw, images)` gives the number of tokens of an image of that size, in a prompt with `images` images,
-        and its grids. Tokens that no grid names (row ends, class tokens) take part in nothing.
+        and its grids. Tokens outside the grids (row ends, class tokens) are not used.
     square : bool
         The image is padded to a square before the processor sees it.
     prefix_reuse : bool
-        Whether the text before the first image may keep its keys and values when the image changes. False where image
-        tokens see each other both ways or the mask is made from the whole sequence.
+        Whether the text before the first image may keep its keys and values when the image changes. False if image
+        tokens attend to each other in both directions or the mask is made from the whole sequence.
     heat_layers : tuple of int, optional
-        0-based layers whose attention tells where the model looks. Default: all; without the sliding-window ones for
-        Gemma 3.
+        0-based layers whose attention shows where the model looks. Default: all; for Gemma 3, without the
+        sliding-window ones.
     suffix_token_type : int, optional
-        Token type of generated tokens when a sequence is encoded again; PaliGemma would see them both ways otherwise.
+        Token type of generated tokens when a sequence is encoded again; otherwise PaliGemma would attend to them in
+        both directions.
     opening, closing : tuple of int
-        Special tokens right before and after an image that go with it, where they are there.
+        Special tokens immediately before and after an image that belong to it, if they are present.
     """
 
     image_token_id: int

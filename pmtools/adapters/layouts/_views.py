@@ -141,7 +141,7 @@ def _split(inputs: Mapping[str, Any], patches: Ndarray, images: int) -> list[Nda
 
 
 def _grids(inputs: Mapping[str, Any]) -> Iterator[torch.Tensor]:
-    """What a processor returned of whole numbers, two or three for each view."""
+    """Integers that a processor returned, two or three for each view."""
     for name, value in inputs.items():
         if name.startswith("pixel_") or not hasattr(value, "is_floating_point") or value.is_floating_point():
             continue
@@ -259,7 +259,7 @@ def _tidied(x0: float, y0: float, x1: float, y1: float) -> tuple[float, float, f
 
 
 def _tidied_span(low: float, high: float) -> tuple[float, float]:
-    """The fraction 1 / N of the picture that a view nearly is, for whole numbers; otherwise what was read off, edges kept."""
+    """The fraction 1 / N of the picture that a view nearly is, for an integer N; otherwise what was read off, edges kept."""
     parts = max(1, round(1 / max(high - low, 1e-3)))
     place = round(low * parts)
     exact = place / parts, (place + 1) / parts

@@ -35,7 +35,7 @@ def llava_bench(
     *,
     options: shared.Answering,
     refresh: Annotated[
-        Literal["first", "every", "adaptive"], opt.value("first|every|adaptive", "When pm magnifies anew.")
+        Literal["first", "every", "adaptive"], opt.value("first|every|adaptive", "When pm magnifies again.")
     ] = "every",
     judge_model: judging.JudgeModelOption = None,
     judge_url: judging.JudgeUrlOption = None,

@@ -75,7 +75,7 @@ def read_methods(text: str | None, *, default: Iterable[str], known: Iterable[st
         if name not in possible:
             raise usage_error(f"{name!r} is no method; they are {', '.join(possible)}, or all", "--methods")
         if names.count(name) > 1:
-            raise usage_error(f"{name!r} is there twice", "--methods")
+            raise usage_error(f"{name!r} is named twice", "--methods")
     return names
 
 

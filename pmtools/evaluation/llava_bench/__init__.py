@@ -1,4 +1,4 @@
-"""LLaVA-Bench: its questions from files, a judge, its reviews, and the scores."""
+"""LLaVA-Bench: questions from files, a judge, reviews, and scores."""
 
 from __future__ import annotations
 

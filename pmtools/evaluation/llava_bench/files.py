@@ -1,4 +1,4 @@
-"""LLaVA-Bench's questions from local files, with what the judge is told about them.
+"""LLaVA-Bench's questions from local files, with the information for the judge.
 
 Nothing is downloaded. Questions come back in the order of the files.
 """
@@ -23,17 +23,17 @@ _OF_COCO = ("qa90_questions.jsonl", "caps_boxes_coco2014_val_80.jsonl", "qa90_gp
 
 @dataclass(frozen=True)
 class OpenQuestion:
-    """A question of LLaVA-Bench, and what the judge is told.
+    """A question of LLaVA-Bench, with the information for the judge.
 
     Attributes
     ----------
     question : Question
     context : str
-        Captions of the picture, and its objects with their boxes where the release has them.
+        Captions of the picture, and its objects with boxes if the release has them.
     reference : str
-        The answer that the model's is compared with.
+        The answer that the model's answer is compared with.
     role, prompt : str or None
-        What the judge is asked, from the release's `rule.json`; None where there is none.
+        The judge's instructions from the release's `rule.json`; None without that file.
     """
 
     question: Question
@@ -47,8 +47,8 @@ def read_llava_bench(folder: PathLike, /) -> list[OpenQuestion]:
     """LLaVA-Bench as published, in the wild or COCO.
 
     In the wild: `questions.jsonl`, `context.jsonl`, `answers_gpt4.jsonl`. COCO: `qa90_questions.jsonl`,
-    `caps_boxes_coco2014_val_80.jsonl`, `qa90_gpt4_answer.jsonl`. Either with LLaVA's `rule.json` beside them, if the
-    judge is to be asked in the published words.
+    `caps_boxes_coco2014_val_80.jsonl`, `qa90_gpt4_answer.jsonl`. Put LLaVA's `rule.json` beside them to ask the judge
+    in the published words.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def read_llava_bench(folder: PathLike, /) -> list[OpenQuestion]:
     for record in asked:
         question = read_question(record, category=record.text("category"))
         if question.question_id is None or question.question_id in asked_ids:
-            raise record.error("`question_id` must be there and differ from that of every other question")
+            raise record.error("`question_id` must be present and unique")
         asked_ids.add(question.question_id)
         stem = image_stem(question.image).removeprefix(COCO)
         if stem not in contexts or question.question_id not in references:
@@ -92,7 +92,7 @@ def read_llava_bench(folder: PathLike, /) -> list[OpenQuestion]:
 
 
 def _context(record: Record) -> str:
-    """Captions, a line each, and the objects in the picture with their boxes."""
+    """Captions, one per line, and the objects in the picture with their boxes."""
     captions = record.fields.get("captions", record.fields.get("caption"))
     lines = [captions] if isinstance(captions, str) else captions
     if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):

@@ -1,6 +1,6 @@
-"""Reviews of answers to LLaVA-Bench: what a judge is asked, what it says, and the file that keeps it.
+"""Reviews of answers to LLaVA-Bench: the request to a judge, its reply, and the file that keeps it.
 
-Resumable: what was judged once is not asked again. Knows a judge that answers, not where it is.
+Resumable: an answer is judged once. This file knows a judge that answers, not where it runs.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ PROMPT = (
 )
 UNREAD = (-1.0, -1.0)  # LLaVA's mark of a review without two scores
 _TWO_SCORES = re.compile(r"[\s*\[(]*(\d+(?:\.\d+)?)[\s,;*]+(\d+(?:\.\d+)?)[\s*\]).]*")
-_ASKS = 3  # times that a judge is asked for two scores
+_ASKS = 3  # how often a judge is asked for two scores
 
 
 class _Asker(Protocol):
-    """What gives verdicts: a `Judge`, or a stand-in."""
+    """Gives verdicts: a `Judge`, or a stand-in."""
 
     @property
     def model(self) -> str: ...
@@ -44,7 +44,7 @@ class _Asker(Protocol):
 
 
 def judge_content(item: OpenQuestion, reply: str, /) -> str:
-    """What the judge reads: context, question, the reference, the model's answer, and what is asked of it.
+    """The judge's prompt: context, question, reference, the model's answer, and the instructions.
 
     Parameters
     ----------
@@ -93,10 +93,10 @@ def review_answers(
     *,
     progress: Callable[[], object] | None = None,
 ) -> None:
-    """Have every answer judged, going on where the file of reviews ends.
+    """Have every answer judged, resuming after the last review in the file.
 
-    Each review is a JSON line with `question_id`, `category`, `tuple`, `content`, `judge`, `usage`, and a digest of what
-    was asked. A judge that gives no two scores is asked up to three times; then `tuple` is [-1, -1].
+    Each review is a JSON line with `question_id`, `category`, `tuple`, `content`, `judge`, `usage`, and a digest of the
+    request. A judge that does not give two scores is asked up to three times; then `tuple` is [-1, -1].
 
     Parameters
     ----------
@@ -105,21 +105,22 @@ def review_answers(
         The model's answers, in the order of the questions.
     judge : Judge
     out : path
-        Grows by a line a review; what is in it is not asked again.
+        Each review adds a line; reviews that it holds are not requested again.
     progress : callable, optional
         Called after each question.
 
     Raises
     ------
     ValueError
-        If there are not as many replies as questions.
-    RecordError
-        If `out` holds reviews of other answers, or by another judge.
+        If the numbers of replies and questions differ. RecordError If `out` holds reviews of other answers, or by
+        another judge.
     JudgeError
-        If the endpoint does not answer. What was reviewed stays.
+        If the endpoint does not answer. Earlier reviews are kept.
     """
     if len(questions) != len(replies):
-        raise ValueError(f"`replies` must hold one reply a question, got {len(replies)} for {len(questions)} questions")
+        raise ValueError(
+            f"`replies` must hold one reply per question, got {len(replies)} for {len(questions)} questions"
+        )
     path = Path(out)
     contents = [judge_content(item, reply) for item, reply in zip(questions, replies, strict=True)]
     digests = [hashlib.sha256(f"{judge.model}\n{INSTRUCTION}\n{text}".encode()).hexdigest()[:16] for text in contents]
@@ -154,7 +155,7 @@ def _review(item: OpenQuestion, content: str, judge: _Asker) -> dict[str, Any]:
 
 
 def _reviewed(path: Path, digests: Mapping[str, str]) -> set[str]:
-    """The questions that the file has reviews of; a line that a kill cut short is taken out of it."""
+    """The questions with a review in the file; a line that was cut short when a run was killed is removed."""
     if not keep_whole_lines(path):
         return set()
     done = set()
@@ -178,7 +179,7 @@ def read_reviews(path: PathLike, /, *, skip_unread: bool = False) -> tuple[list[
     Returns
     -------
     (list of Review, int)
-        And how many were left out.
+        The second value is the number that was left out.
 
     Raises
     ------
@@ -194,7 +195,7 @@ def read_reviews(path: PathLike, /, *, skip_unread: bool = False) -> tuple[list[
         reference, model = _scores(record)
         number = record.identifier("question_id")
         if number is not None and seen.setdefault(number, record.place) != record.place:
-            raise record.error(f"the question {number!a} is reviewed at {seen[number]} already")
+            raise record.error(f"the question {number!a} is already reviewed at {seen[number]}")
         if (reference, model) == UNREAD:
             if not skip_unread:
                 raise record.error(
@@ -222,7 +223,7 @@ def _scores(record: Record) -> tuple[float, float]:
 
 
 def count_tokens(path: PathLike, /) -> tuple[int, int]:
-    """Tokens that the reviews in a file took, of prompts and of completions; 0 where the file does not say.
+    """Tokens that the reviews in a file used, for prompts and completions; 0 if the file does not say.
 
     Parameters
     ----------

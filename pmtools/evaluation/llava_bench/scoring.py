@@ -1,7 +1,7 @@
-"""LLaVA-Bench: open questions, a judge that scores the reference and the model's answer from 1 to 10.
+"""LLaVA-Bench: open questions, with a judge that scores the reference and the model's answer from 1 to 10.
 
 The result is 100 times the sum of the model's scores over the sum of the reference's. Pure functions of reviews;
-`reviews` reads and gets them.
+`reviews` requests and reads them.
 
 References
 ----------
@@ -34,7 +34,7 @@ class Review:
         From 0 to 10.
     question_id : str or None
     place : str
-        `file:line` it was read from.
+        `file:line` that it was read from.
     """
 
     category: str

@@ -1,4 +1,4 @@
-"""MME: its questions and labels from files, and its scores."""
+"""MME: questions and labels from files, and scores."""
 
 from __future__ import annotations
 

@@ -20,16 +20,16 @@ __all__ = ["label_mme_from_folder", "read_mme", "read_mme_questions", "read_mme_
 
 
 def read_mme(folder: PathLike, /, *, questions: PathLike | None = None) -> list[Question]:
-    """MME's questions with labels, from what a folder holds.
+    """MME's questions with labels, from a folder.
 
-    The release (a folder a category, here or in `MME_Benchmark_release_version`); or a file of questions, labelled by
-    itself, by the release beside it, or by MME's rule of yes and no.
+    The folder holds the release (one folder per category, directly or in `MME_Benchmark_release_version`), or a file of
+    questions with labels from itself, from the release beside it, or by MME's rule of yes and no.
 
     Parameters
     ----------
     folder : path
     questions : path, optional
-        The file of questions. Default: the release, or else the one `*.jsonl` of the folder.
+        The file of questions. Default: the release, otherwise the only `*.jsonl` of the folder.
 
     Returns
     -------
@@ -38,7 +38,7 @@ def read_mme(folder: PathLike, /, *, questions: PathLike | None = None) -> list[
     Raises
     ------
     RecordError
-        If there is neither, or it is malformed.
+        If there is neither, or something is malformed.
     """
     roots = [root for root in (Path(folder), Path(folder, MME_RELEASE)) if _has_categories(root)]
     if questions is None and roots:
@@ -58,7 +58,7 @@ def read_mme(folder: PathLike, /, *, questions: PathLike | None = None) -> list[
 
 
 def _has_categories(root: Path) -> bool:
-    """Whether text files with questions lie in folders of MME's categories."""
+    """Whether folders named by MME's categories hold text files with questions."""
     return any(any((root / name).glob("**/*.txt")) for name in CATEGORIES)
 
 
@@ -72,7 +72,7 @@ def read_mme_questions(path: PathLike, /) -> list[Question]:
     Returns
     -------
     list of Question
-        Labelled all or none; `mme.label_yes_then_no` and `label_mme_from_folder` label the others.
+        Either all labelled or none; `mme.label_yes_then_no` and `label_mme_from_folder` label the latter.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def read_mme_questions(path: PathLike, /) -> list[Question]:
 def read_mme_results(folder: PathLike, /) -> tuple[list[Question], list[str | None]]:
     """Questions, labels and replies from a folder of MME's answer files, `<category>.txt`.
 
-    Each line is `image`, `question`, `Yes` or `No`, and the reply, with tabs between.
+    Each line is `image`, `question`, `Yes` or `No`, and the reply, separated by tabs.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def read_mme_results(folder: PathLike, /) -> tuple[list[Question], list[str | No
     Raises
     ------
     RecordError
-        If the folder has no such file, has text files of another name, or a line is malformed.
+        If the folder has no such file or text files with other names, or a line is malformed.
     """
     questions, replies = [], []
     for place, category, fields in _result_lines(folder):
@@ -131,15 +131,15 @@ def _labelled(place: str, category: str, image: str, text: str, label: str) -> Q
 
 
 def read_mme_release(folder: PathLike, /) -> list[Question]:
-    """Questions and labels from MME's release: a folder a category, a text file a picture.
+    """Questions and labels from MME's release: a folder per category, a text file per picture.
 
-    In the category's folder lie `<picture>.txt` and the pictures themselves, or both in `questions_answers_YN` and
+    The category's folder holds `<picture>.txt` and the pictures themselves, directly or in `questions_answers_YN` and
     `images`. Each line is the question, a tab, and `Yes` or `No`.
 
     Parameters
     ----------
     folder : path
-        What holds `existence`, `count` and the others.
+        The one that holds `existence`, `count` and the others.
 
     Returns
     -------
@@ -149,7 +149,7 @@ def read_mme_release(folder: PathLike, /) -> list[Question]:
     Raises
     ------
     RecordError
-        If no category is there, or a line is malformed.
+        If there is no category, or a line is malformed.
     """
     root = Path(folder)
     questions = []
@@ -185,7 +185,7 @@ def label_mme_from_folder(questions: Sequence[Question], folder: PathLike, /) ->
     Raises
     ------
     RecordError
-        If the folder does not have one of the questions, has it with both labels, or with another than the question's.
+        If the folder lacks one of the questions, or has it with both labels or with a label other than the question's.
     """
     if any(Path(folder).glob("*.txt")):
         lines = _result_lines(folder)

@@ -1,6 +1,6 @@
-r"""MME: two yes/no questions a picture; a category scores 100 accuracy + 100 accuracy+, at most 200.
+r"""MME: two yes/no questions per picture; a category scores 100 accuracy + 100 accuracy+, at most 200.
 
-Pure functions of questions and replies; `files` reads them, `matching` says which reply is whose.
+Pure functions of questions and replies; `files` reads them, `matching` assigns replies to questions.
 
 References
 ----------
@@ -48,9 +48,9 @@ class CategoryScore:
     Attributes
     ----------
     accuracy : float
-        Share of questions answered rightly, in [0, 1].
+        Share of questions answered correctly, in [0, 1].
     accuracy_plus : float
-        Share of pictures with both questions answered rightly, in [0, 1].
+        Share of pictures with both questions answered correctly, in [0, 1].
     score : float
         `100 * accuracy + 100 * accuracy_plus`.
     n : int
@@ -64,12 +64,12 @@ class CategoryScore:
 
     @classmethod
     def of(cls, pairs: Sequence[tuple[bool, bool]], /) -> CategoryScore:
-        """The score of pictures whose two questions were answered rightly or not.
+        """The score of pictures, given whether each of their two questions was answered correctly.
 
         Parameters
         ----------
         pairs : sequence of (bool, bool)
-            Of each picture; at least one.
+            One pair per picture, at least one.
 
         Returns
         -------
@@ -92,7 +92,7 @@ class MMEScore:
     Attributes
     ----------
     categories : dict of str to CategoryScore
-        Those of which there are questions, in the paper's order.
+        Those with questions, in the paper's order.
     perception, cognition, hallucination : float
         Sums of the categories' scores; hallucination is existence + count + position + color.
     absent : tuple of str
@@ -109,7 +109,7 @@ class MMEScore:
     intervals: Mapping[str, Interval]
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, ready for JSON."""
+        """All fields, ready for JSON."""
         categories = {
             name: {"accuracy": c.accuracy, "accuracy_plus": c.accuracy_plus, "score": c.score, "n": c.n}
             for name, c in self.categories.items()
@@ -120,7 +120,7 @@ class MMEScore:
 
 
 def label_yes_then_no(questions: Sequence[Question], /) -> list[Question]:
-    """Label questions by MME's rule: of the two questions of a picture the first is yes, the second no.
+    """Label questions by MME's rule: the first question of a picture is yes, the second no.
 
     Parameters
     ----------
@@ -134,11 +134,11 @@ def label_yes_then_no(questions: Sequence[Question], /) -> list[Question]:
     Raises
     ------
     RecordError
-        If some question has a label, or a picture has not exactly two questions.
+        If a question has a label, or a picture does not have exactly two questions.
     """
     labelled = next((question for question in questions if question.label is not None), None)
     if labelled is not None:
-        raise RecordError(f"{labelled.place}: the question has a label already; label all questions or none")
+        raise RecordError(f"{labelled.place}: the question already has a label; label all questions or none")
     found = list(questions)
     for first, second in _pairs(questions):
         found[first] = replace(questions[first], label="yes")
@@ -156,7 +156,7 @@ def score_mme(
     Parameters
     ----------
     questions : sequence of Question
-        With labels; exactly two a picture.
+        With labels; exactly two per picture.
     replies : sequence of str or None
         In the order of the questions; None is wrong.
     rounds : int, optional
@@ -170,9 +170,9 @@ def score_mme(
     Raises
     ------
     ValueError
-        If there are not as many replies as questions, or none.
+        If the numbers of replies and questions differ, or are 0.
     RecordError
-        If a label is missing, a category is not MME's, or a picture has not exactly two questions.
+        If a label is missing, a category is not MME's, or a picture does not have exactly two questions.
 
     Examples
     --------
@@ -182,7 +182,9 @@ def score_mme(
     CategoryScore(accuracy=0.5, accuracy_plus=0.0, score=50.0, n=2)
     """
     if len(questions) != len(replies) or not questions:
-        raise ValueError(f"`replies` must hold one reply a question, got {len(replies)} for {len(questions)} questions")
+        raise ValueError(
+            f"`replies` must hold one reply per question, got {len(replies)} for {len(questions)} questions"
+        )
     right = [_is_right(question, reply) for question, reply in zip(questions, replies, strict=True)]
     pairs: dict[str, list[tuple[bool, bool]]] = defaultdict(list)
     for first, second in _pairs(questions):
@@ -191,7 +193,7 @@ def score_mme(
     draws: dict[str, Ndarray] = {}
     for key, name in enumerate(CATEGORIES):
         if name in pairs:
-            counts = np.array([(a + b, a and b) for a, b in pairs[name]], float)  # (pictures, 2): right, both right
+            counts = np.array([(a + b, a and b) for a, b in pairs[name]], float)  # (pictures, 2): correct, both correct
             categories[name] = CategoryScore.of(pairs[name])
             drawn = resampled_sums(counts, seed, key, rounds)
             draws[name] = 100 * (drawn[:, 0] / (2 * len(counts)) + drawn[:, 1] / len(counts))
@@ -223,7 +225,7 @@ def _pairs(questions: Sequence[Question]) -> list[tuple[int, int]]:
     for (category, image), members in by_image.items():
         if len(members) != 2:
             raise RecordError(
-                f"{questions[members[0]].place}: MME asks two questions a picture, got {len(members)} about "
+                f"{questions[members[0]].place}: MME asks two questions per picture, got {len(members)} about "
                 f"{image!a} in the category {category!a}"
             )
     return [(first, second) for first, second in by_image.values()]

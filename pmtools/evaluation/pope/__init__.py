@@ -1,4 +1,4 @@
-"""POPE: its questions from files, and its scores."""
+"""POPE: questions from files, and scores."""
 
 from __future__ import annotations
 

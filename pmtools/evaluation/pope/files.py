@@ -14,14 +14,14 @@ __all__ = ["read_pope", "read_pope_folder"]
 
 
 def read_pope_folder(folder: PathLike, /, *, questions: PathLike | None = None) -> dict[str, list[Question]]:
-    """POPE's files of questions in a folder, by their names without suffix: random, popular and adversarial, or one.
+    """POPE's files of questions in a folder, by file name without suffix: random, popular and adversarial, or one of them.
 
     Parameters
     ----------
     folder : path
-        With `*pope*.json` or `.jsonl`, or such files in its folders, or one file of any other name.
+        With `*pope*.json` or `.jsonl`, directly or in subfolders, or with one file of any other name.
     questions : path, optional
-        Read this file only.
+        Read only this file.
 
     Returns
     -------

@@ -1,6 +1,6 @@
 """POPE: is there such an object in the picture? Accuracy, precision, recall, F1 and how often the model says yes.
 
-Pure functions of questions and replies; `files` reads them, `matching` says which reply is whose.
+Pure functions of questions and replies; `files` reads them, `matching` assigns replies to questions.
 
 References
 ----------
@@ -31,7 +31,7 @@ class POPEScore:
     Attributes
     ----------
     accuracy, precision, recall, f1 : float
-        In [0, 1]; 0 where the denominator is 0, a model that never says yes for instance.
+        In [0, 1]; 0 where the denominator is 0, for example if a model never says yes.
     yes_ratio : float
         Share of questions that the model answers with yes.
     n : int
@@ -49,14 +49,14 @@ class POPEScore:
     intervals: Mapping[str, Interval]
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, ready for JSON."""
+        """All fields, ready for JSON."""
         return asdict(self) | {"intervals": {name: list(interval) for name, interval in self.intervals.items()}}
 
 
 def read_pope_reply(reply: str, /) -> str:
-    """`"yes"` or `"no"` by POPE's rule: no if No, no or not is a word before the first full stop, else yes.
+    """`"yes"` or `"no"` by POPE's rule: no if No, no or not is a word before the first full stop, otherwise yes.
 
-    Commas are dropped and words are what stands between spaces; an empty reply is therefore a yes.
+    Commas are removed and words are separated by spaces; so an empty reply is a yes.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def score_pope(
     Raises
     ------
     ValueError
-        If there are not as many replies as questions, or none.
+        If the numbers of replies and questions differ, or are 0.
     RecordError
         If a label is missing.
 
@@ -110,7 +110,9 @@ def score_pope(
     (0.5, 0.5, 1.0, 1.0)
     """
     if len(questions) != len(replies) or not questions:
-        raise ValueError(f"`replies` must hold one reply a question, got {len(replies)} for {len(questions)} questions")
+        raise ValueError(
+            f"`replies` must hold one reply per question, got {len(replies)} for {len(questions)} questions"
+        )
     images, index = np.unique([question.image for question in questions], return_inverse=True)
     counts = np.zeros((len(images), 4))  # of each picture: true and false yes, true and false no
     for image, question, reply in zip(index, questions, replies, strict=True):
@@ -125,14 +127,16 @@ def score_pope(
 def _outcome(question: Question, reply: str | None) -> int:
     """Column: 0 true yes, 1 false yes, 2 true no, 3 false no."""
     if question.label not in {"yes", "no"}:
-        raise RecordError(f"{question.place}: the question {question.text!a} has no label; POPE's own files have")
+        raise RecordError(
+            f"{question.place}: the question {question.text!a} has no label; POPE's own files have labels"
+        )
     is_yes = question.label == "yes"
     says_yes = not is_yes if reply is None else read_pope_reply(reply) == "yes"
     return (0 if is_yes else 1) if says_yes else (3 if is_yes else 2)
 
 
 def _measures(counts: Ndarray) -> dict[str, Ndarray]:
-    """All measures of each row of counts; a ratio with nothing below the line is 0."""
+    """All measures of each row of counts; a ratio with denominator 0 is 0."""
     true_yes, false_yes, true_no, false_no = counts.T
 
     def ratio(above: Ndarray, below: Ndarray) -> Ndarray:

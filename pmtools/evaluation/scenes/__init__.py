@@ -1,4 +1,4 @@
-"""The scenes benchmark: synthetic pictures, questions with exact answers, how they are run and reported."""
+"""The scenes benchmark: synthetic pictures, questions with exact answers, running and reporting."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Run the scenes benchmark with several methods, resumably, and write its tables and plots.
 
-Of models it knows a function that answers.
+A model is a function that answers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _OPTIONS = {"open_color": COLORS, "open_shape": SHAPES, "open_count": NUMBERS}
 
 
 def grade(item: SceneItem, reply: str, /) -> bool:
-    """Whether a reply answers an item rightly: MME's rule for yes and no, one exact word for open questions.
+    """Whether a reply is correct: MME's rule for yes and no, one exact word for open questions.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def grade(item: SceneItem, reply: str, /) -> bool:
 def run_scenes(
     items: Iterable[SceneItem], answer: Answerer, /, *, methods: Sequence[str], out: str | Path, **options: Any
 ) -> list[dict[str, Any]]:
-    """Answer scene questions with every method, going on where the folder says, and return all records.
+    """Answer scene questions with every method, resuming from the folder, and return all records.
 
     Parameters
     ----------
@@ -52,20 +52,20 @@ def run_scenes(
     answer : Answerer
     methods : sequence of str
     out : str or Path
-        Folder; in it `answers/<method>.jsonl` grow.
+        Folder, to which `answers/<method>.jsonl` are written.
     **options
         `setup`, `batch_size` and `progress` of `pmtools.evaluation.answering.answer_items`.
 
     Returns
     -------
     list of dict
-        `index`, `method`, `image`, `category`, `size`, `question`, `answer`, `reply`, `right`; of the wished-for items
-        and methods, by method and index.
+        `index`, `method`, `image`, `category`, `size`, `question`, `answer`, `reply`, `right`; of the given items and
+        methods, ordered by method and index.
 
     Raises
     ------
     ValueError
-        If a method is named twice, the folder holds answers of another setup, or another run is at work in it.
+        If a method is named twice, the folder holds answers of another setup, or another run is using it.
     """
     found = answer_items(items, answer, methods=methods, out=out, record=_record, **options)
     return [{"method": method, **record} for method, records in found.items() for record in records]

@@ -1,6 +1,6 @@
 """Random scenes: objects that do not touch, with the colours and shapes that a kind of question needs.
 
-Knows no question and no benchmark; all randomness comes from the generator that is passed in.
+This file knows no question and no benchmark; all randomness comes from the generator that is passed in.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def compose_scene(
     diameters : (low, high)
         In pixels.
     repeats : int, optional
-        Drawn from 0 to 5, mostly 1 to 4, when not given.
+        Default: drawn from 0 to 5, mostly 1 to 4.
 
     Returns
     -------
@@ -80,7 +80,7 @@ def place_objects(
     ----------
     rng : numpy.random.Generator
     count : int
-        Objects wished for; fewer come back when the canvas is full.
+        Number of objects; fewer are returned when the canvas is full.
     diameters : (low, high)
         Range in pixels. The scene draws one typical size log-uniformly and each object varies around it.
     spread : float, optional

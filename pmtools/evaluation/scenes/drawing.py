@@ -1,6 +1,6 @@
 """Synthetic scenes: coloured shapes on a textured ground, drawn from exact geometry.
 
-Knows what a scene is and how to draw it; not how scenes come about (`scene_composition`), nor questions or models.
+This file knows scenes and how to draw them, not how they are composed (`composition`), nor questions or models.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _RGB = np.array(
 )
 
 _BANK = 1024  # side of the texture bank, pixels
-# Every shape covers the area of a disc of diameter 1, so that no shape is told by its size.
+# Every shape covers the area of a disc of diameter 1, so that no shape is recognised by its size.
 _SQUARE = np.sqrt(np.pi) / 4  # half a side
 _TRIANGLE = np.sqrt(np.pi / (12 * np.sqrt(3)))  # inner radius: area = 3 sqrt(3) r^2
 _STAR_RATIO = 0.45  # inner over outer radius of the star
@@ -78,7 +78,7 @@ class Scene:
 def draw_scene(scene: Scene, rng: np.random.Generator, /) -> NDArray[Any]:
     """Draw a scene: float32 of shape (3, SIDE, SIDE), in [0, 1].
 
-    The ground is gray noise of four scales; objects carry noise and a slight change of hue, and have anti-aliased edges.
+    The ground is gray noise of four scales; objects have noise, a slight change of hue and anti-aliased edges.
     """
     grain, clouds = _textures()
     image: NDArray[Any] = _patch(grain, rng) + _patch(clouds, rng)

@@ -1,8 +1,8 @@
 """The scenes benchmark: questions with exact answers about synthetic pictures.
 
-Anyone can ask them of any vision-language model: the prompts are plain English, four categories are in MME's format
-(two questions an image, one `yes`, one `no`), three are open. Everything follows from the seed. This file knows how
-scenes and questions take turns; it knows no model and no method.
+They suit any vision-language model: the prompts are plain English, four categories are in MME's format (two questions
+per image, one `yes`, one `no`), three are open. Everything follows from the seed. This file knows the order of scenes
+and questions; it knows no model and no method.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class SceneItem:
     Attributes
     ----------
     index, image_index : int
-        Of the question and of its picture; the two questions of a yes/no picture share the latter.
+        Of the question and of its picture; the two questions of a yes/no picture share `image_index`.
     size : str
         A key of `SIZES`.
     scene : Scene
@@ -83,24 +83,24 @@ class SceneItem:
 
     @property
     def instruction(self) -> str:
-        """The question with what MME adds to yes/no questions, or a wish for one word."""
+        """The question with MME's instruction for yes/no questions, or a request for one word."""
         wish = "Please answer yes or no." if self.question.answer in {"yes", "no"} else "Answer with one word."
         return f"{self.question.text} {wish}"
 
     @property
     def relevant_boxes_xyxy(self) -> NDArray[Any]:
-        """Boxes of the objects the question is about, shape (k, 4), in pixels."""
+        """Boxes of the objects that the question is about, shape (k, 4), in pixels."""
         return self.scene.boxes_xyxy[list(self.question.relevant)] * (self.side / SIDE)
 
 
 def scene_items(
     *, seed: int = 0, limit: int | None = None, split: str = "test", side: int = SIDE
 ) -> Iterator[SceneItem]:
-    """The benchmark's questions, in a fixed order: without end unless `limit` is given.
+    """The benchmark's questions, in a fixed order, endless unless `limit` is given.
 
-    Categories, sizes and answers take turns, so that any prefix is nearly balanced and a multiple of 132 questions is
-    so exactly. Yes/no pictures get two questions, yes and no in random order; open answers are uniform (counts: one
-    to four).
+    Categories, sizes and answers alternate, so any prefix is nearly balanced and a multiple of 132 questions is
+    balanced exactly. Yes/no pictures get two questions, yes and no in random order; open answers are uniform (counts:
+    one to four).
 
     Parameters
     ----------
@@ -151,9 +151,9 @@ def _turns() -> Iterator[tuple[str, str, int]]:
 def _scene_with_questions(
     rng: np.random.Generator, category: str, diameters: tuple[float, float], turn: int
 ) -> tuple[Scene, list[SceneQuestion]]:
-    """Draw scenes until one carries the wished-for questions."""
+    """Draw scenes until one allows the required questions."""
     if category.endswith("count"):
-        # yes/no: with these frequencies every number is asked as often rightly as wrongly
+        # yes/no: with these frequencies every number is asked as often with the answer yes as no
         numbers = (1, 2, 3, 2, 3, 4) if category == "count" else (1, 2, 3, 4)
         plan, repeats = ("repeat_color", "repeat_shape")[turn % 2], numbers[turn // 2 % len(numbers)]
     else:
@@ -179,7 +179,7 @@ def _scene_with_questions(
 
 
 def _fair(question: SceneQuestion, plan: str, repeats: int | None) -> bool:
-    """Count questions are about what the scene repeats, so that the counts are uniform."""
+    """Count questions ask about the attribute that the scene repeats, so that the counts are uniform."""
     if not question.category.endswith("count"):
         return True
     word = question.mentions[0][0]

@@ -1,7 +1,7 @@
 """Questions about scenes, with exact answers: is it there, how many, where, what color, what shape.
 
-Plain English that any vision-language model can be asked. Knows one scene and one question at a time; `items` makes a
-benchmark of them.
+The questions are plain English for any vision-language model. This file knows one scene and one question at a time;
+`items` makes a benchmark of them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LEAST_OFFSET = 0.08 * SIDE
 """Objects closer than this along an axis are never compared along it, in pixels."""
 
 _MOST_COUNTED = 4  # the largest number a count question asks for
-_HARD_NEGATIVES = 0.7  # share of absent pairs whose colour is there, on another shape
+_HARD_NEGATIVES = 0.7  # share of absent pairs whose colour is present, on another shape
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class SceneQuestion:
         One lower-case word.
     category : str
     relevant : tuple of int
-        Objects that a person would look at.
+        Indices of the objects that a person would look at.
     mentions : tuple of (str, tuple of int)
-        The word that completes each reference, in order, and the objects it stands for.
+        The word that completes each reference, in order, and the objects that it refers to.
     """
 
     text: str
@@ -65,12 +65,12 @@ def ask(scene: Scene, /, *, category: str, rng: np.random.Generator, answer: str
         One of `scenes.CATEGORIES`, or `"open_relation"`.
     rng : numpy.random.Generator
     answer : str, optional
-        The answer wished for; drawn evenly where not given.
+        The required answer. Default: drawn uniformly.
 
     Returns
     -------
     SceneQuestion or None
-        None where this draw found no fair question; ask again or take another scene.
+        None if this draw found no fair question; try again or take another scene.
     """
     if category not in _ASK:
         raise ValueError(f"`category` must be one of {', '.join(_ASK)}, got {category!r}")
@@ -87,7 +87,7 @@ def _noun(*, color: int | None = None, shape: int | None = None, plural: bool = 
     return noun if not plural else noun + ("es" if noun.endswith("s") else "s")
 
 
-def _alone(values: NDArray[Any]) -> list[int]:
+def _singletons(values: NDArray[Any]) -> list[int]:
     """Indices whose value occurs once."""
     return [i for i, value in enumerate(values) if (values == value).sum() == 1]
 
@@ -124,7 +124,7 @@ def _existence(scene: Scene, rng: np.random.Generator, answer: str | None) -> Sc
 
 
 def _color(scene: Scene, rng: np.random.Generator, answer: str | None) -> SceneQuestion | None:
-    unique = _alone(scene.shapes)
+    unique = _singletons(scene.shapes)
     if not unique:
         return None
     i = _one_of(unique, rng)
@@ -139,7 +139,7 @@ def _color(scene: Scene, rng: np.random.Generator, answer: str | None) -> SceneQ
 
 
 def _open_color(scene: Scene, rng: np.random.Generator, answer: str | None) -> SceneQuestion | None:
-    unique = [i for i in _alone(scene.shapes) if not answer or COLORS[scene.colors[i]] == answer]
+    unique = [i for i in _singletons(scene.shapes) if not answer or COLORS[scene.colors[i]] == answer]
     if not unique:
         return None
     i = _one_of(unique, rng)
@@ -148,7 +148,7 @@ def _open_color(scene: Scene, rng: np.random.Generator, answer: str | None) -> S
 
 
 def _open_shape(scene: Scene, rng: np.random.Generator, answer: str | None) -> SceneQuestion | None:
-    unique = [i for i in _alone(scene.colors) if not answer or SHAPES[scene.shapes[i]] == answer]
+    unique = [i for i in _singletons(scene.colors) if not answer or SHAPES[scene.shapes[i]] == answer]
     if not unique:
         return None
     i = _one_of(unique, rng)
@@ -176,7 +176,7 @@ def _open_relation(scene: Scene, rng: np.random.Generator, answer: str | None) -
 
 
 class _Pair(NamedTuple):
-    """Two objects, what each is called, and the true relation of the first to the second."""
+    """Two objects, their names, and the true relation of the first to the second."""
 
     objects: tuple[int, int]
     names: tuple[str, str]
@@ -191,11 +191,11 @@ class _Pair(NamedTuple):
 
 
 def _pair(scene: Scene, rng: np.random.Generator) -> _Pair | None:
-    """Two objects, both named by shape, by colour or by both; None where none are or they are too close to compare."""
+    """Two objects, both named by shape, by colour or by both; None if there are none or they are too close to compare."""
     unique = {
-        "shape": _alone(scene.shapes),
-        "color": _alone(scene.colors),
-        "both": _alone(scene.colors * 5 + scene.shapes),
+        "shape": _singletons(scene.shapes),
+        "color": _singletons(scene.colors),
+        "both": _singletons(scene.colors * 5 + scene.shapes),
     }
     # the orders of objects and ways decide what a seed draws
     order = dict.fromkeys(i for objects in unique.values() for i in objects)

@@ -1,7 +1,7 @@
-"""Tables, intervals and paired tests of an evaluation, from its records alone.
+"""Tables, intervals and paired tests of an evaluation, only from its records.
 
-Knows no model and no benchmark: a record says which method answered which question of which picture, and whether it
-was right.
+This file knows no model and no benchmark: a record says which method answered which question of which picture, and
+whether the answer was correct.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ BASELINE = "greedy"
 
 
 def mme_scores(records: Iterable[dict[str, Any]], /) -> dict[str, float]:
-    """MME's score of each yes/no category: 100 accuracy + 100 share of pictures with both answers right.
+    """MME's score of each yes/no category: 100 accuracy + 100 share of pictures with both answers correct.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def mme_scores(records: Iterable[dict[str, Any]], /) -> dict[str, float]:
     Returns
     -------
     dict of str to float
-        In [0, 200]; of the pictures both of whose questions are there.
+        In [0, 200]; over the pictures with both questions.
     """
     by_image: dict[str, dict[int, list[bool]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
@@ -54,7 +54,7 @@ def summarize(records: Iterable[dict[str, Any]], /, *, baseline: str = BASELINE)
     records : iterable of dict
         With `method`, `index`, `image`, `category`, `size`, `answer` and `right`.
     baseline : str, optional
-        The method that the others are compared with, on the questions both answered.
+        The method that the others are compared with, on the questions that both answered.
 
     Returns
     -------
@@ -87,7 +87,7 @@ def summarize(records: Iterable[dict[str, Any]], /, *, baseline: str = BASELINE)
 
 
 def compare(first: dict[int, dict[str, Any]], second: dict[int, dict[str, Any]], /) -> dict[str, Any]:
-    """Paired difference of two methods' records (by question index), on the questions both answered; 95 % by picture."""
+    """Paired difference of two methods' records (by question index), on the questions that both answered; 95 % by picture."""
     shared = sorted(first.keys() & second.keys())
     a, b = (np.array([bool(rows[index]["right"]) for index in shared], bool) for rows in (first, second))
     test = mcnemar(a, b)
@@ -109,7 +109,7 @@ def _means(rows: list[dict[str, Any]], right: np.ndarray[Any, Any], key: Any) ->
 
 
 def table(summary: dict[str, Any], /, *, columns: str = "by_category", baseline: str = BASELINE) -> str:
-    """A Markdown table of a summary: one row a method; accuracy, its 95 % interval, the columns, and the paired test.
+    """A Markdown table of a summary: one row per method, with accuracy, its 95 % interval, the columns, and the paired test.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Perception Magnifier, and the methods it competes with, as a `custom_generate` folder of transformers.
+"""Perception Magnifier, and the methods that it is compared with, as a `custom_generate` folder of transformers.
 
 `model.generate(custom_generate=FOLDER, trust_remote_code=True, processor=processor, images=[image], **inputs)`, with
 `pmtools.decoding.HUB_FOLDER` or a hub repository that holds a copy of it.
@@ -31,7 +31,7 @@ def generate(
     synced_gpus
         Not used: the method runs in one process.
     **options
-        What `generate` was given: inputs, `images`, `streamer`, `stop_strings`, `max_new_tokens`, ...
+        Options of `generate`: inputs, `images`, `streamer`, `stop_strings`, `max_new_tokens`, ...
     """
     from pmtools.decoding import magnified
 

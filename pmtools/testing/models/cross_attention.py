@@ -1,4 +1,4 @@
-"""Families whose text reads the image through layers of its own: no image tokens among the words."""
+"""Families whose text reads the image through separate layers: no image tokens among the words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a family is to the tests: a configuration, a processor around shared parts, and what they cannot do without."""
+"""A family in the tests: a configuration, a processor around shared parts, and what both require."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _CHAT_TEMPLATE = (
 
 @dataclass(frozen=True)
 class Parts:
-    """What processors are made of, in one of transformers' two image back ends."""
+    """The parts of processors, for one of transformers' two image back ends."""
 
     backend: str  # "pil" or "torchvision"
     tokenizer: Any
@@ -78,17 +78,17 @@ class Family:
     processor_class : str
         That of transformers.
     parts : callable
-        From `Parts` to what the processor is made of beside its tokenizer and chat template.
+        From `Parts` to the processor's parts besides its tokenizer and chat template.
     text : mapping
-        What the text model needs beside the common shape.
+        Settings of the text model besides the common shape.
     backends : tuple of str
         Image back ends that transformers has for the family.
     names : mapping
-        Tokens that bear other names here, see `tiny_tokenizer`.
+        Tokens with other names here, see `tiny_tokenizer`.
     packages : tuple of str
-        What transformers asks for beside itself.
+        Packages that transformers needs for it.
     mark : str
-        What stands for an image in a prompt of this family: `<image>`, and what its chat templates put around it.
+        The text for an image in a prompt of this family: `<image>`, and what its chat templates put around it.
     """
 
     configuration: Callable[[dict[str, Any]], Any]
@@ -103,7 +103,8 @@ class Family:
     def processor(self, backend: str) -> Any:
         """A new one, of the family's own class.
 
-        Without torchvision, transformers refuses what may take videos: here it goes without its video processor.
+        Without torchvision, transformers refuses processors that may take videos; here they are made without a video
+        processor.
         """
         import transformers
 

@@ -1,4 +1,4 @@
-"""LLaVA and what was made after it: a vision tower of another family, a projector, a text model."""
+"""LLaVA and its descendants: a vision tower of another family, a projector, a text model."""
 
 from __future__ import annotations
 

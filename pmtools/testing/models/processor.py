@@ -9,21 +9,21 @@ from pmtools.testing.models.table import FAMILIES, TABLE
 
 
 def image_mark(family: str, /) -> str:
-    """What stands for an image in a prompt of a family of `FAMILIES`: `<image>`, and what its chat templates put around it."""
+    """The text for an image in a prompt of a family of `FAMILIES`: `<image>`, and what its chat templates put around it."""
     return TABLE[_checks.choice(family, "family", FAMILIES)].mark
 
 
 def tiny_processor(model: Any, /, *, backend: str | None = None) -> Any:
-    """A processor for a model of `tiny_model`: of the class that transformers has for its family.
+    """A processor for a model of `tiny_model`: of transformers' class for its family.
 
-    In texts and chats, `<image>` stands for an image, whatever the family writes in its place.
+    In texts and chats, `<image>` marks an image in every family.
 
     Parameters
     ----------
     model : transformers.PreTrainedModel
         From `tiny_model`.
     backend : str, optional
-        "pil" or "torchvision", what the pixels are made with; by default the first that transformers has for the family.
+        "pil" or "torchvision". Default: the first one that transformers has for the family.
 
     Returns
     -------

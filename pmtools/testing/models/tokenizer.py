@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-#: What each processor asks its tokenizer for, or writes in its own words, and the token here.
+#: Names of tokens that processors need, and the tokens here.
 NAMED = {
     "image_token": "<image>",
     "video_token": "<video>",
