@@ -69,7 +69,7 @@ def read_image_part(part: Mapping[str, Any], *, max_pixels: int = MAX_PIXELS) ->
     Raises
     ------
     ValueError
-        If it is no image, or has more pixels than `max_pixels`.
+        If it is not an image, or has more pixels than `max_pixels`.
     """
     head, _, data = str(_url(part)).partition(",")
     try:
