@@ -14,9 +14,10 @@ from pmtools.decoding import PerceptionMagnifier
 from pmtools.settings import DEFAULTS, WarpSettings
 
 PACKAGE = Path(pmtools.__file__).parent
-# values of others, which do not move with ours: the official scripts' and API's
+# values that do not move with the defaults: those of the official scripts and of API, and what was tuned for reading
 OTHERS = {"compat/maps.py": {"gain", "kernel_size"}, "decoding/official.py": {"gain", "kernel_size"},
-          "decoding/api.py": {"gain"}, "adapters/heatmaps/clip_relevance.py": {"gain"}}  # fmt: skip
+          "decoding/api.py": {"gain"}, "adapters/heatmaps/clip_relevance.py": {"gain"},
+          "evaluation/reading/looks.py": {"gain", "kernel_size", "floor"}, "cli/eval/reading.py": {"gain", "floor"}}  # fmt: skip
 
 
 def is_value(name: str, value: object) -> bool:
