@@ -10,6 +10,7 @@ import subprocess
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from pmtools import io, magnify
 from pmtools.io import ImageFileError
@@ -171,6 +172,14 @@ def test_metadata_of_arrays_go_along(tmp_path):
         assert tags["InterColorProfile"].value == profile
         assert tags["XMP"].value == b"<x/>"
         assert file.pages[0].get_resolution("inch") == (120, 60)
+
+
+def test_camera_and_place_that_go_are_said(tmp_path):
+    exif = Image.Exif()
+    exif[0x8769] = {0x8827: 400}
+    frames = io.Frames([noise("uint16", (8, 9, 3))], info={"exif": exif.tobytes()})
+    assert io.write_frames(frames, tmp_path / "x.tif") == ("EXIF of camera and place at this depth",)
+    assert io.write_frames(frames, tmp_path / "x.png") == ()
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float64"])
