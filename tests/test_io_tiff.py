@@ -141,6 +141,17 @@ def test_truncated_pages_that_pillow_does_not_read(tmp_path):
         io.read_image(tmp_path / "x.tif")
 
 
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float64"])
+def test_strips_that_are_not_there_are_no_zeros(tmp_path, compression, dtype):
+    path = tmp_path / "x.tif"
+    tifffile.imwrite(path, noise(dtype), rowsperstrip=5, compression=compression)
+    with tifffile.TiffFile(path, mode="r+") as file:
+        file.pages[0].tags["ImageLength"].overwrite(4000)
+    with pytest.raises(ImageFileError, match="truncated"):
+        io.read_image(path)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_orientation_of_pages_that_pillow_does_not_read(tmp_path, orientation):
     values = noise("float64", (3, 4))
