@@ -10,6 +10,7 @@ import subprocess
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from pmtools import io, magnify
 from pmtools.io import ImageFileError
@@ -140,6 +141,17 @@ def test_truncated_pages_that_pillow_does_not_read(tmp_path):
         io.read_image(tmp_path / "x.tif")
 
 
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float64"])
+def test_strips_that_are_not_there_are_no_zeros(tmp_path, compression, dtype):
+    path = tmp_path / "x.tif"
+    tifffile.imwrite(path, noise(dtype), rowsperstrip=5, compression=compression)
+    with tifffile.TiffFile(path, mode="r+") as file:
+        file.pages[0].tags["ImageLength"].overwrite(4000)
+    with pytest.raises(ImageFileError, match="truncated"):
+        io.read_image(path)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_orientation_of_pages_that_pillow_does_not_read(tmp_path, orientation):
     values = noise("float64", (3, 4))
@@ -171,6 +183,14 @@ def test_metadata_of_arrays_go_along(tmp_path):
         assert tags["InterColorProfile"].value == profile
         assert tags["XMP"].value == b"<x/>"
         assert file.pages[0].get_resolution("inch") == (120, 60)
+
+
+def test_camera_and_place_that_go_are_said(tmp_path):
+    exif = Image.Exif()
+    exif[0x8769] = {0x8827: 400}
+    frames = io.Frames([noise("uint16", (8, 9, 3))], info={"exif": exif.tobytes()})
+    assert io.write_frames(frames, tmp_path / "x.tif") == ("EXIF of camera and place at this depth",)
+    assert io.write_frames(frames, tmp_path / "x.png") == ()
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float64"])

@@ -139,6 +139,15 @@ def without_description(exif: bytes) -> bytes:
     return bytes(kept.tobytes()) if len(kept) else b""
 
 
+def has_directories(exif: bytes) -> bool:
+    """Whether EXIF tells of camera or place, which TIFFs that tifffile writes have no directories for."""
+    from PIL import Image as PIL
+
+    loaded = PIL.Exif()
+    loaded.load(exif)
+    return any(loaded.get_ifd(directory) for directory in (_EXIF_DIRECTORY, _GPS_DIRECTORY))
+
+
 def with_xmp(exif: bytes, xmp: bytes) -> Any:
     """PIL's EXIF with XMP among its tags, which is where a TIFF has it."""
     from PIL import Image as PIL

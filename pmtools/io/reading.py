@@ -184,6 +184,8 @@ def _tiff_frames(stream: BinaryIO, name: str, max_pixels: int | None, first_only
     file_size = stream.tell()
     for page in wanted:
         if page.for_pillow:
+            if page.lacks_pixels(file_size):
+                raise ImageFileError(name, "is damaged or truncated: parts of its pixels are not in the file")
             image, lasting = _single(stream, name, page.index, of_stack=count > 1)
         else:
             with reporting(name, "is damaged or truncated"):

@@ -7,6 +7,7 @@ Knows TIFF (Adobe's revision 6.0 and its supplements); no PIL images.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -18,8 +19,9 @@ from pmtools.typing import Ndarray
 
 STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _BITS, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 258, 338, 339
-_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB = 0, 1, 2
+_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _YCBCR = 0, 1, 2, 6
 _INTERLEAVED = 1
+_UNCOMPRESSED = 1
 _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
 _PREMULTIPLIED, _ALPHA = 1, 2
 _REDUCED, _MASK = 1, 4  # bits of NewSubfileType
@@ -138,9 +140,20 @@ class Page:
             refusal = "has a second channel that it does not call alpha; save the channels as pages"
         if refusal:
             raise ImageFileError(path, refusal)
-        ends = [at + count for at, count in zip(page.dataoffsets, page.databytecounts, strict=False)]
-        if not ends or max(ends) > file_size or min(page.databytecounts) <= 0:
+        if self.lacks_pixels(file_size):
             raise ImageFileError(path, "is truncated: parts of its pixels are not in the file")
+
+    def lacks_pixels(self, file_size: int) -> bool:
+        """Whether strips or tiles are not in the file, of which decoders would make zeros without a word."""
+        page = self.page
+        counts = page.databytecounts
+        ends = [at + count for at, count in zip(page.dataoffsets, counts, strict=False)]
+        if page.compression == _UNCOMPRESSED and page.photometric != _YCBCR:  # which may hold less than all samples
+            bits = math.prod((*self.size, page.samplesperpixel, page.bitspersample))
+            return not ends or max(ends) > file_size or 8 * sum(counts) < bits
+        if self.for_pillow:  # whose decoders find out
+            return False
+        return not ends or max(ends) > file_size or min(counts) <= 0 or len(ends) < math.prod(page.chunked)
 
     def info(self) -> dict[str, Any]:
         """Colour profile, XMP, resolution and descriptive texts, as Pillow's `info` has them."""
@@ -186,7 +199,7 @@ def open_pages(stream: BinaryIO, path: str) -> list[Page]:
         ]
         claimed = int((file.imagej_metadata or {}).get("images", 1)) if file.is_imagej else 1
         for page in pages:  # all that is asked of them later on
-            _ = page.size, page.auxiliary, page.for_pillow
+            _ = page.size, page.auxiliary, page.for_pillow, page.lacks_pixels(0)
     except Exception as error:  # whatever a damaged directory leads to
         reason = str(error) or type(error).__name__
         raise ImageFileError(

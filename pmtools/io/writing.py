@@ -137,6 +137,8 @@ def write_frames(
     held, lost = metadata.placed(metadata.applicable(frames.info, _mode(pages[0])), kind)
     if "icc_profile" in frames.info and "icc_profile" not in held and kind in metadata.PLACES["icc_profile"]:
         lost = [*lost, "the ICC profile, made for other channels,"]
+    if deep and kind == "TIFF" and "exif" in held and metadata.has_directories(held["exif"]):
+        lost = [*lost, "EXIF of camera and place at this depth"]
     keep_lossless = frames.info.get("lossless", False) if lossless is None else lossless
     options = _encoder_options(kind, quality, keep_lossless, compress_level) | _animation_options(frames, pages, kind)
     with replacing(path) as stream, reporting(name, "could not be encoded"):
