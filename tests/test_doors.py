@@ -244,7 +244,7 @@ def test_what_exif_turns_is_not_read_in_two_ways(heatmap):
     ],
 )
 def test_arrays_as_numbers_are_refused_by_name(call, name, heatmap):
-    with pytest.raises(TypeError, match=f"`{name}` must be a .*, got (ndarray|Tensor) of shape"):
+    with pytest.raises(TypeError, match=f"`{name}` must be an? .*, got (ndarray|Tensor) of shape"):
         call(heatmap)
 
 

@@ -55,7 +55,7 @@ def test_rules_that_are_nested_too_deeply(tmp_path):
         (
             "questions.jsonl",
             [{"question_id": 0, "image": "001.jpg", "text": "?", "category": "conv"}] * 2,
-            "differ from",
+            "must be present and unique",
         ),
         ("rule.json", [[1]], "must hold, for each category, an object with `role` and `prompt`"),
     ],

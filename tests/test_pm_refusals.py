@@ -163,7 +163,7 @@ class TestRefusals:
 
     def test_fused_tiles(self):
         self.refused(
-            "cuts it into tiles|resamples once in its own way",
+            "cuts it into tiles|resamples once, in its own way",
             family="llava_next",
             pm=magnifier("llava_next", preprocess="fused"),
         )
