@@ -25,7 +25,7 @@ test: $(STAMP)  ## every test but the slow sweeps
 	$(PY) -m pytest -n 2 -m "not slow"
 
 test-slow: $(STAMP)  ## the slow ones: the built site, examples with datasets and Ray, wrapped models
-	$(INSTALL) --editable '.[pipelines,wrapped,serve,api,proxy,mcp]'
+	$(INSTALL) --editable '.[pipelines,wrapped,serve,api,proxy,mcp,reading]'
 	$(PY) -m pytest -n 2 -m slow --ignore tests/test_families.py
 
 test-core: .venv-core  ## the tests that need no torch, where there is none; with the compiled kernel and without it

@@ -1,4 +1,4 @@
-"""Magnify what matters in an image, keep the rest in place, and undo it exactly."""
+"""Magnify what matters in an image, keep everything else in order, and undo it exactly."""
 
 from __future__ import annotations
 

@@ -2,6 +2,9 @@
 
 import itertools
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -203,3 +206,12 @@ class TestTheRealReader:
         assert result.exit_code == 0, result.output
         assert "reading, signs at 336 px, 1 photographs or pages, seed 0, test" in result.output
         assert "boxes-zoom" in (tmp_path / "tables.md").read_text()
+
+    def test_the_example(self, reader, tmp_path):
+        """The words of the picture in README."""
+        script = Path(__file__).parent.parent / "examples" / "read_signs.py"
+        done = subprocess.run([sys.executable, script, tmp_path], capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        assert "read plain:\n" in done.stdout
+        assert "read magnified: FESTIVAL LEMON theatre" in done.stdout
+        assert (tmp_path / "three_signs.jpg").stat().st_size > 50_000

@@ -7,7 +7,7 @@ from html import escape
 from pmtools.app.session import Session
 
 HEADER = (
-    "<h1>pmtools</h1><p>Magnify what matters in an image, keep the rest in place, and undo it exactly. "
+    "<h1>pmtools</h1><p>Magnify what matters in an image, keep everything else in order, and undo it exactly. "
     "Everything happens on this computer.</p>"
 )
 NO_PLACE = "<p>Point at any of the pictures: a place has its counterpart on the other image.</p>"

@@ -60,7 +60,7 @@ def _forget_unwritten_output() -> None:
 
 app = typer.Typer(
     cls=OneLineErrors,
-    help="Magnify what matters in images, keep the rest in place, and undo it exactly.",
+    help="Magnify what matters in images, keep everything else in order, and undo it exactly.",
     add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
