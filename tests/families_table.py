@@ -95,11 +95,12 @@ def page(found, versions):
     return "\n".join(
         [
             HEADER
-            + "Written by `tests/families_table.py`: every row was run, as a tiny random model with the processor class that",
-            "transformers has for it. The layout of its image tokens was read off the processor and passed a probe of the vision",
-            "tower at three aspect ratios, captured attention equals what eager attention returns to 1e-5, and a uniform heatmap",
-            "gives plain decoding. A family that is not listed is tried in the same way when you use it: it works, or is refused",
-            "with the reason, before anything is magnified ([how to add one](../howto/add_model_family.md)).",
+            + "Written by `tests/families_table.py`: every row was run, as a tiny random model with the processor",
+            "class that transformers has for it. The layout of its image tokens was read off the processor and",
+            "passed a probe of the vision tower at three aspect ratios, captured attention equals what eager",
+            "attention returns to 1e-5, and a uniform heatmap gives plain decoding. A family that is not",
+            "listed is tried in the same way when you use it: it works, or is refused with the reason, before anything is",
+            "magnified ([how to add one](../howto/add_model_family.md)).",
             "",
             f"{TESTED}{versions}: {len(found)} families.",
             "",
@@ -107,7 +108,8 @@ def page(found, versions):
             "| --- | --- | --- | --- | --- | --- |",
             *(_row(family, *found[family]) for family in supported()),
             "",
-            "transformers asks for torchvision where there is no PIL back end, and for processors that may take videos.",
+            "transformers asks for torchvision where there is no PIL back end, and for processors that may take",
+            "videos.",
             "",
             "## Left out",
             "",

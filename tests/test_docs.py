@@ -72,6 +72,30 @@ def test_readme_commands_run(tmp_path, astronaut):
     assert json.loads(result.stdout)[0]["label"] == "patch"
 
 
+#: What must not be broken over two lines: code, mathematics, links, attributes.
+WHOLE = re.compile(r"`+[^`]+`+|\\\(.+?\\\)|!?\[[^\]]*\]\([^)]*\)|\{[^}]*\}|<[^>]+>")
+
+
+def long_lines(text: str, limit: int = 100) -> list[int]:
+    """Numbers of the lines of prose that are longer than the limit and could have been broken before it."""
+    prose = re.sub(r"^ *```.*?^ *```", lambda block: "\n" * block[0].count("\n"), text, flags=re.M | re.S)
+    lines = [
+        (number, line) for number, line in enumerate(prose.split("\n"), 1) if not re.match(r" *(\||members:)", line)
+    ]
+    return [
+        number
+        for number, line in lines
+        if len(line) > limit and not any(m.start() <= limit <= m.end() for m in WHOLE.finditer(line))
+    ]
+
+
+def test_lines_of_prose_end_before_column_100():
+    assert long_lines("a " * 60) == [1]
+    assert long_lines("```\n" + "a " * 60 + "\n```\n| " + "a " * 60 + "\n" + "a" * 90 + " `" + "a " * 20 + "`") == []
+    found = [ROOT / "README.md", ROOT / "SECURITY.md", *(ROOT / "docs").rglob("*.md")]
+    assert {path.name: lines for path in found if (lines := long_lines(path.read_text("utf-8")))} == {}
+
+
 def test_make_targets_and_files_that_pages_name_exist():
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text("utf-8"), re.M))
     for page in PAGES:

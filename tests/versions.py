@@ -90,23 +90,24 @@ def _python() -> str:
 WORDS = """\
 # Tested versions
 
-`python tests/versions.py page` writes this page (Python {python}; newest as of {date}). CI runs all three: the
-whole suite on the lock, which was the newest of everything on that day, and on the lowest; adapters, decoding, `ask`
-and the examples on the newest.
+`python tests/versions.py page` writes this page (Python {python}; newest as of {date}). CI runs all
+three: the whole suite on the lock, which was the newest of everything on that day, and on the
+lowest; adapters, decoding, `ask` and the examples on the newest.
 
 | package | lowest (`make test-lowest`) | lock (`make test`) | newest (`make test-latest`) |
 |---|---|---|---|
 {table}
-- **Lowest** is what `pyproject.toml` promises. **Lock** is `constraints.txt`, which holds what these packages need
-  in turn too; `make lock` writes it. gradio and playwright have a lock of their own, `constraints-app.txt`, since
-  gradio asks for an older Pillow.
-- **PyTorch** is {torch} in all three, the release that the project's machines have without CUDA. Other releases
-  from the lowest on are expected to work; they are not tested.
-- **A newer transformers** works, or says what is missing: each token is checked to come from the method's step, so
-  that nothing turns into plain decoding unseen. The way out of such an error is a version from this table.
+- **Lowest** is what `pyproject.toml` promises. **Lock** is `constraints.txt`, which holds what
+  these packages need in turn too; `make lock` writes it. gradio and playwright have a lock of their
+  own, `constraints-app.txt`, since gradio asks for an older Pillow.
+- **PyTorch** is {torch} in all three, the release that the project's machines have without CUDA.
+  Other releases from the lowest on are expected to work; they are not tested.
+- **A newer transformers** works, or says what is missing: each token is checked to come from the
+  method's step, so that nothing turns into plain decoding unseen. The way out of such an error is a
+  version from this table.
 - Idefics3 and SmolVLM need torchvision on transformers 5.17, and AVIF files need Pillow 11.3.
-- **gradio** runs in a browser with its lock. With the lowest, the page's tests outside a browser pass; in Chromium
-  138 passed and one saw a request of gradio's own script aborted (2026-11-28).
+- **gradio** runs in a browser with its lock. With the lowest, the page's tests outside a browser
+  pass; in Chromium 138 passed and one saw a request of gradio's own script aborted (2026-11-28).
 - `pmtools --version` prints what is installed.
 """
 
