@@ -18,7 +18,8 @@ $(STAMP): pyproject.toml constraints.txt setup.py pmtools/_resample.c
 	$(INSTALL) --editable '.[dev]'
 	touch $(STAMP)
 
-demo: $(STAMP)  ## the embedded model answers, plain and magnified; pictures in out/demo/
+demo: $(STAMP)  ## the embedded model and a pretrained reader, plain and magnified; pictures in out/demo/
+	$(INSTALL) --editable '.[dev,reading]'
 	$(PY) -m pmtools demo --out out/demo
 
 test: $(STAMP)  ## every test but the slow sweeps

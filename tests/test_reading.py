@@ -2,9 +2,6 @@
 
 import itertools
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +9,7 @@ from PIL import Image, ImageDraw
 
 from pmtools.evaluation.reading import looks, pages, photographs, signs
 from pmtools.evaluation.reading.benchmark import evaluate_reading, grade
+from pmtools.evaluation.reading.demonstration import read_signs
 from pmtools.evaluation.reading.reader import iou, normalised
 from pmtools.evaluation.reading.report import summarize, table
 from pmtools.evaluation.statistics import holm, sign_flip_test
@@ -207,11 +205,9 @@ class TestTheRealReader:
         assert "reading, signs at 336 px, 1 photographs or pages, seed 0, test" in result.output
         assert "boxes-zoom" in (tmp_path / "tables.md").read_text()
 
-    def test_the_example(self, reader, tmp_path):
+    def test_the_demonstration(self, reader):
         """The words of the picture in README."""
-        script = Path(__file__).parent.parent / "examples" / "read_signs.py"
-        done = subprocess.run([sys.executable, script, tmp_path], capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr
-        assert "read plain:\n" in done.stdout
-        assert "read magnified: FESTIVAL LEMON theatre" in done.stdout
-        assert (tmp_path / "three_signs.jpg").stat().st_size > 50_000
+        found = read_signs()
+        assert found.plain == ()
+        assert {normalised(word) for word in found.magnified} == set(found.words) == {"festival", "lemon", "theatre"}
+        assert found.figure.width > 3 * 500

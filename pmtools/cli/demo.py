@@ -40,6 +40,7 @@ def demo(
         written = _show_example(console, shown.example, out / "question.png")
         _show_counts(console, shown)
         written |= _show_photograph(console, out / "photograph.png", out / "photograph_magnified.png")
+        written |= _show_signs(console, out / "three_signs.png")
     except io.ImageFileError as error:
         raise CommandError(str(error), exit_code=1) from None
     except OSError as error:
@@ -133,3 +134,21 @@ def _show_photograph(console: Console, picture: Path, image: Path) -> dict[Path,
     console.print("\n[bold]A photograph, magnified at the patch on a suit[/bold]\n")
     console.print(f"  the patch has {growth:.1f} times its area; its box, taken back, is off by {off:.1g} pixels")
     return {picture: "the photograph, where to look, magnified, the warp's grid", image: "magnified, at full size"}
+
+
+def _show_signs(console: Console, path: Path) -> dict[Path, str]:
+    """Three signs, read by OCR that never saw a warp; where it is not installed, a line that says how to have it."""
+    from pmtools.evaluation.reading.demonstration import read_signs
+
+    console.print("\n[bold]Three signs on a photograph, read by OCR from 336 x 336 pixels[/bold]\n")
+    try:
+        with stderr().status("reading"):
+            found = read_signs()
+    except ModuleNotFoundError:
+        console.print("  left out; the reader comes with: pip install 'pmtools\\[reading]'")
+        return {}
+    console.print(f"  on the signs              {', '.join(found.words)}")
+    console.print(f"  from the image            [bold red]{', '.join(found.plain) or 'nothing'}[/]")
+    console.print(f"  from the magnified image  [bold green]{', '.join(found.magnified) or 'nothing'}[/]")
+    io.write_image(found.figure, path)
+    return {path: "what the reader saw, and its boxes back on the photograph"}
