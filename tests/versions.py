@@ -105,7 +105,7 @@ lowest; adapters, decoding, `ask` and the examples on the newest.
 - **A newer transformers** works, or says what is missing: each token is checked to come from the
   method's step, so that nothing turns into plain decoding unseen. The way out of such an error is a
   version from this table.
-- Idefics3 and SmolVLM need torchvision on transformers 5.17, and AVIF files need Pillow 11.3.
+- Idefics3 and SmolVLM need torchvision on transformers 5.17.
 - **gradio** runs in a browser with its lock. With the lowest, the page's tests outside a browser
   pass; in Chromium 138 passed and one saw a request of gradio's own script aborted (2026-11-28).
 - `pmtools --version` prints what is installed.
