@@ -133,8 +133,7 @@ def resample(
 
 
 def _axis(axis: Footprints, kernel: str) -> tuple[int, Ndarray, Ndarray, Ndarray, int, int]:
-    arrays = (np.ascontiguousarray(a, dtype=np.float64) for a in (axis.centre, axis.low, axis.high))
-    return (_KERNELS[kernel], *arrays, axis.first, axis.last)  # type: ignore[return-value]
+    return (_KERNELS[kernel], *axis.positions, axis.first, axis.last)
 
 
 def _shares(n: int, numbers: int) -> list[slice]:

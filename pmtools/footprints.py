@@ -18,13 +18,14 @@ References
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from pmtools import _array
 from pmtools.axes import AxisMap
 from pmtools.interpolation import linear_taps
-from pmtools.typing import Array
+from pmtools.typing import Array, Ndarray
 
 #: Positions closer than this, in pixels, are the same: rounding of coordinates is about 1e-12.
 TOLERANCE = 1e-9
@@ -59,6 +60,37 @@ class Footprints:
     def __len__(self) -> int:
         return int(self.centre.shape[0])
 
+    @cached_property
+    def partly_outside(self) -> bool:
+        """Whether some output pixel shows nothing of the source."""
+        return bool(_array.namespace(self.outside).any(self.outside))
+
+    @cached_property
+    def averaging(self) -> str:
+        """The kernel where output pixels may average: "box" or "cubic", or "" if no footprint is wider than a pixel."""
+        width = _array.to_numpy(self.high) - _array.to_numpy(self.low)
+        if not bool(np.any(width > 1 + TOLERANCE)):
+            return ""
+        return "cubic" if len(self) < width.sum() - TOLERANCE else "box"
+
+    @cached_property
+    def exact(self) -> str:
+        """The kernel that keeps every bit, "copy" or "gather"; "" if some output pixel looks between source pixels."""
+        if _array.requires_grad(self.centre):  # a copy would have no gradient
+            return ""
+        offset = _array.to_numpy(self.centre) - 0.5
+        if not bool(np.all(np.abs(offset - np.round(offset)) <= TOLERANCE)):
+            return ""
+        same = len(self) == self.size and bool(np.all(np.abs(offset - np.arange(self.size)) <= TOLERANCE))
+        return "copy" if same else "gather"
+
+    @cached_property
+    def positions(self) -> tuple[Ndarray, Ndarray, Ndarray]:
+        """`centre`, `low` and `high`, contiguous NumPy arrays in float64."""
+        arrays = (_array.to_numpy(array) for array in (self.centre, self.low, self.high))
+        centre, low, high = (np.ascontiguousarray(array, dtype=np.float64) for array in arrays)
+        return centre, low, high
+
 
 def footprints(axis: AxisMap) -> list[Footprints]:
     """The footprints of one axis; one entry per map of a batch, a single one otherwise.
@@ -91,19 +123,7 @@ def footprints(axis: AxisMap) -> list[Footprints]:
 
 def choose_kernel(axis: Footprints, *, antialias: bool) -> str:
     """The kernel this axis needs: "copy", "gather", "linear", "box" or "cubic"."""
-    if _array.requires_grad(axis.centre):  # a copy would have no gradient
-        exact = False
-    else:
-        offset = _array.to_numpy(axis.centre) - 0.5
-        exact = bool(np.all(np.abs(offset - np.round(offset)) <= TOLERANCE))
-    if antialias:
-        width = _array.to_numpy(axis.high) - _array.to_numpy(axis.low)
-        if bool(np.any(width > 1 + TOLERANCE)):
-            return "cubic" if len(axis) < width.sum() - TOLERANCE else "box"
-    if not exact:
-        return "linear"
-    same = len(axis) == axis.size and bool(np.all(np.abs(offset - np.arange(axis.size)) <= TOLERANCE))
-    return "copy" if same else "gather"
+    return (antialias and axis.averaging) or axis.exact or "linear"
 
 
 def nearest_index(axis: Footprints) -> Array:

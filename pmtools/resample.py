@@ -60,9 +60,9 @@ def resample(
 
 def fill_outside(pixels: Array, rows: Footprints, columns: Footprints, fill: Array, /) -> Array:
     """`pixels` of shape (n, H, W, C) with `fill`, of shape () or (C,), where nothing of the source shows."""
-    xp = _array.namespace(pixels)
-    if not (bool(xp.any(rows.outside)) or bool(xp.any(columns.outside))):
+    if not (rows.partly_outside or columns.partly_outside):
         return pixels
+    xp = _array.namespace(pixels)
     mask = rows.outside[:, None, None] | columns.outside[None, :, None]  # (H, W, 1)
     return xp.where(mask[None, ...], fill, pixels)
 

@@ -10,6 +10,7 @@ import math
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -507,8 +508,7 @@ class Warp:
         through_numpy = _kernel.serves_tensor(values) and not self._requires_grad()
         if through_numpy:
             values, fill_value = _array.to_numpy(values), _array.to_numpy(fill_value)
-        warp = self._moved_like(values)
-        pairs = list(zip(footprints(warp.y), footprints(warp.x), strict=True))
+        pairs = self._moved_like(values)._footprints
         images_each = values.shape[0] // len(pairs)
         parts = [values[i * images_each : (i + 1) * images_each, ...] for i in range(len(pairs))]
 
@@ -634,7 +634,16 @@ class Warp:
         return any(_array.requires_grad(knots) for axis in (self.x, self.y) for piece in axis.pieces for knots in piece)
 
     def _moved_like(self, like: Array) -> Warp:
-        return Warp(x=self.x.moved_like(like), y=self.y.moved_like(like))
+        x, y = self.x.moved_like(like), self.y.moved_like(like)
+        return self if x is self.x and y is self.y else Warp(x=x, y=y)
+
+    @cached_property
+    def _footprints(self) -> list[tuple[Footprints, Footprints]]:
+        """Where the output pixels of both axes look, for each warp; made once, since a warp does not change."""
+        return list(zip(footprints(self.y), footprints(self.x), strict=True))
+
+    def __reduce__(self) -> tuple[type[Warp], tuple[AxisMap, AxisMap]]:
+        return Warp, (self.x, self.y)  # without what is made on the way
 
     # ----------------------------------------------------------------------------------------------- exporting
 

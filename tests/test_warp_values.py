@@ -218,3 +218,19 @@ def test_smoothing_starts_anew_where_the_size_changes():
     with pytest.raises(ValueError, match="half_life"):
         smooth_warps([], half_life=0)
     assert list(smooth_warps([], half_life=1)) == []
+
+
+def test_what_a_warp_remembers_changes_nothing_and_does_not_travel(rng):
+    """Where output pixels look is kept from one image to the next; copies and pickles start without."""
+    weights, image = rng.random((5, 7)) + 0.1, rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    warp = Warp.from_map(weights, source_hw=(40, 60), target_hw=(20, 70))
+    before = len(pickle.dumps(warp))
+    first = [warp.image(image), warp.image(image, antialias=False), warp.mask(image[..., 0])]
+    fresh = Warp.from_map(weights, source_hw=(40, 60), target_hw=(20, 70))
+    again = [warp.image(image), warp.image(image, antialias=False), warp.mask(image[..., 0])]
+    want = [fresh.image(image), fresh.image(image, antialias=False), fresh.mask(image[..., 0])]
+    for a, b, c in zip(first, again, want, strict=True):
+        assert (a == b).all()
+        assert (b == c).all()
+    assert len(pickle.dumps(warp)) == before
+    assert pickle.loads(pickle.dumps(warp)) == warp == fresh
