@@ -27,7 +27,7 @@ BASELINE = "plain"
 #: The paper's warp, chosen on the photographs for tuning (`--split tune`).
 SETTINGS: dict[str, Any] = {"gain": 30.0, "kernel_size": 1, "floor": 0.1}
 GRID = 48  # cells of a map, along the longer side
-CAP = 3.0  # of the paper's warp, where it is capped
+CAP = 3.0  # of a warp, where it is capped
 MARGIN = 0.3  # around a box, in its heights
 PART = 0.3  # of a map's maximum, for a crop
 _TWICE = 2
@@ -121,6 +121,15 @@ class Case:
         warp = fit_warp(heatmap, source_hw=self.source_hw, target_hw=self.size_hw, **{**self.settings, **options})
         return [self.warped(warp)]
 
+    def zoomed(self, most: float | None) -> list[Look]:
+        """By the exact zoom: the largest that fits, or `most` where it does."""
+        sizes: dict[str, Any] = {"source_hw": self.source_hw, "target_hw": self.size_hw}
+        try:
+            warp = zoom_warp(self.boxes, zoom=most, **sizes)
+        except ValueError:  # so much does not fit
+            warp = zoom_warp(self.boxes, **sizes)
+        return [self.warped(warp)]
+
     def box_map(self) -> Ndarray:
         """A heatmap of the boxes."""
         return heatmaps.from_boxes(self.boxes, source_hw=self.source_hw)
@@ -184,7 +193,8 @@ METHODS: dict[str, Callable[[Case], list[Look]]] = {
     **{f"own-map-{name}": _edited(name) for name in ALTERNATIVES if name not in ("magnify", "crop")},
     "boxes": lambda case: case.magnified(case.box_map()),
     "boxes-capped": lambda case: case.magnified(case.box_map(), max_magnification=CAP, equal_peaks=True),
-    "boxes-zoom": lambda case: [case.warped(zoom_warp(case.boxes, source_hw=case.source_hw, target_hw=case.size_hw))],
+    "boxes-zoom": lambda case: case.zoomed(None),
+    "boxes-zoom-3": lambda case: case.zoomed(CAP),
     "boxes-crop": _box_crop,
     "boxes-mosaic": _mosaic,
     "plain-twice": _twice,
