@@ -150,7 +150,7 @@ def _lay_out() -> tuple[_Controls, _Shown]:
         with gr.Column(elem_id="pictures"):
             with gr.Row(elem_id="views"):
                 seen = [views.make_view(name) for name in views.TITLES]
-            with gr.Row(elem_id="facts"):
+            with gr.Row(elem_id="below"):
                 numbers = gr.HTML(words.NO_PLACE, elem_id="numbers")
                 facts = gr.HTML(elem_id="facts")
             with gr.Row():
