@@ -62,6 +62,7 @@ def test_magnify_photograph(tmp_path):
     assert warp.source_hw == (512, 512)
 
 
+@pytest.mark.slow
 def test_decode_with_pm(tmp_path):
     printed = run("decode_with_pm", "--out", tmp_path / "seen", cwd=tmp_path, HF_HUB_OFFLINE="1").splitlines()
     assert printed[0].endswith("?")

@@ -117,6 +117,7 @@ def test_the_layout_passes_the_probe(family, width, height):
         assert min(probe_layout(model_of(family), processor, layout, (height, width))) >= 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", EVERY)
 def test_every_mode_runs_or_says_why_not(family):
     found, _ = families_table.read()

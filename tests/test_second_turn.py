@@ -103,6 +103,7 @@ class TestEveryFamily:
         for a, b in zip(went_on.logits, whole.logits, strict=True):
             close(a, b)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("refresh", ["every", "first", "adaptive"])
     @pytest.mark.parametrize("family", CONTINUED)
     def test_the_magnifier(self, family, later, refresh):
