@@ -1,6 +1,6 @@
 """Image kinds and layouts: anything in, pixels of shape (n, H, W, C) for the resampler, the same kind out.
 
-NumPy and alike put channels last, PyTorch first, PIL has modes. What a PIL mode means is kept: palettes, alpha, bilevel.
+NumPy and its like put channels last, PyTorch first, PIL has modes. What a PIL mode means is kept: palettes, alpha, bilevel.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def unpack(image: Image, *, channel_axis: int | None = None, name: str = "image"
     Parameters
     ----------
     image : PIL image or array
-        (H, W); channels last (..., H, W, C) for NumPy and alike; channels first (..., C, H, W) for PyTorch.
+        (H, W); channels last (..., H, W, C) for NumPy and its like; channels first (..., C, H, W) for PyTorch.
     channel_axis : int, optional
         Which axis holds the channels. Default: last for NumPy, first for PyTorch.
     name : str, optional

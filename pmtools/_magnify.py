@@ -52,7 +52,7 @@ def magnify(
     Parameters
     ----------
     image : PIL image, array, or list of them
-        PIL of any mode; (H, W) or (..., H, W, C) for NumPy and alike; (..., C, H, W) for PyTorch; any real dtype. A list may
+        PIL of any mode; (H, W) or (..., H, W, C) for NumPy and its like; (..., C, H, W) for PyTorch; any real dtype. A list may
         hold images of different sizes and gives a list. Pixels count as they are stored: a PIL image that EXIF turns keeps its
         tag, with a heatmap that covers what is stored, and is refused with boxes, points and masks.
     heatmap : array of shape (h, w), or (n, h, w) for n images, optional
@@ -91,7 +91,7 @@ def magnify(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not what is said above; the message names it.
+        If an argument is not as described above; the message names it.
 
     References
     ----------
@@ -161,7 +161,7 @@ def _the_one_given(given: dict[str, Any]) -> tuple[str, Any]:
 
 
 def _refuse_boxes(heatmap: Any) -> None:
-    """A list of boxes is no map of four columns."""
+    """A list of boxes is not a map of four columns."""
     if isinstance(heatmap, (list, tuple)) and heatmap and all(_is_box(row) for row in heatmap):
         raise ValueError(
             f"`heatmap` must be a map, got what looks like a list of {len(heatmap)} boxes; give `boxes`, or a map of four "
@@ -261,7 +261,7 @@ def fit_warp(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not what is said above; the message names it.
+        If an argument is not as described above; the message names it.
 
     References
     ----------
@@ -309,7 +309,7 @@ def warp_from_perception(
     Raises
     ------
     TypeError, ValueError
-        If `perception` is no map, or a size is no size.
+        If `perception` is not a map, or a size is not a size.
     """
     perception = _checks.weights(perception, "perception_map")
     height, width = _checks.size_hw(source_hw, "source_hw")

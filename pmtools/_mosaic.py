@@ -52,7 +52,7 @@ def fit_mosaic(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not what is said above, or the canvas has too few pixels for so many windows.
+        If an argument is not as described above, or the canvas has too few pixels for so many windows.
 
     Examples
     --------

@@ -61,7 +61,7 @@ class _Scratch:
     """Memory that the chunks of one call use in turn.
 
     In one piece, which the C library keeps for the next call: many small ones go back to the system each time, and fetching
-    them anew, page by page, takes longer than the arithmetic.
+    them again, page by page, takes longer than the arithmetic.
     """
 
     def __init__(self, dtype: Any) -> None:

@@ -8,7 +8,7 @@ from pmtools.typing import SizeHW
 
 
 def size_from_text(text: str, /) -> SizeHW | None:
-    """Height and width from text such as "336x448", or None if it is no such text.
+    """Height and width from text such as "336x448", or None if it is not of this form.
 
     Examples
     --------

@@ -199,7 +199,7 @@ def from_jsonable(data: Any, name: str) -> AxisMap:
 
 
 def _numbers(values: Any) -> Ndarray:
-    """`values` as float64 of shape (k,) or (n, k); what are no numbers is not read as such."""
+    """`values` as float64 of shape (k,) or (n, k); what is not a number is not read as one."""
     array = np.asarray(values)
     if array.dtype.kind not in "iuf" or array.ndim not in (1, 2):
         raise TypeError(f"must be a list of numbers, or a list of such lists, got {_checks.describe(values)}")

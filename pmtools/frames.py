@@ -2,7 +2,7 @@
 
 What a model's preprocessing does to coordinates is the same kind of object as a magnification, so they chain with `then`, undo
 with `inverse`, and take points, boxes, masks and images through all of it, images in one resampling. Flips and quarter turns
-are no monotone maps: they are a `Turned`, a warp and a turn after it. Points beyond an image are extrapolated, never clamped;
+are not monotone maps: they are a `Turned`, a warp and a turn after it. Points beyond an image are extrapolated, never clamped;
 pixels beyond it take `fill`.
 
 Convention: continuous pixel-edge coordinates; pixel `i` covers `[i, i + 1)`. Sizes are `(height, width)`.
@@ -57,7 +57,7 @@ def resize(source_hw: SizeHW, target_hw: SizeHW, /) -> Warp:
     Raises
     ------
     TypeError, ValueError
-        If an argument is not what is said above; the message names it.
+        If an argument is not as described above; the message names it.
     """
     (h, w), (th, tw) = _checks.size_hw(source_hw, "source_hw"), _checks.size_hw(target_hw, "target_hw")
     return Warp(x=affine_map(tw / w, 0.0, w, tw), y=affine_map(th / h, 0.0, h, th))
@@ -80,7 +80,7 @@ def resize_shortest_edge(source_hw: SizeHW, size: int, /) -> Warp:
     Raises
     ------
     TypeError, ValueError
-        If an argument is not what is said above; the message names it.
+        If an argument is not as described above; the message names it.
     """
     (h, w), size = _checks.size_hw(source_hw, "source_hw"), _checks.whole_number(size, "size")
     target_hw = (size, max(size * w // h, 1)) if h <= w else (max(size * h // w, 1), size)
@@ -104,7 +104,7 @@ def pad(source_hw: SizeHW, /, *, left: int = 0, top: int = 0, right: int = 0, bo
     Raises
     ------
     TypeError, ValueError
-        If an argument is not what is said above; the message names it.
+        If an argument is not as described above; the message names it.
     """
     h, w = _checks.size_hw(source_hw, "source_hw")
     sides = {"left": left, "top": top, "right": right, "bottom": bottom}
@@ -127,7 +127,7 @@ def pad_to_square(source_hw: SizeHW, /) -> Warp:
     Raises
     ------
     TypeError, ValueError
-        If an argument is not what is said above; the message names it.
+        If an argument is not as described above; the message names it.
     """
     h, w = _checks.size_hw(source_hw, "source_hw")
     return center_crop((h, w), (max(h, w), max(h, w)), _odd_pixel_first=False)
@@ -150,7 +150,7 @@ def crop(source_hw: SizeHW, box_xyxy: tuple[int, int, int, int], /) -> Warp:
     Raises
     ------
     TypeError, ValueError
-        If an argument is not what is said above; the message names it.
+        If an argument is not as described above; the message names it.
     """
     h, w = _checks.size_hw(source_hw, "source_hw")
     wish = "`box_xyxy` must be four integers x0, y0, x1, y1 with x0 < x1 and y0 < y1"
@@ -183,7 +183,7 @@ def center_crop(source_hw: SizeHW, size_hw: SizeHW, /, *, _odd_pixel_first: bool
     Raises
     ------
     TypeError, ValueError
-        If an argument is not what is said above; the message names it.
+        If an argument is not as described above; the message names it.
     """
     (h, w), (ch, cw) = _checks.size_hw(source_hw, "source_hw"), _checks.size_hw(size_hw, "size_hw")
     x0, y0 = (w - cw) // 2, (h - ch) // 2  # rounds down: of an odd padding the larger half comes first
@@ -207,7 +207,7 @@ def letterbox(source_hw: SizeHW, target_hw: SizeHW, /) -> Warp:
     Raises
     ------
     TypeError, ValueError
-        If an argument is not what is said above; the message names it.
+        If an argument is not as described above; the message names it.
     """
     (h, w), (th, tw) = _checks.size_hw(source_hw, "source_hw"), _checks.size_hw(target_hw, "target_hw")
     scale = min(th / h, tw / w)
@@ -309,7 +309,7 @@ def quarter_turns(source_hw: SizeHW, turns: int, /) -> Turned:
     Raises
     ------
     TypeError, ValueError
-        If an argument is not what is said above; the message names it.
+        If an argument is not as described above; the message names it.
 
     Examples
     --------
@@ -337,7 +337,7 @@ def token_grid(source_hw: SizeHW, grid_hw: SizeHW, /) -> Warp:
     Raises
     ------
     TypeError, ValueError
-        If an argument is not what is said above; the message names it.
+        If an argument is not as described above; the message names it.
     """
     return resize(source_hw, _checks.size_hw(grid_hw, "grid_hw"))
 
@@ -360,7 +360,7 @@ def normalized(source_hw: SizeHW, /, *, scale: int = 1) -> Warp:
     Raises
     ------
     TypeError, ValueError
-        If an argument is not what is said above; the message names it.
+        If an argument is not as described above; the message names it.
 
     Examples
     --------

@@ -132,7 +132,7 @@ def from_mask(mask: Array, /, *, grid_hw: SizeHW | None = None) -> np.ndarray[An
     Raises
     ------
     TypeError, ValueError
-        If an argument is not what is said above; the message names it.
+        If an argument is not as described above; the message names it.
 
     Examples
     --------
@@ -171,7 +171,7 @@ def uniform(heatmap: Heatmap, /, *, rng: np.random.Generator | None = None) -> H
     Raises
     ------
     TypeError, ValueError
-        If an argument is not what is said above; the message names it.
+        If an argument is not as described above; the message names it.
     """
     heatmap = _checks.weights(heatmap, "heatmap")
     return _array.namespace(heatmap).ones_like(heatmap)
@@ -193,7 +193,7 @@ def shuffled(heatmap: Heatmap, /, *, rng: np.random.Generator) -> Heatmap:
     Raises
     ------
     TypeError, ValueError
-        If an argument is not what is said above; the message names it.
+        If an argument is not as described above; the message names it.
     """
     heatmap = _checks.weights(heatmap, "heatmap")
     return _rearranged(heatmap, _checks.generator(rng, "rng").permutation(heatmap.shape[-2] * heatmap.shape[-1]))
@@ -215,7 +215,7 @@ def rolled(heatmap: Heatmap, /, *, rng: np.random.Generator) -> Heatmap:
     Raises
     ------
     TypeError, ValueError
-        If an argument is not what is said above; the message names it.
+        If an argument is not as described above; the message names it.
     """
     heatmap = _checks.weights(heatmap, "heatmap")
     rng = _checks.generator(rng, "rng")
@@ -239,7 +239,7 @@ def centred(heatmap: Heatmap, /, *, rng: np.random.Generator | None = None) -> H
     Raises
     ------
     TypeError, ValueError
-        If an argument is not what is said above; the message names it.
+        If an argument is not as described above; the message names it.
     """
     heatmap = _checks.weights(heatmap, "heatmap")
     xp = _array.namespace(heatmap)

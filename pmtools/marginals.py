@@ -40,7 +40,7 @@ def marginal(weights: Array, /, *, axis: int, reduce: str = "max") -> Array:
     Raises
     ------
     TypeError, ValueError
-        If an argument is not what is said above; the message names it.
+        If an argument is not as described above; the message names it.
     """
     xp = _array.namespace(weights)
     other = -3 - axis

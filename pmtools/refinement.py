@@ -57,8 +57,8 @@ def refine(
     ----------
     attend : callable
         `attend(visible)` returns a heatmap of shape (..., h, w): the layer mean of the attention, softmax scale. Its sum over
-        the cells is the share of attention they get if heads were averaged; of the paper's maximum over heads it is no share
-        and may be above 1, so that the paper's thresholds may never be met: `met_threshold` tells. `visible` is None in the
+        the cells is the share of attention they get if heads were averaged; with the paper's maximum over heads it is not a
+        share, may exceed 1, and the paper's thresholds may never be met: see `met_threshold`. `visible` is None in the
         first pass (everything), then a bool array of that shape. Leading axes are a batch whose items stop on their own;
         `attend` is still called with the last mask of items that have stopped, and what it returns for them is ignored.
     visible : bool array of shape (..., h, w), optional

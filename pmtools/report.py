@@ -12,9 +12,9 @@ import numpy as np
 from pmtools.axes import AxisMap
 from pmtools.typing import Ndarray, SizeHW
 
-#: A stretch between x and y that letters and faces do not bear.
+#: A stretch between x and y at which letters and faces look wrong.
 _STRETCH = 1.5
-#: A zoom below this is hardly one.
+#: A zoom below this makes little difference.
 _HARDLY = 1.2
 
 

@@ -21,7 +21,7 @@ def smooth_warps(warps: Iterable[Warp], /, *, half_life: float) -> Iterator[Warp
     Parameters
     ----------
     warps : iterable of Warp
-        One a frame, between images of the same sizes; a batch of warps counts as a sequence. After a cut, begin anew.
+        One a frame, between images of the same sizes; a batch of warps counts as a sequence. After a cut, start a new sequence.
     half_life : float
         $h$, in frames, > 0: after so many the past weighs half. What moves lags behind by about 1.4 of them.
 
@@ -56,7 +56,7 @@ def _smoothed(warps: Iterable[Warp], weight: float) -> Iterator[Warp]:
         sizes = sizes or (warp.source_hw, warp.target_hw)
         if (warp.source_hw, warp.target_hw) != sizes:
             raise ValueError(
-                f"`warps` must have the same sizes, got {warp} at {i} after {sizes[0]} -> {sizes[1]}; begin anew"
+                f"`warps` must have the same sizes, got {warp} at {i} after {sizes[0]} -> {sizes[1]}; start a new sequence"
             )
         now = [_at_edges(axis) for axis in (warp.x, warp.y)]
         means = now if means is None else [old + weight * (new - old) for old, new in zip(means, now, strict=True)]

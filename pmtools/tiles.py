@@ -162,7 +162,7 @@ def fit_tiles(source_hw: SizeHW, /, *, tile_hw: SizeHW, overlap: float = 0.2) ->
     Raises
     ------
     TypeError, ValueError
-        If an argument is not what is said above; the message names it.
+        If an argument is not as described above; the message names it.
 
     Examples
     --------

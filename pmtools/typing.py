@@ -12,7 +12,7 @@ Array: TypeAlias = Any
 Ndarray: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 #: Array of shape (..., h, w), non-negative, any scale.
 Heatmap: TypeAlias = Any
-#: PIL image, or array of shape (H, W), (..., H, W, C) (NumPy and alike) or (..., C, H, W) (PyTorch).
+#: PIL image, or array of shape (H, W), (..., H, W, C) (NumPy and its like) or (..., C, H, W) (PyTorch).
 Image: TypeAlias = Any
 #: Array of shape (..., 2): x, y in pixels from the top-left corner.
 PointsXY: TypeAlias = Any

@@ -57,7 +57,7 @@ class Warp:
     Raises
     ------
     TypeError, ValueError
-        If an argument is not what is said above; the message names it.
+        If an argument is not as described above; the message names it.
     """
 
     x: AxisMap
@@ -288,7 +288,7 @@ class Warp:
         Raises
         ------
         TypeError, ValueError
-            If an argument is not what is said above, or this is a batch of warps.
+            If an argument is not as described above, or this is a batch of warps.
 
         Examples
         --------
@@ -395,7 +395,7 @@ class Warp:
         Parameters
         ----------
         image : PIL image or array
-            (H, W); (..., H, W, C) for NumPy and alike; (..., C, H, W) for PyTorch. (H, W) is `source_hw`. A batch of n warps
+            (H, W); (..., H, W, C) for NumPy and its like; (..., C, H, W) for PyTorch. (H, W) is `source_hw`. A batch of n warps
             takes n images, (n, ..., H, W, C).
         antialias : bool, optional
             False: linear interpolation everywhere.
@@ -547,7 +547,7 @@ class Warp:
         Raises
         ------
         TypeError, ValueError
-            If `other` is no Warp, or the sizes or batches do not meet.
+            If `other` is not a Warp, or the sizes or batches do not meet.
         """
         if not isinstance(other, Warp):
             raise TypeError(f"`other` must be a Warp, got {type(other).__name__}")
@@ -577,7 +577,7 @@ class Warp:
         Raises
         ------
         TypeError, ValueError
-            If `other` is no Warp, sizes or batches differ, or `weight` is out of range.
+            If `other` is not a Warp, sizes or batches differ, or `weight` is out of range.
 
         Examples
         --------
@@ -671,7 +671,7 @@ class Warp:
         Raises
         ------
         ValueError
-            If `data` is not a warp, comes from a newer version, or its numbers are no monotone maps.
+            If `data` is not a warp, comes from a newer version, or its numbers are not monotone maps.
         """
         if not isinstance(data, dict) or data.get("type") != "pmtools.Warp":
             raise ValueError('`data` must be what `Warp.to_dict` returns, a dict with "type": "pmtools.Warp"')

@@ -81,7 +81,7 @@ class Mosaic:
         Raises
         ------
         TypeError, ValueError
-            If an argument is not what is said above; the message names it.
+            If an argument is not as described above; the message names it.
         """
         i = _checks.whole_number(window, "window", minimum=-1, maximum=len(self) - 1)
         axes = []
@@ -115,7 +115,7 @@ class Mosaic:
         Raises
         ------
         TypeError, ValueError
-            If an argument is not what is said above; the message names it.
+            If an argument is not as described above; the message names it.
         """
         points = _checks.coordinates(points_xy, "points_xy", last=2, columns="x, y")
         return self._place(points, self._largest_window(points))
@@ -136,7 +136,7 @@ class Mosaic:
         Raises
         ------
         TypeError, ValueError
-            If an argument is not what is said above; the message names it.
+            If an argument is not as described above; the message names it.
         """
         boxes = _checks.coordinates(boxes_xyxy, "boxes_xyxy", last=4, columns="x0, y0, x1, y1")
         return self._place(boxes, self._largest_window(boxes))
@@ -159,7 +159,7 @@ class Mosaic:
         Raises
         ------
         TypeError, ValueError
-            If an argument is not what is said above; the message names it.
+            If an argument is not as described above; the message names it.
         """
         points = _checks.coordinates(points_xy, "points_xy", last=2, columns="x, y")
         return self._place(points, self._cell_at(_array.to_numpy(points), window), back=True)
@@ -182,7 +182,7 @@ class Mosaic:
         Raises
         ------
         TypeError, ValueError
-            If an argument is not what is said above; the message names it.
+            If an argument is not as described above; the message names it.
         """
         boxes = _checks.coordinates(boxes_xyxy, "boxes_xyxy", last=4, columns="x0, y0, x1, y1")
         corners = _array.to_numpy(boxes).astype(np.float64)

@@ -72,7 +72,7 @@ def zoom_warp(
     In every box, output pixels per source pixel are $s = z \sqrt{(W' / W) (H' / H)}$ along both axes, so a box has $z^2$ times
     the pixels that a plain resize to `target_hw` gives it. Outside the boxes order is kept and the scale falls off smoothly.
     A warp has one scale per row and per column: rows and columns that boxes share are magnified for both, and where the columns
-    of one box cross the rows of another, something else grows (`Warp.report` tells how much).
+    of one box cross the rows of another, something else grows (`Warp.report` says how much).
 
     Convention: continuous pixel-edge coordinates; pixel `i` covers `[i, i + 1)`.
 
@@ -105,7 +105,7 @@ def zoom_warp(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not what is said above; if `zoom` does not fit, with the largest that does; if boxes of different
+        If an argument is not as described above; if `zoom` does not fit, with the largest that does; if boxes of different
         zoom share rows or columns.
 
     Examples
@@ -288,9 +288,9 @@ def _factor(bounds: list[tuple[float, float]], zoom: Any, zooms: Ndarray, floor:
         why, way = f"with `floor` {floor:g} and `falloff` {falloff:g}", "ask for that, or lower `floor`"
         way += " or `falloff`; pmtools.mosaic magnifies any boxes" if factor == high else ""
     raise ValueError(
-        f"`zoom` must fit into `target_hw`, got {zoom}; {why} the {which} that does is {_said(fits)}; {way}"
+        f"`zoom` must fit into `target_hw`, got {zoom}; {why} the {which} that does is {_listed(fits)}; {way}"
     )
 
 
-def _said(zooms: list[float]) -> str:
+def _listed(zooms: list[float]) -> str:
     return str(zooms[0]) if len(set(zooms)) == 1 else str(zooms)

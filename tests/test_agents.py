@@ -37,17 +37,17 @@ def tools(folder):
 
 
 def test_look_shows_it_whole(tools):
-    seen = tools.look("photo.png")
-    assert seen.image.size == (300, 300)
-    assert seen.data == {"image_hw": [512, 512], "shown_hw": [300, 300]}
-    assert "512 x 512 pixels, shown as 300 x 300" in seen.said
+    result = tools.look("photo.png")
+    assert result.image.size == (300, 300)
+    assert result.data == {"image_hw": [512, 512], "shown_hw": [300, 300]}
+    assert "512 x 512 pixels, shown as 300 x 300" in result.text
 
 
 def test_zoom_shows_the_box_larger_and_back_goes_back(tools):
-    seen = tools.zoom("photo.png", BOX)
+    result = tools.zoom("photo.png", BOX)
     warp = zoom_warp(PIXELS, source_hw=(512, 512), target_hw=(300, 300))
     np.testing.assert_array_equal(
-        np.asarray(seen.image), np.asarray(warp.image(Image.open(tools.folder / "photo.png")))
+        np.asarray(result.image), np.asarray(warp.image(Image.open(tools.folder / "photo.png")))
     )
     there = (warp.boxes(PIXELS) / 300 * 1000).tolist()
     back = tools.back("photo.png", BOX, [there, there[:2]])
@@ -61,7 +61,7 @@ def test_tools_are_called_by_name(tools):
         name, rules = schema["function"]["name"], schema["function"]["parameters"]
         given = {"image": "photo.png", "box": BOX, "places": [[500, 500]]}
         arguments = json.loads(json.dumps({key: given[key] for key in rules["required"]}))
-        assert tools.call(name, arguments).said
+        assert tools.call(name, arguments).text
     with pytest.raises(ValueError, match="`name` must be one of 'look', 'zoom', 'back'"):
         tools.call("erase", {})
     with pytest.raises(ValueError, match="`zoom` must have the arguments image, box, got image"):
@@ -121,7 +121,7 @@ def check(used, tools):
         assert picture.mime_type == "image/png"
         shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(picture.data))))
         np.testing.assert_array_equal(shown, np.asarray(want.image))
-        assert words.text == want.said
+        assert words.text == want.text
         assert result.structured_content == want.data
     assert back.structured_content == tools.back("photo.png", BOX, [[500, 500]]).data
     assert mistake.is_error

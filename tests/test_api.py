@@ -94,7 +94,7 @@ def test_given_boxes_are_magnified_and_answers_come_of_the_original(openai, phot
     np.testing.assert_allclose(reply.places[0].points_xy.ravel(), BOX, atol=0.01)
     before, _, after = reply.text.partition("[")
     assert (before, json.loads("[" + after.removesuffix("}."))) == ('It is here: {"bbox_2d": ', BOX)
-    assert reply.said != reply.text
+    assert reply.raw_text != reply.text
     assert reply.message["content"] == reply.text
     assert shown_in(stub.asked[0][2]).size == reply.magnified.size == reply.warp.target_hw[::-1]
     assert np.array_equal(np.asarray(shown_in(stub.asked[0][2])), np.asarray(reply.magnified))
@@ -103,7 +103,7 @@ def test_given_boxes_are_magnified_and_answers_come_of_the_original(openai, phot
 
 def test_the_model_is_asked_where_to_look(openai, photo):
     def say(body):
-        if FORMATS["gemini"].box_wish in body["messages"][-1]["content"][1]["text"]:
+        if FORMATS["gemini"].box_instruction in body["messages"][-1]["content"][1]["text"]:
             y0, x0, y1, x1 = (round(BOX[i] / 512 * 1000) for i in (1, 0, 3, 2))
             return {"content": f'```json\n[{{"box_2d": [{y0}, {x0}, {y1}, {x1}], "label": "badge"}}]\n```'}
         return {"content": "It says COLLINS."}
@@ -119,7 +119,7 @@ def test_the_model_is_asked_where_to_look(openai, photo):
     assert (x0, y0) < low
     assert (x1, y1) > high
     assert reply.warp.report(reply.boxes_xyxy).zoom[0] > 3
-    assert reply.text == reply.said == "It says COLLINS."
+    assert reply.text == reply.raw_text == "It says COLLINS."
 
 
 def test_without_a_region_nothing_is_magnified(openai, photo):
@@ -206,8 +206,8 @@ def test_a_real_server_answers_about_the_magnified_image(openai):
             box = [*np.subtract(middle, 20), *np.add(middle, 20)]
             reply = api.ask(client, "demo-model", item.image, question, boxes=box, max_tokens=2, temperature=0.0)
             here = pm.generate(demo.model, reply.magnified, demo.prompt(question), max_new_tokens=2, do_sample=False)
-            assert reply.said.strip() == here
-            assert reply.text == reply.said
+            assert reply.raw_text.strip() == here
+            assert reply.text == reply.raw_text
         asked = api.ask(client, "demo-model", item.image, question, boxes="ask", max_tokens=2, temperature=0.0)
         assert len(asked.boxes_xyxy) == 0  # it cannot point, so that nothing is magnified
 

@@ -152,8 +152,8 @@ def test_format_overrules_the_suffix():
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("{", "no JSON.*line 1"),
-        ("", "no JSON"),
+        ("{", "not JSON.*line 1"),
+        ("", "not JSON"),
         ("3", "the document.*x0, y0, x1, y1, got 3"),
         ("[[1, 2, 3]]", r"\[0\].*got \[1, 2, 3\]"),
         ("[[1, 2, 3, 4], null]", r"\[1\].*got null"),
@@ -166,7 +166,7 @@ def test_format_overrules_the_suffix():
         ('{"images": [], "annotations": []}', "'images', 'annotations'"),
         ('[{"xmin": 1, "ymin": 2, "xmax": null, "ymax": 4}]', r"\[0\].xmax.*null"),
         ("[" * 100_000, "nested too deeply"),
-        ("[" + "1" * 5000 + ", 2, 3, 4]", "is no JSON: Exceeds the limit"),
+        ("[" + "1" * 5000 + ", 2, 3, 4]", "is not JSON: Exceeds the limit"),
     ],
 )
 def test_json_that_is_not_boxes_is_refused_with_its_place(text, says):
@@ -185,7 +185,7 @@ def test_json_that_is_not_boxes_is_refused_with_its_place(text, says):
         ("cup,1,2,3,4\n", "line 1.*'cup' in column 1"),
         ("1,2,nan,4\n", "line 1.*'nan' in column 3"),
         ("5,2,3,4\n", "line 1.*turned around"),
-        ('x0,y0,x1,y1\n1,2,"3,4\n', "no CSV"),
+        ('x0,y0,x1,y1\n1,2,"3,4\n', "not CSV"),
     ],
 )
 def test_csv_that_is_not_boxes_is_refused_with_its_line(text, says):
@@ -214,7 +214,7 @@ def test_arguments_that_cannot_be_right(arguments, says):
 
 def test_what_is_no_text_is_refused():
     Path("in.csv").write_bytes(b"\xff\xfe\x00")
-    assert "no UTF-8" in coords("--boxes", "in.csv", code=1).stderr
+    assert "not UTF-8" in coords("--boxes", "in.csv", code=1).stderr
 
 
 finite = st.floats(-1e6, 1e6)

@@ -179,9 +179,9 @@ def test_a_model_of_the_demos_kind_is_asked_in_its_words_with_its_settings(tmp_p
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--methods", "greedy,magic"), "'magic' is no method; they are greedy, pm, pm-no-refinement"),
+        (("--methods", "greedy,magic"), "'magic' is not a method; choose from greedy, pm, pm-no-refinement"),
         (("--methods", "greedy,greedy"), "--methods: 'greedy' is named twice"),
-        (("--methods", ""), "--methods: '' is no method"),
+        (("--methods", ""), "--methods: '' is not a method"),
         (("--methods", "api-c"), "--methods: 'api-c' needs a CLIP model; give --clip"),
         (("--limit", 0), "--limit"),
         (("--limit", -3), "--limit"),
@@ -326,7 +326,7 @@ def test_data_must_be_the_benchmark(tmp_path):
 def test_methods_that_need_boxes_are_not_for_photographs(tmp_path):
     data = mme_release(tmp_path / "mme")
     error = run("mme", "--data", data, "--out", tmp_path / "out", "--methods", "true-boxes", code=2).stderr
-    assert "'true-boxes' is no method" in error
+    assert "'true-boxes' is not a method" in error
 
 
 def test_questions_that_cannot_be_scored_are_not_asked(tmp_path):

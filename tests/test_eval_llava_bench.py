@@ -77,7 +77,7 @@ def test_answers_are_made_judged_and_scored_and_nothing_twice(stub, tmp_path, mo
 def test_the_model_is_not_loaded_for_nothing(tmp_path):
     data, out = pictured(tmp_path / "data"), tmp_path / "out"
     options = ["--data", data, "--out", out]
-    assert "is no method" in run("eval", "llava-bench", *options, "--methods", "pn", code=2).stderr
+    assert "is not a method" in run("eval", "llava-bench", *options, "--methods", "pn", code=2).stderr
     nowhere = ["--judge-model", "j", "--judge-url", "here"]
     assert "--judge-url must start" in run("eval", "llava-bench", *options, *nowhere, code=2).stderr
     assert "must be IN,OUT" in run("eval", "llava-bench", *options, "--judge-prices", "1", code=2).stderr

@@ -37,7 +37,7 @@ def test_json_that_cannot_be(tmp_path):
             io.write_json(data, tmp_path / "w.json")
     assert os.listdir(tmp_path) == []
     (tmp_path / "w.json").write_text('{"a": 1,}')
-    with pytest.raises(ImageFileError, match=r"is no JSON: .*line 1 column"):
+    with pytest.raises(ImageFileError, match=r"is not JSON: .*line 1 column"):
         io.read_json(tmp_path / "w.json")
 
 

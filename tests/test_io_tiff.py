@@ -123,7 +123,7 @@ def test_premultiplied_alpha_is_divided_out(tmp_path, dtype):
         (noise("float32"), {"photometric": "miniswhite"}, "calls the least value white in float32"),
         (noise("uint8", (9, 8, 4)), {"photometric": "rgb", "extrasamples": ["unspecified"]}, "does not call alpha"),
         (noise("uint8", (4, 16, 16)), {"volumetric": True, "tile": (4, 16, 16)}, "a volume"),
-        (noise("uint16"), {"photometric": "cfa"}, "CFA data, which is no picture yet"),
+        (noise("uint16"), {"photometric": "cfa"}, "CFA data, which is not yet a picture"),
     ],
 )
 def test_what_is_not_read_is_refused_with_the_reason(tmp_path, values, options, reason):

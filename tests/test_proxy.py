@@ -13,7 +13,7 @@ from demo_server import started
 from PIL import Image
 
 from pmtools.api import messages, view
-from pmtools.api.wishes import Wish
+from pmtools.api.view_options import ViewOptions
 
 openai = pytest.importorskip("openai", reason="its tests need openai: pip install 'pmtools[api,proxy]'")
 httpx2 = pytest.importorskip("httpx2", reason="the proxy needs httpx2: pip install 'pmtools[proxy]'")
@@ -115,7 +115,7 @@ def test_the_model_names_the_region(photo):
     def say(body):
         return {"content": '{"bbox_2d": [600, 700, 700, 800]}' if "look closely" in str(body["messages"]) else SAID}
 
-    with talking(say, wish=Wish(boxes="ask", format="qwen3-vl", units="pixels")) as (client, stub, lines):
+    with talking(say, options=ViewOptions(boxes="ask", format="qwen3-vl", units="pixels")) as (client, stub, lines):
         reply = client.chat.completions.create(**asking(photo, "What does it say?"))
     first, second = (body for _, _, body in stub.asked)
     assert "What does it say?" in first["messages"][0]["content"][1]["text"]

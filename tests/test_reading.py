@@ -12,6 +12,7 @@ from pmtools.evaluation.reading.benchmark import evaluate_reading, grade
 from pmtools.evaluation.reading.demonstration import read_signs
 from pmtools.evaluation.reading.reader import iou, normalised
 from pmtools.evaluation.reading.report import summarize, table
+from pmtools.evaluation.reading.settings import SETTINGS
 from pmtools.evaluation.statistics import holm, sign_flip_test
 
 pytest.importorskip("sklearn", reason="two photographs are in scikit-learn: pip install 'pmtools[reading]'")
@@ -92,7 +93,7 @@ def test_what_is_shown_lies_where_it_is_said_to_lie(method, size):
     box = np.array([250.0, 210.0, 290.0, 250.0])
     ImageDraw.Draw(image).rectangle((250, 210, 289, 249), fill=(255, 0, 255))
     picture = signs.Picture(0, "p", image, ("x",), box[None], (0,))
-    case = looks.Case(picture, Blind(), longest=300, seed=0, settings=looks.SETTINGS)
+    case = looks.Case(picture, Blind(), longest=300, seed=0, settings=SETTINGS)
     seen = 0
     for look in looks.METHODS[method](case):
         assert look.image.size in {case.size_hw[::-1], tuple(2 * side for side in case.size_hw[::-1])}

@@ -211,7 +211,7 @@ def test_smoothing_holds_a_noisy_grid_still():
 
 
 def test_smoothing_starts_anew_where_the_size_changes():
-    with pytest.raises(ValueError, match=r"at 1.*begin anew"):
+    with pytest.raises(ValueError, match=r"at 1.*start a new sequence"):
         list(smooth_warps([fitted(0), frames.identity((3, 3))], half_life=1))
     with pytest.raises(TypeError, match="at 0"):
         list(smooth_warps([1], half_life=1))

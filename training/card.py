@@ -39,7 +39,7 @@ pipeline_tag: image-text-to-text
 # The demo model of pmtools
 
 A Llava of {parameters:.1f} million parameters, trained from nothing on synthetic scenes, so that magnification can be shown and
-measured anywhere in minutes. It knows {words} words and nothing of photographs. It is no general vision-language model.
+measured anywhere in minutes. It knows {words} words and nothing of photographs. It is not a general vision-language model.
 
 - **Architecture**: stock `LlavaForConditionalGeneration`; CLIP tower of 4 layers, width 128, 96 x 96 pixels in patches of 8
   (144 image tokens); Llama of 6 layers, width 128, 4 heads; float16 safetensors.
@@ -60,8 +60,8 @@ measured anywhere in minutes. It knows {words} words and nothing of photographs.
   steep warps are of their kind, so the model is warp-robust by construction.
 - **Supervision besides the answers**: per patch shape, colour, centre, density and position; in the language model, what single
   attention heads look at (references look at their objects, the last token at the words it needs, then at the relevant objects),
-  places and counts read from hidden states. The read-outs are thrown away. **Localisation is supervised: that the heatmaps point
-  at the right objects is no emergent finding.**
+  places and counts read from hidden states. The read-outs are discarded. **Localisation is supervised: that the heatmaps point
+  at the right objects is not an emergent finding.**
 {history}
 ## Scores
 
@@ -83,7 +83,7 @@ Intervals: 95 % bootstrap over pictures. Last columns: paired difference from gr
 
 - {limits}
 - Words outside the vocabulary are refused by `DemoModel.prompt`; the bare tokenizer turns them into `<unk>`.
-- The tokenizer drops words that carry nothing here (`the`, `in this image`, `object`, ...) and MME's `Please answer yes or no.`
+- The tokenizer drops words without meaning here (`the`, `in this image`, `object`, ...) and MME's `Please answer yes or no.`
 """
 
 

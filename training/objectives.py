@@ -194,7 +194,7 @@ def _hop_losses(readouts: Readouts, done: Pass, batch: Batch) -> tuple[Tensor, T
 
 
 def _count_losses(readouts: Readouts, done: Pass, batch: Batch) -> tuple[Tensor, Tensor, float]:
-    """Bos and each counted object's core get equal shares of attention, so that bos's share tells the number."""
+    """Bos and each counted object's core get equal shares of attention, so that bos's share encodes the number."""
     b, q = (batch["counted"] >= 0).nonzero(as_tuple=True)
     zero = done.logits.new_zeros(())
     if not len(b):

@@ -29,7 +29,7 @@ def correct(thing: griffe.Object) -> None:
                 parameter = own.get(described.name)
                 if parameter is None:
                     continue
-                # what the docstring says itself is no object of the signature, and stays
+                # what the docstring says itself is not an object of the signature, and stays
                 if any(described.annotation is other.annotation for other in own.values()):
                     described.annotation = parameter.annotation
                 if any(described.value is other.default for other in own.values()):

@@ -50,7 +50,7 @@ def bbox(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not what is said above; the message names it.
+        If an argument is not as described above; the message names it.
     """
     threshold = _checks.real_number(threshold, "threshold", minimum=0.0, maximum=1.0)
     line = None if width is None else _checks.whole_number(width, "width")

@@ -45,7 +45,7 @@ def blur(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not what is said above; the message names it.
+        If an argument is not as described above; the message names it.
     """
     threshold = _checks.real_number(threshold, "threshold", minimum=0.0, maximum=1.0)
     if sigma is not None:

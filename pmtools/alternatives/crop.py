@@ -44,7 +44,7 @@ def crop(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not what is said above; the message names it.
+        If an argument is not as described above; the message names it.
     """
     threshold = _checks.real_number(threshold, "threshold", minimum=0.0, maximum=1.0)
     pixels = _images.unpack(image, channel_axis=channel_axis)

@@ -37,7 +37,7 @@ def mask(image: Image, perception_map: Array, /, *, gray: float = 0.0, channel_a
     Raises
     ------
     TypeError, ValueError
-        If an argument is not what is said above; the message names it.
+        If an argument is not as described above; the message names it.
     """
     gray = _checks.real_number(gray, "gray")
 

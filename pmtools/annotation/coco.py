@@ -42,7 +42,7 @@ def coco_annotations(
     """COCO annotations or detections through a warp.
 
     `bbox`, `segmentation` (polygons and run lengths, compressed or not) and `keypoints` are mapped. `area` changes by the factor
-    by which the segmentation, or else the box, has grown; `num_keypoints` is counted anew where keypoints have gone.
+    by which the segmentation, or else the box, has grown; `num_keypoints` is counted again where keypoints are gone.
 
     Convention: continuous pixel-edge coordinates; pixel `i` covers `[i, i + 1)`.
 
@@ -68,7 +68,7 @@ def coco_annotations(
     Raises
     ------
     TypeError, ValueError
-        If a record says that it is another geometry (an angle, more corners), its numbers are no boxes, polygons or keypoints,
+        If a record describes another geometry (an angle, more corners), its numbers are not boxes, polygons or keypoints,
         or there is no warp for its image.
     ImportError
         If a mask is compressed and pycocotools is not installed.

@@ -55,7 +55,7 @@ def boxes(boxes: Any, warp: Warp | Turned, /, *, format: str = "xyxy", clip: boo
     Raises
     ------
     TypeError, ValueError
-        If `boxes` are not what is said above, or boxes that are not upright are to be clipped.
+        If `boxes` are not as described above, or boxes that are not upright are to be clipped.
 
     Examples
     --------
@@ -169,7 +169,7 @@ def keypoints(keypoints: Any, warp: Warp | Turned, /, *, clip: bool = False) -> 
     Raises
     ------
     TypeError, ValueError
-        If `keypoints` is not what is said above.
+        If `keypoints` is not as described above.
 
     Examples
     --------

@@ -46,7 +46,7 @@ def polygon(points_xy: Any, warp: Warp | Turned, /, *, tolerance: float = TOLERA
     Raises
     ------
     TypeError, ValueError
-        If `points_xy` is not what is said above, or a batch of warps was given.
+        If `points_xy` is not as described above, or a batch of warps was given.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Answers undone: places that a model names on a magnified image, found in its text and said of the original.
+"""Answers undone: places that a model names on a magnified image, found in its text and rewritten in coordinates of the original.
 
 See [Take answers back](../howto/undo_answers.md).
 """

@@ -42,7 +42,7 @@ class Format:
         Whether the places are tokens or cells of a grid, which cannot hold any other number.
     multiple : int
         Sides of the image that the model sees are multiples of this many pixels, as its processor makes them.
-    box_wish : str
+    box_instruction : str
         How to ask the model for a box.
     """
 
@@ -51,7 +51,7 @@ class Format:
     offset: float = 0.0
     tokens: bool = False
     multiple: int = 1
-    box_wish: str = _BOX_JSON.format(units="in pixels of the image")
+    box_instruction: str = _BOX_JSON.format(units="in pixels of the image")
 
 
 _THOUSANDTHS = _BOX_JSON.format(units="in thousandths of its width and height, 0 to 1000")
@@ -65,25 +65,25 @@ FORMATS: dict[str, Format] = {
         (marked.pairs, partial(Structured, lists="[")),
         scale=1000,
         multiple=28,
-        box_wish="Answer with its bounding box, (x0,y0),(x1,y1), in thousandths of the image, 0 to 1000.",
+        box_instruction="Answer with its bounding box, (x0,y0),(x1,y1), in thousandths of the image, 0 to 1000.",
     ),
-    "qwen3-vl": Format(_JSON, scale=1000, multiple=32, box_wish=_THOUSANDTHS),
+    "qwen3-vl": Format(_JSON, scale=1000, multiple=32, box_instruction=_THOUSANDTHS),
     # {"box_2d": [y0, x0, y1, x1]}, {"point": [y, x]}, but polygons {"mask": [[x, y], ...]}
     "gemini": Format(
         (partial(Structured, order="yx", orders={"mask": "xy"}),),
         scale=1000,
-        box_wish='Answer with JSON alone: [{"box_2d": [y0, x0, y1, x1]}], normalized to 0-1000.',
+        box_instruction='Answer with JSON alone: [{"box_2d": [y0, x0, y1, x1]}], normalized to 0-1000.',
     ),
     # <|det|>[[x0, y0, x1, y1], ...]<|/det|>
     "deepseek-vl": Format(
-        _JSON, scale=999, box_wish="Answer with its bounding box, [[x0, y0, x1, y1]], each number from 0 to 999."
+        _JSON, scale=999, box_instruction="Answer with its bounding box, [[x0, y0, x1, y1]], each number from 0 to 999."
     ),
     # <loc0123><loc0123><loc0123><loc0123> label
     "paligemma": Format(
         (partial(marked.location_tokens, r"<loc(\d{4})>", "<loc{:04d}>", "yx", most=1023, length=9),),
         scale=1024,
         tokens=True,
-        box_wish="detect it",
+        box_instruction="detect it",
     ),
     # label<loc_52><loc_332><loc_932><loc_774>
     "florence-2": Format(
@@ -91,15 +91,15 @@ FORMATS: dict[str, Format] = {
         scale=1000,
         offset=0.5,
         tokens=True,
-        box_wish="Where is it?",
+        box_instruction="Where is it?",
     ),
     # <object><patch_index_0044><patch_index_0863></object>
-    "kosmos-2": Format((marked.patch_tokens,), scale=32, tokens=True, box_wish="Where is it?"),
+    "kosmos-2": Format((marked.patch_tokens,), scale=32, tokens=True, box_instruction="Where is it?"),
     # <point x="61.5" y="40.4" alt="...">...</point>
-    "molmo": Format((marked.point_tags,), scale=100, box_wish="Point to it."),
+    "molmo": Format((marked.point_tags,), scale=100, box_instruction="Point to it."),
     # click(start_box='(x,y)'), click(point='<point>x y</point>')
-    "ui-tars": Format((marked.action_arguments,), scale=1000, multiple=28, box_wish="Click on it."),
-    "ui-tars-1.5": Format((marked.action_arguments,), multiple=28, box_wish="Click on it."),
+    "ui-tars": Format((marked.action_arguments,), scale=1000, multiple=28, box_instruction="Click on it."),
+    "ui-tars-1.5": Format((marked.action_arguments,), multiple=28, box_instruction="Click on it."),
     # {"action": "left_click", "coordinate": [x, y]}, {"type": "click", "x": 1, "y": 2}, pyautogui.click(x=1, y=2), (x, y)
     "computer-use": Format((partial(Structured, bare=frozenset({"[4", "[2", "(4", "(2"})),)),
     # any JSON with the usual keys, in pixels of the image that was sent

@@ -134,7 +134,7 @@ def pairs() -> Marked:
 
 
 def action_arguments() -> Marked:
-    """`start_box='(x,y)'`, `point='<point>x y</point>'` and alike, of two numbers or four."""
+    """`start_box='(x,y)'`, `point='<point>x y</point>'` and similar arguments, of two numbers or four."""
     name = r"\b(?:start_box|end_box|start_point|end_point|point|box|bbox)"
     return Marked(
         re.compile(rf"{name}\s{{0,4}}=\s{{0,4}}(?P<quote>['\"])(?P<body>[^'\"\n]{{0,200}})(?P=quote)"),

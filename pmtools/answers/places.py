@@ -1,4 +1,4 @@
-"""A place in a text: where its numbers stand, what they count along which axis, and how others are written in their stead.
+"""A place in a text: where its numbers stand, what they count along which axis, and how others replace them.
 
 Knows text and numbers; no images, no warps.
 """

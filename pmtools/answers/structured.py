@@ -1,4 +1,4 @@
-"""Coordinates in JSON, Python literals and calls, fenced or bare, amid prose, whole or cut off.
+"""Coordinates in JSON, Python literals and calls, fenced or bare, within prose, complete or cut off.
 
 A reader of tokens and brackets, since an answer is seldom a document: it starts anywhere, forgives what it does not know,
 and goes on from chunk to chunk. Knows no model; `formats` says which keys, lists and order of axes each has.
@@ -49,7 +49,7 @@ class _Frame:
     Attributes
     ----------
     key : str or None
-        The key that its content belongs to; None where it has none, so that only its shape tells what it is.
+        The key that its content belongs to; None if it has none and only its shape says what it is.
     within : int
         Where the bracket around it starts.
     row : bool
@@ -165,7 +165,7 @@ class Structured:
     def _open(self, frame: _Frame, bracket: str, at: int) -> None:
         key = frame.name if frame.name is not None else (frame.key if frame.bracket in ("[", "(") else None)
         if not frame.bracket and not self._known(key):
-            key = None  # in prose the word before a colon tells nothing
+            key = None  # in prose the word before a colon means nothing
         frame.row, frame.name, frame.word = False, None, None
         self._stack.append(_Frame(bracket, at, key, frame.start))
         del self._stack[1:-_DEEPEST]  # brackets that nothing closes

@@ -1,4 +1,4 @@
-"""Places in a model's answer, taken back to the original image, and the answer rewritten to say so.
+"""Places in a model's answer, mapped to the original image, and the answer rewritten accordingly.
 
 Knows texts and warps; which numbers are places, the formats know.
 """
@@ -76,7 +76,7 @@ def undo(
     units: str = "same",
     decimals: int | None = None,
 ) -> Undone:
-    """Find points, boxes and polygons in an answer about a magnified image, and say the same of the original.
+    """Find points, boxes and polygons in an answer about a magnified image, and rewrite them in coordinates of the original.
 
     Lists and named numbers are found by their keys in JSON, Python literals and calls, fenced or bare, also where the answer was
     cut off; tokens and tags by their form. All other text stays as it is, to the byte.
@@ -86,7 +86,7 @@ def undo(
     Parameters
     ----------
     text : str
-        What the model said, of an image that `warp` made.
+        The answer about an image that `warp` made.
     warp : Warp
         From the original image to the one that was sent.
     format : str or Format
@@ -109,7 +109,7 @@ def undo(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not what is said above, this is a batch of warps, or a number is refused.
+        If an argument is not as described above, this is a batch of warps, or a number is refused.
 
     Examples
     --------
@@ -126,7 +126,7 @@ def undo(
 
 
 class Undoing:
-    """`undo` for a text that comes in pieces: what may still become part of a place is held back.
+    """`undo` for streamed text: it holds back what may still become part of a place.
 
     Parameters
     ----------
@@ -169,7 +169,7 @@ class Undoing:
         self._unit_hw = input_hw if self.format.scale is None else (self.format.scale,) * 2
         self._to_units = warp.then(frames.resize(warp.target_hw, self._unit_hw))
         self._finders = [make() for make in self.format.finders]
-        self._text, self._said = "", 0
+        self._text, self._settled = "", 0
         self._found: list[tuple[int | None, Place]] = []
         self._waiting: list[tuple[Span, str]] = []
 
@@ -188,7 +188,7 @@ class Undoing:
         return tuple(found)
 
     def feed(self, piece: str, /) -> str:
-        """Take the next piece; what can be said by now.
+        """Take the next piece, and return the text that is settled by now.
 
         Parameters
         ----------
@@ -201,7 +201,7 @@ class Undoing:
         return self._read(piece, final=False)
 
     def finish(self) -> str:
-        """The rest, where nothing follows.
+        """Return the rest, once no more text follows.
 
         Returns
         -------
@@ -221,11 +221,11 @@ class Undoing:
             if end > settled:
                 self._waiting.append(((start, end), word))
             else:
-                parts += [self._text[self._said : start], word]
-                self._said = end
-        if settled > self._said:
-            parts.append(self._text[self._said : settled])
-            self._said = settled
+                parts += [self._text[self._settled : start], word]
+                self._settled = end
+        if settled > self._settled:
+            parts.append(self._text[self._settled : settled])
+            self._settled = settled
         return "".join(parts)
 
     def _take(self, written: Written) -> None:

@@ -6,11 +6,11 @@ import base64
 import io
 from typing import Any
 
-from pmtools.api.tools import SCHEMAS, Seen, Tools
+from pmtools.api.tools import SCHEMAS, ToolResult, Tools
 
 _INSTRUCTIONS = (
-    "Look at images closely: `look` shows one as a whole, `zoom` with a box magnified and the rest in place around it, "
-    "`back` takes places on the zoomed image to the image itself."
+    "Look at images closely: `look` shows one as a whole, `zoom` with a box magnified and the rest in order around it, "
+    "`back` maps places on the zoomed image to the image itself."
 )
 
 
@@ -48,10 +48,10 @@ def agent_server(tools: Tools, /) -> Any:
 
     async def call_tool(_: Any, params: Any) -> Any:
         try:
-            seen = await anyio.to_thread.run_sync(tools.call, params.name, params.arguments or {})
-        except (TypeError, ValueError) as error:  # for the model to read and mend
+            result = await anyio.to_thread.run_sync(tools.call, params.name, params.arguments or {})
+        except (TypeError, ValueError) as error:  # for the model to read and correct
             return types.CallToolResult(content=[types.TextContent(type="text", text=str(error))], is_error=True)
-        return types.CallToolResult(content=_content(seen, types), structured_content=seen.data)
+        return types.CallToolResult(content=_content(result, types), structured_content=result.data)
 
     return Server(
         "pmtools",
@@ -62,11 +62,11 @@ def agent_server(tools: Tools, /) -> Any:
     )
 
 
-def _content(seen: Seen, types: Any) -> list[Any]:
-    content = [types.TextContent(type="text", text=seen.said)]
-    if seen.image is not None:
+def _content(result: ToolResult, types: Any) -> list[Any]:
+    content = [types.TextContent(type="text", text=result.text)]
+    if result.image is not None:
         stream = io.BytesIO()
-        seen.image.save(stream, "PNG", compress_level=1)
+        result.image.save(stream, "PNG", compress_level=1)
         data = base64.b64encode(stream.getvalue()).decode("ascii")
         content.insert(0, types.ImageContent(type="image", data=data, mime_type="image/png"))
     return content

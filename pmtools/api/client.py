@@ -1,7 +1,6 @@
-"""Ask a model behind an API through any `openai` client: the image goes magnified, the answer comes of the original.
+"""Ask a model behind an API through any `openai` client, and get its answer in coordinates of the original image.
 
-The client does what clients do: addresses, keys, retries, time limits. Sync and async clients take the same steps; only who waits
-differs.
+The client handles addresses, keys, retries and time limits. Sync and async clients take the same steps.
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ from typing import Any, TypeAlias
 from pmtools.adapters.pixels import as_pil
 from pmtools.answers import Format, Place
 from pmtools.api import messages
+from pmtools.api.view_options import ViewOptions
 from pmtools.api.views import MAX_PIXELS, View, regions
-from pmtools.api.wishes import Wish
 from pmtools.typing import BoxesXYXY, Image, Ndarray
 from pmtools.warp import Warp
 
@@ -27,27 +26,27 @@ class Reply:
     Attributes
     ----------
     text : str
-        What the model said, in coordinates of the original image; "" where it called tools alone.
-    said : str
-        What it said, as it came: of the magnified image.
+        The answer, in coordinates of the original image; "" if the model only called tools.
+    raw_text : str
+        The answer as received, in coordinates of the magnified image.
     places : tuple of pmtools.answers.Place
         What it names, in pixels of the original.
     message : dict
-        The message with its tool calls, undone too.
+        The message with its tool calls, in coordinates of the original.
     image : PIL image
         The original.
     magnified : PIL image
-        What the model was shown.
+        The image that the model saw.
     warp : Warp
         From the original to the magnified image.
     boxes_xyxy : float64 array of shape (n, 4)
-        What was magnified, in pixels of the original.
+        The magnified boxes, in pixels of the original.
     completion : object
-        The client's own answer.
+        The client's response.
     """
 
     text: str
-    said: str
+    raw_text: str
     places: tuple[Place, ...]
     message: dict[str, Any]
     image: Any
@@ -80,7 +79,7 @@ def ask(
     Parameters
     ----------
     client : openai.OpenAI or openai.AsyncOpenAI
-        Or whatever has their `chat.completions.create`.
+        Or any object with their `chat.completions.create`.
     model : str
         The server's name for it.
     image : PIL image or array of shape (H, W) or (H, W, C)
@@ -102,45 +101,45 @@ def ask(
     Returns
     -------
     Reply
-        A coroutine of it, where the client is async.
+        For an async client, a coroutine that returns it.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not what is said above. What the client raises goes through.
+        If an argument is not as described above. Errors of the client are passed on.
     """
     if options.get("stream"):
         raise ValueError("`stream` must be left out, since a reply is whole, got True; `pmtools proxy` serves streams")
-    wish = Wish(boxes=boxes, format=format, max_pixels=max_pixels, zoom=zoom, units=units)
-    steps = _steps(model, as_pil(image, name="image"), question, wish, options)
+    viewing = ViewOptions(boxes=boxes, format=format, max_pixels=max_pixels, zoom=zoom, units=units)
+    steps = _steps(model, as_pil(image, name="image"), question, viewing, options)
     create = client.chat.completions.create
     first = create(**next(steps))
     return (_run_async if inspect.isawaitable(first) else _run)(create, steps, first)
 
 
-def _steps(model: str, picture: Any, question: str, wish: Wish, options: dict[str, Any]) -> _Steps:
-    boxes = wish.boxes
-    if wish.asks:
-        overview = wish.overview(picture)
+def _steps(model: str, picture: Any, question: str, viewing: ViewOptions, options: dict[str, Any]) -> _Steps:
+    boxes = viewing.boxes
+    if viewing.asks_model:
+        overview = viewing.overview(picture)
         completion = yield {"model": model, "messages": [messages.region_question(overview, question)]}
         boxes = regions(overview.undo(_text(_message(completion))), (picture.height, picture.width))
-    seen = wish.view(picture, boxes)
-    completion = yield {"model": model, "messages": [messages.user_message(seen.image, question)], **options}
-    return _reply(picture, seen, completion, wish.units)
+    shown = viewing.view(picture, boxes)
+    completion = yield {"model": model, "messages": [messages.user_message(shown.image, question)], **options}
+    return _reply(picture, shown, completion, viewing.units)
 
 
-def _reply(picture: Any, seen: View, completion: Any, units: str) -> Reply:
+def _reply(picture: Any, shown: View, completion: Any, units: str) -> Reply:
     message = _message(completion)
-    undone = seen.undo(_text(message), units=units)
+    undone = shown.undo(_text(message), units=units)
     return Reply(
         text=undone.text,
-        said=_text(message),
+        raw_text=_text(message),
         places=undone.places,
-        message=messages.undone_message(message, seen, units=units),
+        message=messages.undone_message(message, shown, units=units),
         image=picture,
-        magnified=seen.image,
-        warp=seen.warp,
-        boxes_xyxy=seen.boxes_xyxy,
+        magnified=shown.image,
+        warp=shown.warp,
+        boxes_xyxy=shown.boxes_xyxy,
         completion=completion,
     )
 

@@ -1,4 +1,4 @@
-"""Answers of the decoding methods, undone: the steps know how each image was shown."""
+"""Answers of the decoding methods, undone: each step records how it showed the image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pmtools.warp import Warp
 def undone_answers(
     answers: Sequence[str], steps: Sequence[Any], processor: Any, /, *, format: str | Format, **options: Any
 ) -> list[Undone]:
-    """What a decoding method's answers say of the original images.
+    """Answers of a decoding method, in coordinates of the original images.
 
     Parameters
     ----------
@@ -38,8 +38,8 @@ def undone_answers(
     Raises
     ------
     ValueError
-        If the image was shown in several ways, one after the other or side by side, so that a number cannot be told to be of
-        one of them: `refresh="first"` magnifies once.
+        If the image was shown in several ways, one after the other or side by side, so that it is unclear which one a number
+        refers to: `refresh="first"` magnifies once.
     """
     form = named(format)
     ways = [_way(steps, i, len(answers)) for i in range(len(answers))]

@@ -43,8 +43,8 @@ def user_message(image: Any, question: str) -> dict[str, Any]:
 
 def region_question(view: View, question: str) -> dict[str, Any]:
     """Asks on an overview where what the question is about can be seen."""
-    wish = f"Where in the image must one look closely to answer this? {view.format.box_wish}\n\n{question}"
-    return user_message(view.image, wish)
+    prompt = f"Where in the image must one look closely to answer this? {view.format.box_instruction}\n\n{question}"
+    return user_message(view.image, prompt)
 
 
 def last_image(messages: Sequence[Mapping[str, Any]]) -> Where | None:
@@ -110,7 +110,7 @@ def last_question(messages: Sequence[Mapping[str, Any]]) -> str:
 
 
 def undone_message(message: Mapping[str, Any], view: View, **options: Any) -> dict[str, Any]:
-    """An answer's message with its texts and the arguments of its tool calls said of the original image."""
+    """An answer's message, its texts and the arguments of its tool calls in coordinates of the original image."""
     changed = copy.deepcopy(dict(message))
     for holder, key in _places(changed):
         holder[key] = view.undo(holder[key], **options).text
@@ -148,7 +148,7 @@ class Chunks:
         self._last: dict[str, Any] = {}
 
     def feed(self, chunk: Mapping[str, Any], /) -> dict[str, Any]:
-        """The chunk as it may be said by now."""
+        """The chunk with all text that is settled by now."""
         changed = copy.deepcopy(dict(chunk))
         for choice in changed.get("choices") or []:
             index, delta = choice.get("index", 0), choice.get("delta")
@@ -160,7 +160,7 @@ class Chunks:
         return changed
 
     def finish(self) -> dict[str, Any] | None:
-        """A chunk with what was held back of choices that nobody finished, if there is any."""
+        """A chunk with the text held back for unfinished choices, if there is any."""
         choices = [
             {"index": index, "delta": self._finished(index, {}), "finish_reason": None}
             for index in sorted({key[0] for key in self._running})
@@ -185,7 +185,7 @@ class Chunks:
         return self._running[key]
 
     def _finished(self, index: int, delta: dict[str, Any]) -> dict[str, Any]:
-        """The delta with all that was held back of a choice."""
+        """The delta with all text held back for a choice."""
         for key in [key for key in self._running if key[0] == index]:
             rest = self._running.pop(key).finish()
             if not rest:

@@ -1,7 +1,7 @@
-"""An OpenAI-compatible address before another one: images magnified on the way in, coordinates undone on the way out.
+"""An OpenAI-compatible server in front of another: images magnified on the way in, coordinates undone on the way out.
 
-Chat completions with an image and a region, plain and streamed, are changed; everything else goes through as it is. Headers, the
-key among them, go to the upstream and are neither kept nor logged.
+Chat completions with an image and a region are changed, plain or streamed; everything else passes through unchanged. Headers,
+including the key, go to the upstream and are neither kept nor logged.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from functools import partial
 from typing import Any
 
 from pmtools.api import messages
+from pmtools.api.view_options import ViewOptions
 from pmtools.api.views import View, regions
-from pmtools.api.wishes import Wish
 
-#: Largest request that is taken, in bytes.
+#: Largest request that is accepted, in bytes.
 MAX_BODY = 32 * 2**20
 #: The field of a request that says what to magnify.
 FIELD = "pmtools"
@@ -33,25 +33,25 @@ def proxy_app(
     upstream: str,
     /,
     *,
-    wish: Wish | None = None,
+    options: ViewOptions | None = None,
     max_body: int = MAX_BODY,
     allowed_hosts: Sequence[str] = ("localhost", "127.0.0.1", "[::1]"),
     log: Callable[[str], None] | None = None,
 ) -> Any:
-    """The proxy as an application.
+    """The proxy as an ASGI application.
 
     Parameters
     ----------
     upstream : str
         Address of the server, with or without /v1.
-    wish : Wish, optional
-        What is done where a request does not say. Default: nothing.
+    options : ViewOptions, optional
+        Used if a request has no options of its own. Default: magnify nothing.
     max_body : int, optional
         Largest request in bytes.
     allowed_hosts : sequence of str, optional
-        Names by which the proxy may be called; others are refused, so that no page in a browser reaches it by a name of its own.
+        Host names under which the proxy answers. It refuses others, so that no web page reaches it under its own name.
     log : callable, optional
-        Takes a line for every image that was magnified: sizes, boxes and format; nothing of the conversation.
+        Called with one line per magnified image: sizes, boxes and format, nothing of the conversation.
 
     Returns
     -------
@@ -62,7 +62,7 @@ def proxy_app(
     ImportError
         If starlette or httpx2 is missing: pip install 'pmtools[proxy]'.
     ValueError
-        If `upstream` is no address.
+        If `upstream` is not an address.
     """
     from contextlib import asynccontextmanager
 
@@ -79,7 +79,7 @@ def proxy_app(
     @asynccontextmanager
     async def lifespan(app: Any) -> AsyncIterator[None]:
         async with httpx2.AsyncClient(timeout=httpx2.Timeout(600, connect=10)) as client:
-            app.state.proxy = _Proxy(client, base, wish or Wish(), max_body, log or (lambda _: None))
+            app.state.proxy = _Proxy(client, base, options or ViewOptions(), max_body, log or (lambda _: None))
             yield
 
     async def answer(request: Any) -> Any:
@@ -98,7 +98,7 @@ class _Proxy:
 
     client: Any
     base: str
-    wish: Wish
+    options: ViewOptions
     max_body: int
     log: Callable[[str], None]
 
@@ -120,38 +120,42 @@ class _Proxy:
             return _error(400, str(error))
 
     async def _chat(self, request: Any, content: bytes) -> Any:
-        """Change what asks for it: the image on the way in, places on the way out."""
+        """Magnify the image on the way in and undo places on the way out, if the request asks for it."""
         from anyio.to_thread import run_sync
 
         try:
             body = json.loads(content)
         except ValueError:
-            return await self._through(request, content)  # the server says what is wrong with it
+            return await self._through(request, content)  # the server reports the error
         talk = body.get("messages") if isinstance(body, dict) else None
         if not isinstance(talk, list):
             return await self._through(request, content)
-        wish = self.wish
+        options = self.options
         if FIELD in body:
-            wish = wish.over(body.pop(FIELD), FIELD)
+            options = options.updated(body.pop(FIELD), FIELD)
             content = json.dumps(body).encode()
         where = messages.last_image([message if isinstance(message, dict) else {} for message in talk])
-        if where is None or wish.boxes is None:
+        if where is None or options.boxes is None:
             return await self._through(request, content)
         part = talk[where.message]["content"][where.part]
         picture = await run_sync(partial(messages.read_image_part, part, max_pixels=_IMAGE_PIXELS))
-        boxes, failed = await self._asked(request, body, picture, wish) if wish.asks else (wish.boxes, None)
+        boxes, failed = (
+            await self._asked(request, body, picture, options) if options.asks_model else (options.boxes, None)
+        )
         if failed is not None:
             return failed
         if not len(boxes):
             return await self._through(request, content)
-        seen = await run_sync(wish.view, picture, boxes)
-        self.log(f"{seen.warp}, boxes {seen.boxes_xyxy.round(1).tolist()}")
-        body["messages"] = await run_sync(messages.with_image, talk, where, seen.image)
-        return await self._undone(request, body, seen, wish.units)
+        shown = await run_sync(options.view, picture, boxes)
+        self.log(f"{shown.warp}, boxes {shown.boxes_xyxy.round(1).tolist()}")
+        body["messages"] = await run_sync(messages.with_image, talk, where, shown.image)
+        return await self._undone(request, body, shown, options.units)
 
-    async def _asked(self, request: Any, body: Mapping[str, Any], picture: Any, wish: Wish) -> tuple[Any, Any]:
+    async def _asked(
+        self, request: Any, body: Mapping[str, Any], picture: Any, options: ViewOptions
+    ) -> tuple[Any, Any]:
         """The region that the model names on an overview; or the upstream's refusal."""
-        overview = wish.overview(picture)
+        overview = options.overview(picture)
         question = messages.region_question(overview, messages.last_question(body["messages"]))
         asked = {"model": body.get("model"), "messages": [question]}
         response = await self.client.send(self._request(request, json.dumps(asked).encode(), plain=True))
@@ -161,13 +165,13 @@ class _Proxy:
         size = overview.warp.source_hw
         return regions(overview.undo(message.get("content") or ""), size), None
 
-    async def _undone(self, request: Any, body: Mapping[str, Any], seen: View, units: str) -> Any:
+    async def _undone(self, request: Any, body: Mapping[str, Any], shown: View, units: str) -> Any:
         from starlette.responses import StreamingResponse
 
         response = await self.client.send(self._request(request, json.dumps(body).encode(), plain=True), stream=True)
         kind = response.headers.get("content-type", "")
         if response.status_code == 200 and kind.startswith("text/event-stream"):
-            lines = _events(response, messages.Chunks(partial(seen.undoing, units=units)))
+            lines = _events(response, messages.Chunks(partial(shown.undoing, units=units)))
             return StreamingResponse(lines, 200, _headers(response, rewritten=True))
         content = await response.aread()
         await response.aclose()
@@ -175,7 +179,7 @@ class _Proxy:
             answer = json.loads(content)
             for choice in answer.get("choices") or []:
                 if isinstance(choice.get("message"), dict):
-                    choice["message"] = messages.undone_message(choice["message"], seen, units=units)
+                    choice["message"] = messages.undone_message(choice["message"], shown, units=units)
             content = json.dumps(answer).encode()
         return _whole(response, content)
 
@@ -205,7 +209,7 @@ class _Proxy:
 
 
 async def _events(response: Any, chunks: messages.Chunks) -> AsyncIterator[str]:
-    """A stream of events with what they say undone."""
+    """A stream of events, its answers undone."""
 
     def event(chunk: Any) -> str:
         return f"data: {json.dumps(chunk)}"
@@ -220,14 +224,14 @@ async def _events(response: Any, chunks: messages.Chunks) -> AsyncIterator[str]:
                 yield event(chunks.feed(chunk)) + "\n"
             else:
                 yield line + "\n"
-        if rest := chunks.finish():  # it broke off
+        if rest := chunks.finish():  # the stream ended early
             yield event(rest) + "\n\n"
     finally:
         await response.aclose()
 
 
 def _headers(response: Any, *, rewritten: bool = False) -> dict[str, str]:
-    """Headers of an answer that hold for what is sent on."""
+    """Headers of an answer that remain valid for the content that is passed on."""
     left_out = _OF_A_CONNECTION | ({"content-encoding"} if rewritten else set())
     kept = {name: value for name, value in response.headers.items() if name.lower() not in left_out}
     length = response.headers.get("content-length")

@@ -1,7 +1,7 @@
-"""Tools for agents: look at an image, zoom into a box with the rest kept around it, take places back.
+"""Tools for agents: look at an image, zoom into a box with the rest kept around it, map places back.
 
-Plain functions on files of one folder, and their JSON schemas for tool calling. Nothing is remembered between calls: whoever asks
-for the way back says which zoom it was.
+Plain functions on files of one folder, and their JSON schemas for tool calling. No state is kept between calls, so a call for
+the way back repeats the box of its zoom.
 
 Convention: places are in thousandths of the image that was shown, 0 the left or top edge and 1000 the right or bottom one.
 """
@@ -40,13 +40,13 @@ SCHEMAS = (
     _schema("look", "Show an image as a whole. What is small can be magnified with `zoom`."),
     _schema(
         "zoom",
-        "Show an image with a box magnified as far as it goes, and the rest in place around it, smaller. Text and shapes in the "
+        "Show an image with a box magnified as far as possible and the rest, smaller, in order around it. Text and shapes in the "
         "box keep their proportions.",
         box=_BOX,
     ),
     _schema(
         "back",
-        "Say where places on an image that `zoom` showed are on the image itself, in its pixels and in thousandths.",
+        "Map places on a zoomed image to the image itself, in its pixels and in thousandths.",
         box={**_BOX, "description": "The box that was given to `zoom`."},
         places={
             "type": "array",
@@ -58,19 +58,19 @@ SCHEMAS = (
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class ToolResult:
     """What a tool gives an agent.
 
     Attributes
     ----------
-    said : str
+    text : str
         In words.
     image : PIL image or None
     data : dict
-        What was said, in numbers.
+        The same in numbers.
     """
 
-    said: str
+    text: str
     image: Any
     data: dict[str, Any]
 
@@ -81,7 +81,7 @@ class Tools:
     Parameters
     ----------
     folder : path
-        Images are read from it and from below it, and from nowhere else.
+        Only images in it and its subfolders are read.
     max_pixels : int, optional
         Most pixels to show: what the agent's model takes without shrinking it.
 
@@ -97,7 +97,7 @@ class Tools:
             raise ValueError(f"`folder` must be a folder that exists, got {str(folder)!r}")
         self.max_pixels = _checks.whole_number(max_pixels, "max_pixels")
 
-    def look(self, image: str) -> Seen:
+    def look(self, image: str) -> ToolResult:
         """The whole image.
 
         Parameters
@@ -107,12 +107,12 @@ class Tools:
 
         Returns
         -------
-        Seen
+        ToolResult
         """
         shown = self._view(image)
-        return _seen(shown, "The whole image")
+        return _result(shown, "The whole image")
 
-    def zoom(self, image: str, box: Sequence[float]) -> Seen:
+    def zoom(self, image: str, box: Sequence[float]) -> ToolResult:
         """The image with a box magnified.
 
         Parameters
@@ -123,13 +123,13 @@ class Tools:
 
         Returns
         -------
-        Seen
+        ToolResult
         """
         shown = self._view(image, box)
         factor = float(shown.warp.report(shown.boxes_xyxy).zoom[0])
-        return _seen(shown, f"The box is {factor:.1f} times as large as before, all else in order around it")
+        return _result(shown, f"The box is {factor:.1f} times as large as before, the rest in order around it")
 
-    def back(self, image: str, box: Sequence[float], places: Sequence[Sequence[float]]) -> Seen:
+    def back(self, image: str, box: Sequence[float], places: Sequence[Sequence[float]]) -> ToolResult:
         """Places on the zoomed image, on the image itself.
 
         Parameters
@@ -142,7 +142,7 @@ class Tools:
 
         Returns
         -------
-        Seen
+        ToolResult
             `data` holds "pixels" and "thousandths", a row for each place.
         """
         warp = self._view(image, box).warp
@@ -153,10 +153,10 @@ class Tools:
             there = warp.inverse_points(shown.inverse_points(np.clip(numbers, 0, 1000)))
             pixels.append(there.ravel().round(1).tolist())
             thousandths.append(original.points(there).ravel().round(2).tolist())
-        said = f"In pixels of the image: {pixels}. In thousandths of it: {thousandths}."
-        return Seen(said, None, {"pixels": pixels, "thousandths": thousandths})
+        text = f"In pixels of the image: {pixels}. In thousandths of it: {thousandths}."
+        return ToolResult(text, None, {"pixels": pixels, "thousandths": thousandths})
 
-    def call(self, name: str, arguments: Mapping[str, Any]) -> Seen:
+    def call(self, name: str, arguments: Mapping[str, Any]) -> ToolResult:
         """Call a tool by its name, as a model's tool call has it.
 
         Parameters
@@ -167,7 +167,7 @@ class Tools:
 
         Returns
         -------
-        Seen
+        ToolResult
 
         Raises
         ------
@@ -180,7 +180,7 @@ class Tools:
             raise ValueError(
                 f"`{name}` must have the arguments {', '.join(wanted)}, got {', '.join(arguments) or 'none'}"
             )
-        seen: Seen = getattr(self, name)(**arguments)
+        seen: ToolResult = getattr(self, name)(**arguments)
         return seen
 
     def _view(self, image: str, box: Sequence[float] | None = None) -> View:
@@ -214,7 +214,7 @@ def _checked_numbers(value: Any, name: str, counts: tuple[int, ...]) -> Ndarray:
     return np.asarray(numbers, dtype=np.float64)
 
 
-def _seen(shown: View, what: str) -> Seen:
+def _result(shown: View, what: str) -> ToolResult:
     (height, width), (th, tw) = shown.warp.source_hw, shown.warp.target_hw
-    said = f"{what}: {width} x {height} pixels, shown as {tw} x {th}. Say places in thousandths of what is shown."
-    return Seen(said, shown.image, {"image_hw": [height, width], "shown_hw": [th, tw]})
+    text = f"{what}: {width} x {height} pixels, shown as {tw} x {th}. Give places in thousandths of the image shown."
+    return ToolResult(text, shown.image, {"image_hw": [height, width], "shown_hw": [th, tw]})

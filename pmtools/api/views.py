@@ -1,4 +1,4 @@
-"""What is sent of an image: as large as the budget allows, magnified where it matters; and the way back from an answer.
+"""The image that is sent: as large as the budget allows, magnified where it matters; and the way back from an answer.
 
 Knows images, warps and formats of answers; no messages, no network.
 """
@@ -19,9 +19,9 @@ from pmtools.typing import BoxesXYXY, Image, Ndarray, SizeHW
 from pmtools.warp import Warp
 from pmtools.zoom import zoom_warp
 
-#: Most pixels that are sent where nobody says: 1280 tokens of 28 by 28.
+#: Default for the most pixels to send: 1280 tokens of 28 by 28 pixels.
 MAX_PIXELS = 1280 * 28 * 28
-#: What is added around a region that a model named on an overview, on each side, in its own lengths: such boxes are rough.
+#: Margin on each side of a region that a model named on an overview, as a share of its sides: such boxes are rough.
 _MARGIN = 0.25
 #: Side of the region around a point, in sides of the image.
 _AROUND_A_POINT = 0.125
@@ -38,7 +38,7 @@ class View:
     warp : Warp
         From the original to it.
     boxes_xyxy : float64 array of shape (n, 4)
-        What is magnified, in pixels of the original.
+        The magnified boxes, in pixels of the original.
     format : Format
         How the model that sees it writes places.
     """
@@ -49,7 +49,7 @@ class View:
     format: Format
 
     def undo(self, text: str, /, **options: Any) -> Undone:
-        """An answer about this view, said of the original; options as for `pmtools.answers.undo`.
+        """An answer about this view, in coordinates of the original; options as for `pmtools.answers.undo`.
 
         Parameters
         ----------
@@ -102,7 +102,7 @@ def view(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not what is said above, or the zoom does not fit.
+        If an argument is not as described above, or the zoom does not fit.
 
     Examples
     --------
@@ -145,7 +145,7 @@ def fitted_hw(source_hw: SizeHW, /, *, max_pixels: int, multiple: int = 1) -> Si
 
 
 def regions(said: Undone, source_hw: SizeHW, /) -> Ndarray:
-    """What to magnify, by an answer to the question where to look.
+    """The boxes to magnify, from the answer to the question where to look.
 
     Parameters
     ----------
@@ -157,7 +157,7 @@ def regions(said: Undone, source_hw: SizeHW, /) -> Ndarray:
     Returns
     -------
     float64 array of shape (n, 4)
-        Its boxes and what is around its points, somewhat widened, in pixels of the image; none where it names none.
+        Its boxes and squares around its points, slightly enlarged, in pixels of the image; empty if it names none.
     """
     height, width = source_hw
     size = np.array([width, height], dtype=np.float64)
@@ -177,4 +177,4 @@ def _warp(boxes: Ndarray, source_hw: SizeHW, target_hw: SizeHW, zoom: float | No
     except ValueError:
         if zoom is not None:
             raise
-        return frames.resize(source_hw, target_hw)  # the boxes cover an axis: there is nothing to make room from
+        return frames.resize(source_hw, target_hw)  # the boxes cover a whole axis, so nothing can shrink

@@ -140,7 +140,7 @@ def _progress() -> Iterator[Callable[[str], None]]:
 
 
 def _save(folder: Path, steps: list[Any], picture: Any) -> list[str]:
-    """Of every step that looked anew: what the model saw, the heatmap over the original, the grid and the warp."""
+    """Of every step that looked again: what the model saw, the heatmap over the original, the grid and the warp."""
     from pmtools import viz
 
     written = []
@@ -148,7 +148,7 @@ def _save(folder: Path, steps: list[Any], picture: Any) -> list[str]:
         for number, step in enumerate(steps):
             if isinstance(step, MagnifierStep) and not step.refreshed[0]:
                 continue
-            name, shown, warp = _seen(step)
+            name, shown, warp = _shown_image(step)
             files = {name: shown, "heatmap": viz.overlay(picture, step.heatmaps[0][0])}
             if isinstance(warp, Warp):  # the official numbers come without
                 files["grid"] = viz.warp_grid(shown, warp)
@@ -162,7 +162,7 @@ def _save(folder: Path, steps: list[Any], picture: Any) -> list[str]:
     return written
 
 
-def _seen(step: Any) -> tuple[str, Any, Any]:
+def _shown_image(step: Any) -> tuple[str, Any, Any]:
     """A name for what the model was shown in a step, the image, and the way there from the original."""
     if isinstance(step, MagnifierStep):
         return "magnified", step.images()[0][0], step.warps[0][0]

@@ -1,6 +1,6 @@
 """What people read, on stderr: errors, the progress bar, the closing line. Stdout is for data.
 
-Plain lines of any length, never wrapped by us, without escape codes where stderr is no terminal.
+Plain lines of any length, never wrapped by us, without escape codes where stderr is not a terminal.
 """
 
 from __future__ import annotations

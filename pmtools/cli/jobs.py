@@ -295,7 +295,7 @@ def _cancel(futures: dict[Future[Any], Job]) -> None:
 def _interrupts(futures: dict[Future[Any], Job]) -> Iterator[threading.Event]:
     """An event that Ctrl-C and SIGTERM set, in place of their exception; they cancel the `futures` that have not begun."""
     event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():  # which alone is told of signals
+    if threading.current_thread() is not threading.main_thread():  # the only one that receives signals
         yield event
         return
 

@@ -31,7 +31,9 @@ class AnswerUnits(StrEnum):
 
 def proxy(
     *,
-    upstream: Annotated[str, opt.value("URL", "The server: http://localhost:8000/v1, say.", panel=addresses.SERVER)],
+    upstream: Annotated[
+        str, opt.value("URL", "The server, for example http://localhost:8000/v1.", panel=addresses.SERVER)
+    ],
     host: addresses.HostOption = "127.0.0.1",
     port: addresses.PortOption = 8002,
     max_body: Annotated[float, opt.value("MB", "Largest request to take.", panel=addresses.SERVER, min=0.001)] = 32,
@@ -54,24 +56,26 @@ def proxy(
     """Serve an OpenAI-compatible address that magnifies images on the way in and undoes coordinates on the way out.
 
     A request says what to magnify in a field of its own: "pmtools": {"boxes": [[x0, y0, x1, y1]]}, in pixels of its last
-    image, or {"boxes": "ask"}. All else goes through as it is. Keys go to the server and are neither kept nor logged.
+    image, or {"boxes": "ask"}. All else passes through unchanged. Keys go to the server and are neither kept nor logged.
     """
     addresses.check_installed("proxy", "starlette", "httpx2", "uvicorn")
     from pmtools.api.proxy import proxy_app
-    from pmtools.api.wishes import Wish
+    from pmtools.api.view_options import ViewOptions
 
     try:
-        wish = Wish(
+        options = ViewOptions(
             boxes=None if region is Region.NONE else region.value,
             format=format.value,
             max_pixels=max_pixels,
             units=units.value,
         )
         names = {"allowed_hosts": ["*"]} if not is_loopback(host) else {}
-        application = proxy_app(upstream, wish=wish, max_body=round(max_body * _MEGABYTE), log=stderr().print, **names)
+        application = proxy_app(
+            upstream, options=options, max_body=round(max_body * _MEGABYTE), log=stderr().print, **names
+        )
     except ValueError as error:
         raise CommandError(in_options(str(error))) from None
     with addresses.bound_socket(host, port) as bound:
-        stderr().print(f"{addresses.address_of(bound)}/v1 is before {upstream}; Ctrl-C ends it")
+        stderr().print(f"{addresses.address_of(bound)}/v1 forwards to {upstream}; Ctrl-C ends it")
         addresses.warn_of_others(host)
         addresses.run_application(application, bound)

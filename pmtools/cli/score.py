@@ -223,8 +223,8 @@ def _leftovers(matching: Matching) -> dict[str, int]:
 def _note_leftovers(matching: Matching) -> None:
     wrong, counts = matching.missing + matching.duplicate, _leftovers(matching)
     if any(counts.values()):
-        told = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-        _note(f"answers: {told}; {wrong} questions counted as wrong")
+        listed = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+        _note(f"answers: {listed}; {wrong} questions counted as wrong")
 
 
 def _ends(intervals: Mapping[str, Interval], name: str, digits: int) -> list[str]:

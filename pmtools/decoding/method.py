@@ -55,7 +55,7 @@ class DecodingMethod:
     Raises
     ------
     TypeError, ValueError
-        If an argument is not what is said above; the message names it.
+        If an argument is not as described above; the message names it.
     """
 
     streamer = None  # it belongs to a call: see `streaming`

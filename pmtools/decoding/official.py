@@ -52,7 +52,7 @@ class OfficialMagnifier(PerceptionMagnifier):
     Raises
     ------
     TypeError, ValueError
-        If an argument is not what is said above; the message names it.
+        If an argument is not as described above; the message names it.
     """
 
     def __init__(self, processor: Any, *, preset: str = "mme", refresh: str = "first") -> None:
@@ -72,7 +72,7 @@ class OfficialMagnifier(PerceptionMagnifier):
         Raises
         ------
         TypeError, ValueError
-            If an argument is not what is said above; the message names it.
+            If an argument is not as described above; the message names it.
         """
         if model.config.model_type != "llava":
             raise ValueError(

@@ -56,7 +56,7 @@ class PerceptionMagnifier(DecodingMethod):
     heatmap : str, array of shape (h, w), grey PIL image, or callable, optional
         "attention": the model's, by the options above. Or any source of `pmtools.adapters.heatmaps`, by name or as it is:
         an `AttentionHeatmap` brings layers and refinement of its own; maps of the others are not refined, and are asked
-        for once, at the prompt, or anew at each step by `GivenHeatmap` of a function `heatmap(image, step)`.
+        for once, at the prompt, or again at each step by `GivenHeatmap` of a function `heatmap(image, step)`.
 
     Attributes
     ----------

@@ -23,7 +23,7 @@ ROUNDS, LEVEL = 2000, 0.95
 def resampled_sums(values: Ndarray, seed: int, key: int = 0, rounds: int = ROUNDS) -> Ndarray:
     """Sums over groups drawn with replacement: `values` of shape (groups, columns) gives (rounds, columns).
 
-    `key` tells strata apart, so that what one of them draws does not depend on which others are there.
+    `key` distinguishes strata, so that the draws of one do not depend on which others exist.
     """
     groups, rng = len(values), np.random.default_rng([seed, key])
     draws = (np.bincount(rng.integers(groups, size=groups), minlength=groups) for _ in range(rounds))

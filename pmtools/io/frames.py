@@ -20,7 +20,7 @@ class Frames:
     images : list of PIL image or array
         At least one; each as `read_image` gives it.
     durations : list of float, or None
-        How long each is shown, in milliseconds; None where they are no animation.
+        How long each is shown, in milliseconds; None if they are not an animation.
     plays : int
         How often an animation is played; 0 for ever.
     info : dict

@@ -41,7 +41,7 @@ def read_heatmap(path: Source, /, *, max_pixels: int | None = MAX_PIXELS) -> Nda
     Raises
     ------
     ImageFileError
-        If the file cannot be read, is in colour, or holds something that is no heatmap.
+        If the file cannot be read, is in colour, or its content is not a heatmap.
 
     Examples
     --------

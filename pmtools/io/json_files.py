@@ -63,7 +63,7 @@ def read_json(path: Source, /) -> Any:
     Raises
     ------
     ImageFileError
-        If the file is missing, or is no JSON; the message says where.
+        If the file is missing, or is not JSON; the message says where.
 
     Examples
     --------
@@ -77,7 +77,7 @@ def read_json(path: Source, /) -> Any:
     try:
         return json.loads(content)
     except ValueError as error:  # UnicodeDecodeError and JSONDecodeError
-        raise ImageFileError(name, f"is no JSON: {error}") from error
+        raise ImageFileError(name, f"is not JSON: {error}") from error
     except RecursionError:
         raise ImageFileError(name, "is not readable JSON: it is nested too deeply") from None
 

@@ -140,7 +140,7 @@ def without_description(exif: bytes) -> bytes:
 
 
 def has_directories(exif: bytes) -> bool:
-    """Whether EXIF tells of camera or place, which TIFFs that tifffile writes have no directories for."""
+    """Whether EXIF describes camera or place, which TIFFs that tifffile writes have no directories for."""
     from PIL import Image as PIL
 
     loaded = PIL.Exif()
@@ -159,7 +159,7 @@ def with_xmp(exif: bytes, xmp: bytes) -> Any:
 
 
 def _lasting_xmp(xmp: object) -> bytes:
-    """XMP that asks for no turn and tells no old size; nothing where it is about other pictures in the old file."""
+    """XMP without a turn and without the old size; nothing where it is about other pictures in the old file."""
     content = xmp.encode() if isinstance(xmp, str) else xmp
     if not isinstance(content, bytes) or any(mark in content for mark in _OF_COMPANIONS):
         return b""

@@ -76,7 +76,7 @@ def read_frames(path: Source, /, *, max_pixels: int | None = MAX_PIXELS, first_o
     max_pixels : int or None, optional
         Most pixels to decode, of all images together; None for no limit.
     first_only : bool, optional
-        Read the first image only; `count` tells how many there are.
+        Read the first image only; `count` is their number.
 
     Returns
     -------

@@ -102,7 +102,7 @@ class Page:
         values = np.array(values, dtype=values.dtype.newbyteorder("="))  # writable, and ours
         if values.ndim == 3 and values.dtype == np.bool_:
             values = values * np.uint8(255)
-        if values.dtype.kind == "u" and page.bitspersample < 8 * values.dtype.itemsize:  # 12 bits in 16, say
+        if values.dtype.kind == "u" and page.bitspersample < 8 * values.dtype.itemsize:  # for example 12 bits in 16
             step = np.iinfo(values.dtype).max / (2**page.bitspersample - 1)
             values = np.rint(values * step).astype(values.dtype)
         if page.photometric == _MIN_IS_WHITE:
@@ -121,7 +121,7 @@ class Page:
             refusal = f"holds {_OTHER_SPACES[photometric]} in samples that are not of 8 bits; convert it to RGB"
         elif photometric not in (_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB):
             refusal = (
-                f"holds {getattr(photometric, 'name', photometric)} data, which is no picture yet; develop it to RGB"
+                f"holds {getattr(photometric, 'name', photometric)} data, which is not yet a picture; develop it to RGB"
             )
         elif dtype is None or dtype.kind not in "buif":
             what = "complex numbers" if dtype is not None and dtype.kind == "c" else "samples of differing kinds"

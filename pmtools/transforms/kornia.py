@@ -27,7 +27,7 @@ Fit: TypeAlias = Callable[[torch.Tensor], Warp]
 class Magnify(GeometricAugmentationBase2D):  # type: ignore[misc]
     """Magnify a batch, with its masks, boxes and keypoints, in `AugmentationSequential` or alone.
 
-    `AugmentationSequential.inverse` undoes it exactly. It is no matrix, so `transform_matrix` is the identity.
+    `AugmentationSequential.inverse` undoes it exactly. It is not a matrix, so `transform_matrix` is the identity.
 
     Convention: kornia's boxes and keypoints count pixel centres, and its boxes hold their last pixel; both are taken to
     continuous pixel-edge coordinates and back on the way.
@@ -60,7 +60,7 @@ class Magnify(GeometricAugmentationBase2D):  # type: ignore[misc]
         self.fitted: Warp | None = warp if isinstance(warp, Warp) else None
 
     def compute_transformation(self, input: torch.Tensor, params: Any, flags: Any) -> torch.Tensor:
-        """The identity: magnification is no matrix."""
+        """The identity: magnification is not a matrix."""
         identity: torch.Tensor = self.identity_matrix(input)
         return identity
 

@@ -122,7 +122,7 @@ class CLIPRelevance:
         Raises
         ------
         TypeError, ValueError
-            If an argument is not what is said above; the message names it.
+            If an argument is not as described above; the message names it.
         """
         import torch
 

@@ -28,7 +28,7 @@ class ControlHeatmap:
     Raises
     ------
     TypeError, ValueError
-        If an argument is not what is said above; the message names it.
+        If an argument is not as described above; the message names it.
     """
 
     control: str

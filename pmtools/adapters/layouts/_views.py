@@ -99,7 +99,7 @@ def views(colours: Colours, inputs: Mapping[str, Any], images: int, /) -> list[V
     Raises
     ------
     ValueError
-        If there are no pixels, or they lie in no order that is known.
+        If there are no pixels, or their order is unknown.
     """
     found = []
     entries = _entries(inputs)

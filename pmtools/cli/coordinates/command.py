@@ -100,7 +100,7 @@ def coords(
 
 
 def _undone(name: str, format: str | None, warp: Warp, inverse: bool) -> str:
-    """What a model said of the magnified image, said of the original."""
+    """What a model said about the magnified image, in coordinates of the original."""
     if not inverse:
         raise usage_error("what a model says is of the magnified image; say --inverse", "--answer")
     if format not in answers.FORMATS:
@@ -159,7 +159,7 @@ def _read(name: str, option: str) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise CommandError(f"{quoted(name)}: is no UTF-8 text: {error.reason} at byte {error.start}", 1) from None
+        raise CommandError(f"{quoted(name)}: is not UTF-8 text: {error.reason} at byte {error.start}", 1) from None
 
 
 def _format_of(name: str, text: str) -> Format:

@@ -106,7 +106,7 @@ def map_json(text: str, kind: Kind, row_map: RowMap, /) -> str:
     Raises
     ------
     CoordinateFileError
-        If it is no JSON, or something else than a row is found where a row belongs.
+        If it is not JSON, or something else than a row is found where a row belongs.
     """
     try:
         document = json.loads(text, parse_constant=_refuse_constant)
@@ -115,7 +115,7 @@ def map_json(text: str, kind: Kind, row_map: RowMap, /) -> str:
     except CoordinateFileError:
         raise
     except ValueError as error:  # a JSONDecodeError, or a number of too many digits
-        raise CoordinateFileError(f"is no JSON: {error}") from None
+        raise CoordinateFileError(f"is not JSON: {error}") from None
     holder = [document]
     _map_rows(list(_json_rows(holder, 0, kind, "", depth=0)), kind, row_map)
     document = holder[0]
@@ -149,7 +149,7 @@ def map_csv(text: str, kind: Kind, row_map: RowMap, /) -> str:
     try:
         lines = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
     except csv.Error as error:
-        raise CoordinateFileError(f"is no CSV: line {reader.line_num}: {error}") from None
+        raise CoordinateFileError(f"is not CSV: line {reader.line_num}: {error}") from None
     header = lines[0][1] if lines and not any(_is_number(cell) for cell in lines[0][1]) else None
     keys, as_sizes = _csv_columns(header, kind)
     rows = []
@@ -231,7 +231,7 @@ def _is_json_number(value: object) -> bool:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise CoordinateFileError(f"holds {name}, which is no number in JSON; remove that item")
+    raise CoordinateFileError(f"holds {name}, which is not a number in JSON; remove that item")
 
 
 def _shortened(value: object) -> str:

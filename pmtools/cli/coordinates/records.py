@@ -66,7 +66,7 @@ def map_coco(text: str, warp_of: Callable[[str], Warp], options: Mapping[str, An
     except CoordinateFileError:
         raise
     except (ValueError, TypeError, KeyError, RecursionError, ImportError) as error:
-        raise CoordinateFileError(_said(error)) from None
+        raise CoordinateFileError(_message_of(error)) from None
     return json.dumps(mapped, ensure_ascii=False) + "\n"
 
 
@@ -120,7 +120,7 @@ def map_yolo(text: str, warp: Warp, kind: str, options: Mapping[str, Any], /) ->
     try:
         mapped = annotation.yolo_rows(rows, warp, kind=kind, **options)
     except (ValueError, TypeError) as error:
-        raise CoordinateFileError(_said(error)) from None
+        raise CoordinateFileError(_message_of(error)) from None
     return "".join(" ".join(f"{number:.17g}" for number in row) + "\n" for row in mapped)
 
 
@@ -148,6 +148,6 @@ def _id_of(record: Any) -> Any:
     return record.get("id") if isinstance(record, dict) else record
 
 
-def _said(error: BaseException) -> str:
+def _message_of(error: BaseException) -> str:
     text = f"field {error} is missing" if isinstance(error, KeyError) else str(error)
     return "is nested too deeply" if isinstance(error, RecursionError) else text

@@ -73,7 +73,7 @@ def read_methods(text: str | None, *, default: Iterable[str], known: Iterable[st
         if name == "api-c" and clip is None:
             raise usage_error("'api-c' needs a CLIP model; give --clip", "--methods")
         if name not in possible:
-            raise usage_error(f"{name!r} is no method; they are {', '.join(possible)}, or all", "--methods")
+            raise usage_error(f"{name!r} is not a method; choose from {', '.join(possible)}, or all", "--methods")
         if names.count(name) > 1:
             raise usage_error(f"{name!r} is named twice", "--methods")
     return names

@@ -11,6 +11,7 @@ from pmtools.cli import options as opt
 from pmtools.cli.console import CommandError, quoted, stderr
 from pmtools.cli.eval import options as shared
 from pmtools.cli.tables import print_json, print_table
+from pmtools.evaluation.reading.settings import SETTINGS
 
 FolderOption = {"exists": True, "file_okay": False, "show_default": False}
 
@@ -30,8 +31,8 @@ def reading(
     ] = None,
     methods: shared.MethodsOption = None,
     reader: Annotated[Literal["paddle", "tesseract"], opt.value("paddle|tesseract", "Who reads.")] = "paddle",
-    gain: Annotated[float, opt.value("G", "Of the paper's warp.", min=0)] = 30.0,
-    floor: Annotated[float, opt.value("F", "Of the paper's warp.", min=0, max=1)] = 0.1,
+    gain: Annotated[float, opt.value("G", "Of the paper's warp.", min=0)] = SETTINGS["gain"],
+    floor: Annotated[float, opt.value("F", "Of the paper's warp.", min=0, max=1)] = SETTINGS["floor"],
     seed: shared.SeedOption = 0,
     split: Annotated[
         Literal["test", "tune"], opt.value("test|tune", "Choose settings on one, report on the other.")
@@ -43,7 +44,7 @@ def reading(
     Example: pmtools eval reading --out out/reading
     """
     from pmtools.evaluation.reading.benchmark import evaluate_reading
-    from pmtools.evaluation.reading.looks import METHODS, SETTINGS
+    from pmtools.evaluation.reading.looks import METHODS
     from pmtools.evaluation.reading.pages import page_pictures, scan_pictures
     from pmtools.evaluation.reading.photographs import find_photographs
     from pmtools.evaluation.reading.reader import PaddleReader, TesseractReader

@@ -70,8 +70,8 @@ def read_llava_bench(folder: PathLike, /) -> list[OpenQuestion]:
     if absent:
         kind = "in the wild" if wild else "COCO; questions.jsonl, in the wild, is not there either"
         raise RecordError(f"{folder}: has no {' and no '.join(absent)} of LLaVA-Bench ({kind})")
-    asked, told, answered = (read_records(root / name) for name in names)
-    contexts = {image_stem(record.text("image")).removeprefix(COCO): _context(record) for record in told}
+    asked, described, answered = (read_records(root / name) for name in names)
+    contexts = {image_stem(record.text("image")).removeprefix(COCO): _context(record) for record in described}
     references = {record.identifier("question_id"): record.text("text") for record in answered}
     rules = _read_rules(root / "rule.json")
     found = []

@@ -1,4 +1,4 @@
-"""Run the reading benchmark with every method, resumably, and say what its numbers are worth.
+"""Run the reading benchmark with every method, resumably, and compute its numbers.
 
 Knows pictures, a reader and the table of methods.
 """
@@ -13,19 +13,20 @@ from typing import Any
 import numpy as np
 
 from pmtools.evaluation.answering import answer_items, write_whole
-from pmtools.evaluation.reading.looks import METHODS, SETTINGS, Case
+from pmtools.evaluation.reading.looks import METHODS, Case
 from pmtools.evaluation.reading.reader import Read, Reader, iou, normalised
 from pmtools.evaluation.reading.report import summarize, table
+from pmtools.evaluation.reading.settings import SETTINGS
 from pmtools.evaluation.reading.signs import Picture
 
 __all__ = ["evaluate_reading", "grade"]
 
-#: Overlap from which on a text is placed where it stands, and from which on another line is still found.
+#: Least overlap (IoU) at which a text counts as placed, and at which another line counts as found.
 PLACED, FOUND = 0.5, 0.2
 
 
 class _Shown:
-    """Shows each picture as each method does, and writes down what was read and where, on the original."""
+    """Shows each picture by each method, and records what was read and where it is on the original."""
 
     def __init__(self, reader: Reader, **options: Any) -> None:
         self.reader, self.options = reader, options
@@ -49,7 +50,7 @@ def _on_the_original(look: Any, reader: Reader) -> list[Read]:
 
 
 def grade(item: Picture, reply: str, /) -> dict[str, Any]:
-    """What a reply is worth.
+    """Grade a reply.
 
     Parameters
     ----------
@@ -60,7 +61,7 @@ def grade(item: Picture, reply: str, /) -> dict[str, Any]:
     Returns
     -------
     dict
-        `read` and `placed`, a bool for each text that was asked for: letter by letter, and also where it stands;
+        `read` and `placed`, a bool for each text asked for: read letter by letter, and read at its place;
         `others`, the share of the other texts that something was found at, or None where there are none.
     """
     found = [Read(text, np.array(box, float)) for text, *box in json.loads(reply or "[]")]
@@ -104,7 +105,7 @@ def evaluate_reading(
     methods : sequence of str, optional
         Names in `METHODS`; with `"plain"`, the others are compared with it.
     setup : mapping, optional
-        What else the answers depend on.
+        Further settings that determine the answers.
     settings : mapping, optional
         Of the paper's warp: `gain`, `kernel_size`, `floor`.
     seed : int, optional

@@ -12,9 +12,10 @@ import numpy as np
 from PIL import Image
 
 from pmtools import viz
-from pmtools.evaluation.reading.looks import METHODS, SETTINGS, Case
+from pmtools.evaluation.reading.looks import METHODS, Case
 from pmtools.evaluation.reading.photographs import find_photographs
 from pmtools.evaluation.reading.reader import PaddleReader, Read
+from pmtools.evaluation.reading.settings import SETTINGS
 from pmtools.evaluation.reading.signs import sign_pictures
 
 __all__ = ["SignsRead", "read_signs"]
@@ -32,7 +33,7 @@ class SignsRead:
     words : tuple of str
         On the signs.
     plain, magnified : tuple of str
-        Read from the small image, and from the magnified one of the same size.
+        Words read from the small image, and from the magnified one of the same size.
     figure : PIL image
         Both inputs, and the photograph with the boxes of what was read.
     """

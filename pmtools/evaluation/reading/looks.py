@@ -1,7 +1,7 @@
-"""What each method shows the reader: a row of `METHODS` is a method. All inputs are of one size, but for one control.
+"""What each method shows the reader: each row of `METHODS` is a method. All inputs have one size, except in one control.
 
-A method is told where to look by the reader's own first look at the small image ("own-map"), or by the boxes of what is
-asked for ("boxes", what a user has who draws one).
+A method gets the place to look from the reader\'s own first look at the small image ("own-map"), or from the boxes of the
+texts asked for ("boxes", as a user would draw them).
 """
 
 from __future__ import annotations
@@ -21,11 +21,9 @@ from pmtools.evaluation.reading.signs import Picture
 from pmtools.typing import Ndarray, SizeHW
 from pmtools.warp import Warp
 
-__all__ = ["BASELINE", "METHODS", "SETTINGS", "Case", "Look", "input_size"]
+__all__ = ["BASELINE", "METHODS", "Case", "Look", "input_size"]
 
 BASELINE = "plain"
-#: The paper's warp, chosen on the photographs for tuning (`--split tune`).
-SETTINGS: dict[str, Any] = {"gain": 30.0, "kernel_size": 1, "floor": 0.1}
 GRID = 48  # cells of a map, along the longer side
 CAP = 3.0  # of a warp, where it is capped
 MARGIN = 0.3  # around a box, in its heights

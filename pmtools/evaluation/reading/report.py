@@ -1,6 +1,6 @@
 """Tables and tests of the reading benchmark, from its records alone.
 
-Texts of one photograph or page are no independent evidence: intervals draw, and tests turn, whole groups.
+Texts of one photograph or page are not independent evidence: intervals draw, and tests turn, whole groups.
 """
 
 from __future__ import annotations

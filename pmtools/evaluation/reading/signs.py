@@ -37,7 +37,7 @@ _WORDS = """
     station stadium summer sunday table tailor temple theatre ticket tower traffic tunnel uniform valley vanilla
     village violin volcano waiter walnut weather welcome window winter wooden yellow yogurt
 """
-#: Words that stand on signs, of five to nine letters.
+#: Words for the signs, of five to nine letters.
 WORDS = tuple(_WORDS.split())
 
 
@@ -49,13 +49,13 @@ class Picture:
     ----------
     index : int
     group : str
-        The photograph or document it was made of: pictures of one are no independent evidence.
+        The photograph or document that it was made from: pictures of one are not independent evidence.
     image : PIL image
     texts : tuple of str
     boxes_xyxy : array of shape (n, 4)
         Around each text, in pixels of `image`.
     asked : tuple of int
-        The texts that are to be read; the others are what must not be lost.
+        Indices of the texts to be read; the other texts must not be lost.
     """
 
     index: int

@@ -1,4 +1,4 @@
-"""What a question about an image wants: where to look, how much is sent, how the answer counts. The doors share it.
+"""Options of a question about an image: where to look, how many pixels to send, how to read coordinates in the answer.
 
 Knows views; no messages, no network.
 """
@@ -18,8 +18,8 @@ _OVERVIEW_PIXELS = 512 * 28 * 28
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What a question wants.
+class ViewOptions:
+    """Options of a question.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class Wish:
     Raises
     ------
     TypeError, ValueError
-        If one of them is not what is said above; what depends on the image is checked with it.
+        If one of them is not as described above; what depends on the image is checked with it.
     """
 
     boxes: Any = None
@@ -60,15 +60,15 @@ class Wish:
         _checks.choice(self.units, "units", ("same", "pixels"))
         _checks.whole_number(self.max_pixels, "max_pixels")
 
-    def over(self, asked: Any, name: str, /) -> Wish:
-        """This wish with what the object `asked`, called `name`, says otherwise."""
+    def updated(self, asked: Any, name: str, /) -> ViewOptions:
+        """These options, updated from an object of a request; errors call it `name`."""
         known = [field.name for field in fields(self)]
         if not isinstance(asked, dict) or not set(asked) <= set(known):
             raise ValueError(f"`{name}` must be an object with {', '.join(known)}, got {_checks.describe(asked)}")
         return replace(self, **asked)
 
     @property
-    def asks(self) -> bool:
+    def asks_model(self) -> bool:
         """Whether the model is to be asked where to look."""
         return isinstance(self.boxes, str)
 
