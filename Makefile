@@ -10,7 +10,7 @@ INSTALL := PIP_CONSTRAINT=constraints.txt $(PY) -m pip install --quiet
 # the release with a CPU wheel on the machines that build this project; anything newer pulls several GB of CUDA packages
 TORCH := torch==2.13.0
 
-.PHONY: demo app test test-browser test-families test-transforms test-slow test-core test-lowest test-latest test-harness \
+.PHONY: demo app test test-browser test-families test-transforms test-servers test-slow test-core test-lowest test-latest test-harness \
 	lint types docs bench fuzz fuzz-readers package lock versions clean
 
 $(STAMP): pyproject.toml constraints.txt setup.py pmtools/_resample.c
@@ -79,6 +79,15 @@ test-transforms: .venv-transforms  ## annotations and transforms beside the real
 	test -x $@/bin/python || python3 -m venv $@
 	PIP_CONSTRAINT=constraints.txt $@/bin/python -m pip install --quiet --editable '.[hf,test,transforms]'
 	$@/bin/python -m pip install --quiet --no-deps --requirement tests/families.txt
+	touch $@
+
+test-servers: .venv-servers  ## the plug-ins in the Python code of vLLM and SGLang (some 400 MB; not in CI)
+	PYTHONPATH=tests .venv-servers/bin/python -m pytest -p torchvision_stub tests/test_plugins.py
+
+.venv-servers: pyproject.toml constraints.txt setup.py tests/servers.txt
+	test -x $@/bin/python || python3 -m venv $@
+	PIP_CONSTRAINT=constraints.txt $@/bin/python -m pip install --quiet --editable '.[hf,test]'
+	$@/bin/python -m pip install --quiet --no-deps --requirement tests/servers.txt
 	touch $@
 
 app: .venv-app  ## the web page, at http://127.0.0.1:7860

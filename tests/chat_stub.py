@@ -50,6 +50,7 @@ def chat_stub(say: Callable[[dict[str, Any]], dict[str, Any]]) -> Iterator[Stub]
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def do_GET(self) -> None:
             stub.asked.append((self.path, dict(self.headers), None))

@@ -14,12 +14,17 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
-import numpy as np
 import pytest
+from chat_stub import chat_stub
+from demo_server import started
 from PIL import Image
 
 import pmtools
+from pmtools.answers import undo
+from pmtools.decoding import METHODS
+from pmtools.evaluation.scenes import scene_items
 from pmtools.testing.models import tiny_model, tiny_processor
+from pmtools.zoo import demo_model
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -93,18 +98,44 @@ def test_datasets_map(tmp_path):
 
 @pytest.mark.slow
 def test_ray_data(tmp_path, astronaut):
+    pandas = pytest.importorskip("pandas")
     (tmp_path / "in").mkdir()
     Image.fromarray(astronaut).save(tmp_path / "in" / "a.png")
     Image.fromarray(astronaut[:200, :300]).save(tmp_path / "in" / "b.jpg")
-    printed = run("ray_data", tmp_path / "in", tmp_path / "out", cwd=tmp_path, RAY_USAGE_STATS_ENABLED="0")
-    lines = [line for line in printed.splitlines() if "->" in line]
-    assert lines == ["a.png [512, 512] -> (336, 336, 3)", "b.jpg [200, 300] -> (336, 336, 3)"]
-    row = {"image": astronaut, "path": "a.png"}
-    pytest.importorskip("ray")
-    magnified = load("ray_data").magnify_row(row)
-    again = pmtools.fit_warp(magnified["heatmap"].astype(float), source_hw=(512, 512), target_hw=(336, 336))
-    difference = again.image(astronaut).astype(int) - magnified["image"]
-    assert np.abs(difference).max() <= 1
+    (tmp_path / "boxes.json").write_text('{"a.png": [[128, 346, 206, 428]]}')
+    answer = 'It is at {"bbox_2d": [100, 100, 200, 200]}.'
+    arguments = [tmp_path / "in", tmp_path / "boxes.json", tmp_path / "out", "Where is it?", "--model", "stub"]
+    with chat_stub(lambda body: {"content": answer}) as stub:
+        stub.failures = 1  # the server is busy once
+        options = ["--url", stub.url, "--cpus", 4]
+        printed = run("ray_data", *arguments, *options, cwd=tmp_path, RAY_USAGE_STATS_ENABLED="0")
+    assert printed.splitlines()[-1] == f"2 answers in {tmp_path / 'out'}"
+    rows = {Path(row["path"]).name: row for row in pandas.read_parquet(tmp_path / "out").to_dict("records")}
+    assert set(rows) == {"a.png", "b.jpg"}
+    for row in rows.values():
+        warp = pmtools.Warp.from_dict(json.loads(row["warp"]))
+        assert row["answer"] == undo(answer, warp=warp, format="json").text
+    assert rows["a.png"]["answer"] != answer == rows["b.jpg"]["answer"]  # one box was given
+
+
+@pytest.mark.slow
+def test_ray_data_asks_a_real_server(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    items = list(scene_items(limit=4, seed=11))
+    (tmp_path / "in").mkdir()
+    for index, item in enumerate(items):
+        item.image.save(tmp_path / "in" / f"{index}.png")
+    (tmp_path / "boxes.json").write_text("{}")
+    question = "Is there a red circle in this image?"
+    arguments = [tmp_path / "in", tmp_path / "boxes.json", tmp_path / "out", question, "--model", "demo-model"]
+    with started("serve") as url:
+        run("ray_data", *arguments, "--url", url, "--cpus", 4, cwd=tmp_path, RAY_USAGE_STATS_ENABLED="0")
+    rows = pandas.read_parquet(tmp_path / "out").sort_values("path")
+    demo = demo_model()
+    pm = METHODS["pm"](demo.processor, **demo.settings)
+    options = {"max_new_tokens": 2, "do_sample": False}
+    here = [pm.generate(demo.model, item.image, demo.prompt(question), **options) for item in items]
+    assert rows["answer"].str.strip().tolist() == here
 
 
 # ------------------------------------------------------------------------------------------------- a VLM behind an API

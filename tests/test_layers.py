@@ -22,7 +22,7 @@ LAYERS = {
     "decoding": "decoding",
     "evaluation": "evaluation",
     "zoo": "zoo",
-    "command line": "__main__ api app cli harness hub serving",
+    "command line": "__main__ api app cli harness hub plugins serving",
 }
 RANK = {name: rank for rank, names in enumerate(LAYERS.values()) for name in names.split()}
 

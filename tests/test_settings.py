@@ -17,7 +17,7 @@ PACKAGE = Path(pmtools.__file__).parent
 # values that do not move with the defaults: those of the official scripts and of API, and what was tuned for reading
 OTHERS = {"compat/maps.py": {"gain", "kernel_size"}, "decoding/official.py": {"gain", "kernel_size"},
           "decoding/api.py": {"gain"}, "adapters/heatmaps/clip_relevance.py": {"gain"},
-          "evaluation/reading/looks.py": {"gain", "kernel_size", "floor"}, "cli/eval/reading.py": {"gain", "floor"}}  # fmt: skip
+          "evaluation/reading/settings.py": {"gain", "kernel_size", "floor"}}  # fmt: skip
 
 
 def is_value(name: str, value: object) -> bool:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from pmtools.api.client import Reply, ask
+from pmtools.api.marked_urls import mark_url, undo_marked
 from pmtools.api.views import MAX_PIXELS, View, view
 
-__all__ = ["MAX_PIXELS", "Reply", "View", "ask", "view"]
+__all__ = ["MAX_PIXELS", "Reply", "View", "ask", "mark_url", "undo_marked", "view"]

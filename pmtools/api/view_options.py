@@ -11,7 +11,9 @@ from typing import Any
 from pmtools import _checks
 from pmtools.answers import Format
 from pmtools.answers.formats import named
-from pmtools.api.views import MAX_PIXELS, View, view
+from pmtools.api.views import MAX_PIXELS, View, view, view_warp
+from pmtools.typing import SizeHW
+from pmtools.warp import Warp
 
 #: Most pixels of the overview on which a model is asked where to look.
 _OVERVIEW_PIXELS = 512 * 28 * 28
@@ -79,3 +81,7 @@ class ViewOptions:
     def view(self, image: Any, boxes: Any, /) -> View:
         """The image with boxes magnified."""
         return view(image, boxes, format=self.format, max_pixels=self.max_pixels, zoom=self.zoom)
+
+    def warp(self, source_hw: SizeHW, /) -> Warp:
+        """The warp of that image, by its height and width."""
+        return view_warp(source_hw, self.boxes, format=self.format, max_pixels=self.max_pixels, zoom=self.zoom)[0]

@@ -110,13 +110,43 @@ def view(
     >>> shown.image.size, shown.warp.report(shown.boxes_xyxy).zoom.round(2)
     ((1312, 736), array([9.79]))
     """
-    kind = named(format)
     picture = as_pil(image, name="image")
     source_hw = (picture.height, picture.width)
-    target_hw = fitted_hw(source_hw, max_pixels=max_pixels, multiple=kind.multiple)
+    warp, boxes = view_warp(source_hw, boxes_xyxy, format=format, max_pixels=max_pixels, zoom=zoom)
+    return View(warp.image(picture), warp, boxes, named(format))
+
+
+def view_warp(
+    source_hw: SizeHW,
+    boxes_xyxy: BoxesXYXY | None = None,
+    /,
+    *,
+    format: str | Format = "json",
+    max_pixels: int = MAX_PIXELS,
+    zoom: float | None = None,
+) -> tuple[Warp, Ndarray]:
+    """The warp of a view, by the size of its image alone.
+
+    Parameters
+    ----------
+    source_hw : (int, int)
+        Height and width of the image.
+    boxes_xyxy, format, max_pixels, zoom
+        As for `view`.
+
+    Returns
+    -------
+    (Warp, float64 array of shape (n, 4))
+        From the original to the view, and the magnified boxes.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `view`.
+    """
+    target_hw = fitted_hw(source_hw, max_pixels=max_pixels, multiple=named(format).multiple)
     boxes = np.empty((0, 4)) if boxes_xyxy is None else _checks.boxes_on(boxes_xyxy, "boxes_xyxy", source_hw)
-    warp = _warp(boxes, source_hw, target_hw, zoom)
-    return View(warp.image(picture), warp, boxes, kind)
+    return _warp(boxes, source_hw, target_hw, zoom), boxes
 
 
 def fitted_hw(source_hw: SizeHW, /, *, max_pixels: int, multiple: int = 1) -> SizeHW:
