@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pmtools import _array, _kernel, _resample_generic, _resample_numpy, _values
+from pmtools import _array, _kernel, _values
 from pmtools.footprints import Footprints, choose_kernel, nearest_index
 from pmtools.typing import Array
 
@@ -78,8 +78,14 @@ def _dispatch(
         # a quarter of them, of which neither differences nor a cubic's sums overflow
         quarters = limits[0] / 4, limits[1] / 4
         return 4 * _values.clip_like(_dispatch(pixels / 4, rows, columns, kernels, quarters), quarters, pixels)
+    if isinstance(pixels, np.ndarray) and _kernel.serves(pixels):
+        return _kernel.resample(pixels, rows, columns, kernels, limits)
+    # the others are imported where they are used: not all of them are
     if not isinstance(pixels, np.ndarray):
+        from pmtools import _resample_generic
+
         # elsewhere rounding may leave the range by an ulp, so that gradients need no clip
         return _resample_generic.resample(pixels, rows, columns, kernels, limits if "cubic" in kernels else None)
-    back_end = _kernel.resample if _kernel.serves(pixels) else _resample_numpy.resample
-    return back_end(pixels, rows, columns, kernels, limits)
+    from pmtools import _resample_numpy
+
+    return _resample_numpy.resample(pixels, rows, columns, kernels, limits)

@@ -11,17 +11,19 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from pmtools import _array, _checks, _images, _kernel, axis_algebra, marginals
 from pmtools.axes import AxisMap, axis_map, from_jsonable, to_jsonable
 from pmtools.footprints import Footprints, footprints
-from pmtools.report import WarpReport, report
 from pmtools.resample import fill_outside, resample
 from pmtools.settings import DEFAULTS, WarpSettings
 from pmtools.typing import Array, BoxesXYXY, Image, PointsXY, SizeHW
+
+if TYPE_CHECKING:
+    from pmtools.report import WarpReport
 
 
 class LocalMagnification(NamedTuple):
@@ -299,6 +301,8 @@ class Warp:
         """
         if self.batch_shape:
             raise ValueError(f"a report is on one warp, this is a batch of {len(self)}; use warp[i].report(...)")
+        from pmtools.report import report
+
         boxes = _checks.boxes(boxes_xyxy, "boxes_xyxy")
         input_hw = self.target_hw if input_hw is None else _checks.size_hw(input_hw, "input_hw")
         return report(
