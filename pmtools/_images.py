@@ -111,6 +111,9 @@ def _unpack_array(array: Array, channel_axis: int | None, name: str) -> Pixels:
             _refuse_empty(shape, shape, name)
             return Pixels(array[None, :, :, None], (), lambda values: values[0, :, :, 0], copy)
         channel_axis = -3 if _array.is_torch(array) else -1
+        if len(shape) == 3 and channel_axis == -1:  # as below, without permutations that change nothing
+            _refuse_empty(shape, shape, name)
+            return Pixels(array[None, ...], (), lambda values: values[0, ...], copy)
     axis = _checks.whole_number(channel_axis, "channel_axis", minimum=-len(shape), maximum=len(shape) - 1) % len(shape)
     if len(shape) == 2:
         raise ValueError(f"`channel_axis` {channel_axis} leaves no (H, W) in `{name}` of shape {shape}; leave it out")

@@ -91,6 +91,11 @@ class Footprints:
         centre, low, high = (np.ascontiguousarray(array, dtype=np.float64) for array in arrays)
         return centre, low, high
 
+    @cached_property
+    def plans(self) -> dict[tuple[object, ...], object]:
+        """What a back end has made of this axis, under what it was made for."""
+        return {}
+
 
 def footprints(axis: AxisMap) -> list[Footprints]:
     """The footprints of one axis; one entry per map of a batch, a single one otherwise.

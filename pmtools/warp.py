@@ -18,7 +18,7 @@ import numpy as np
 from pmtools import _array, _checks, _images, _kernel, axis_algebra, marginals
 from pmtools.axes import AxisMap, axis_map, from_jsonable, to_jsonable
 from pmtools.footprints import Footprints, footprints
-from pmtools.resample import fill_outside, resample
+from pmtools.resample import resample
 from pmtools.settings import DEFAULTS, WarpSettings
 from pmtools.typing import Array, BoxesXYXY, Image, PointsXY, SizeHW
 
@@ -491,7 +491,9 @@ class Warp:
         pixels = _images.unpack_labels(xp.expand_dims(mask, axis=-1), channel_axis=-1)
         return pixels._replace(pack=lambda values: pixels.pack(values)[..., 0])
 
-    def _resample(self, pixels: _images.Pixels, image: Image, fill: Any, *, antialias: bool, nearest: bool) -> Any:
+    def _resample(
+        self, pixels: _images.Pixels, image: Image, fill: Any, *, antialias: bool, nearest: bool, out: Any = None
+    ) -> Any:
         values = pixels.values
         size = tuple(values.shape[1:3])
         if size != self.source_hw:
@@ -513,22 +515,14 @@ class Warp:
         if through_numpy:
             values, fill_value = _array.to_numpy(values), _array.to_numpy(fill_value)
         pairs = self._moved_like(values)._footprints
-        images_each = values.shape[0] // len(pairs)
-        parts = [values[i * images_each : (i + 1) * images_each, ...] for i in range(len(pairs))]
-
-        def one_warp(part: Array, axes: tuple[Footprints, Footprints]) -> Array:
-            resampled = resample(part, *axes, antialias=antialias, nearest=nearest)
-            return part if resampled is part else fill_outside(resampled, *axes, fill_value)
-
-        worth_it = isinstance(values, np.ndarray) and parts[0].size >= _kernel.WORTH_A_THREAD
-        each = _kernel.map_threads if worth_it else map
-        done = list(each(lambda pair: one_warp(*pair), zip(parts, pairs, strict=True)))
-        if all(result is part for result, part in zip(done, parts, strict=True)):
+        result = resample(values, pairs, fill=fill_value, antialias=antialias, nearest=nearest)
+        if result is values:
             return pixels.copy()
-        result = done[0] if len(done) == 1 else _array.namespace(values).concat(done, axis=0)
+        if isinstance(pixels.values, np.ndarray):
+            return pixels.pack(result.astype(values.dtype, copy=False))  # the byte order too
         xp = _array.namespace(pixels.values)
         result = xp.asarray(result) if through_numpy else result
-        return pixels.pack(xp.astype(result, pixels.values.dtype, copy=False))  # the byte order too
+        return pixels.pack(xp.astype(result, pixels.values.dtype, copy=False))
 
     # ----------------------------------------------------------------------------------------------- algebra
 
