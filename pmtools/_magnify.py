@@ -42,6 +42,7 @@ def magnify(
     equal_peaks: bool = DEFAULTS.equal_peaks,
     antialias: bool = True,
     channel_axis: int | None = None,
+    out: Any = None,
 ) -> Image:
     """Give the parts of an image that a heatmap points at, or that are named, more pixels, and keep everything else in place.
 
@@ -80,6 +81,8 @@ def magnify(
         Average where the output has fewer pixels than the source.
     channel_axis : int, optional
         Which axis holds the channels. Default: last for NumPy, first for PyTorch.
+    out : array, optional
+        Where the result goes, as in `Warp.image`. For a list of images, a list with one for each.
 
     Returns
     -------
@@ -138,16 +141,17 @@ def magnify(
         its_map = _array.to_numpy(its_map) if _array.is_pil(one) else _array.asarray_like(its_map, one)
         return fit_warp(its_map, source_hw=source_hw, **options)
 
-    def apply(warp: Warp, one: Any) -> Any:
-        return warp.image(one, antialias=antialias, channel_axis=channel_axis)
+    def apply(warp: Warp, one: Any, its_out: Any) -> Any:
+        return warp.image(one, antialias=antialias, channel_axis=channel_axis, out=its_out)
 
     if not isinstance(image, (list, tuple)):
-        return apply(fit(image, focus), image)
+        return apply(fit(image, focus), image, out)
     # the fits first: small steps of Python, in which threads would only wait for each other
     each_focus = _one_each(focus, len(image)) if kind == "heatmap" else _listed(focus, kind, len(image))
     warps = [fit(*pair) for pair in zip(image, each_focus, strict=True)]
     each = _kernel.map_threads if all(_is_worth_a_thread(one) for one in image) else map
-    return list(each(lambda pair: apply(*pair), zip(warps, image, strict=True)))
+    outs = [None] * len(image) if out is None else _listed(out, "out", len(image))
+    return list(each(lambda case: apply(*case), zip(warps, image, outs, strict=True)))
 
 
 def _the_one_given(given: dict[str, Any]) -> tuple[str, Any]:
@@ -200,7 +204,7 @@ def _fit_zoom(kind: str, focus: Any, source_hw: SizeHW, options: dict[str, Any])
 
 
 def _listed(focus: Any, kind: str, n: int) -> list[Any]:
-    """Boxes, points or masks, one entry for each of n images."""
+    """Boxes, points, masks or results, one entry for each of n images."""
     if not isinstance(focus, (list, tuple)) or len(focus) != n:
         count = f"{len(focus)} of them" if isinstance(focus, (list, tuple)) else _checks.describe(focus)
         raise ValueError(f"`{kind}` must be a list with an entry for each of the {n} images, got {count}")

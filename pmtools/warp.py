@@ -388,7 +388,14 @@ class Warp:
 
     @_array.untraced
     def image(
-        self, image: Image, /, *, antialias: bool = True, channel_axis: int | None = None, fill: Any = 0
+        self,
+        image: Image,
+        /,
+        *,
+        antialias: bool = True,
+        channel_axis: int | None = None,
+        fill: Any = 0,
+        out: Array | None = None,
     ) -> Image:
         """The magnified image.
 
@@ -408,21 +415,36 @@ class Warp:
         fill : number or sequence of numbers, optional
             Value, or one per channel, of output pixels that show nothing of the source (padding); the dtype must hold it. PIL's
             HSV, and P with an opaque palette, take it as a colour in RGB, and a single number as a grey level.
+        out : array, optional
+            Where the result goes: kind, dtype and axes of `image`, height and width `target_hw`. Fresh memory for many large
+            images costs more than the warp. No gradients; it may overlap `image`.
 
         Returns
         -------
         PIL image or array
-            Kind, layout, dtype, device and range of `image`. Without magnification, the same pixels to the last bit.
+            Kind, layout, dtype, device and range of `image`; `out` where that is given. Without magnification, the same pixels
+            to the last bit.
 
         Raises
         ------
         TypeError, ValueError
-            If `image` is not an image, its size is not `source_hw`, or its dtype cannot hold `fill`.
+            If `image` is not an image, its size is not `source_hw`, its dtype cannot hold `fill`, or `out` does not fit.
+
+        Examples
+        --------
+        >>> warp = Warp.from_map(np.eye(2), source_hw=(4, 4))
+        >>> out = np.empty((4, 4), np.uint8)
+        >>> warp.image(np.ones((4, 4), np.uint8), out=out) is out
+        True
         """
         pixels = _images.unpack(image, channel_axis=channel_axis)
-        return self._resample(pixels, image, fill, antialias=antialias, nearest=False)
+        return self._resample(
+            pixels, image, fill, antialias=antialias, nearest=False, out=out, channel_axis=channel_axis
+        )
 
-    def inverse_image(self, image: Image, /, *, channel_axis: int | None = None, fill: Any = 0) -> Image:
+    def inverse_image(
+        self, image: Image, /, *, channel_axis: int | None = None, fill: Any = 0, out: Array | None = None
+    ) -> Image:
         """The source image again, as far as the magnified one still holds it; linear, without anti-aliasing.
 
         Parameters
@@ -433,13 +455,16 @@ class Warp:
             Which axis holds the channels. Default: last for NumPy, first for PyTorch.
         fill : number or sequence of numbers, optional
             Value of source pixels that the magnified image does not show (what was cropped), as in `Warp.image`.
+        out : array, optional
+            Where the result goes, as in `Warp.image`.
 
         Returns
         -------
         PIL image or array
             Of size `source_hw`.
         """
-        return self.inverse().image(image, antialias=False, channel_axis=channel_axis, fill=fill)
+        back = self._inverse if isinstance(self.x.like, np.ndarray) else self.inverse()
+        return back.image(image, antialias=False, channel_axis=channel_axis, fill=fill, out=out)
 
     @_array.untraced
     def mask(self, mask: Image, /, *, channel_axis: int | None = None, fill: Any = 0) -> Image:
@@ -492,7 +517,15 @@ class Warp:
         return pixels._replace(pack=lambda values: pixels.pack(values)[..., 0])
 
     def _resample(
-        self, pixels: _images.Pixels, image: Image, fill: Any, *, antialias: bool, nearest: bool, out: Any = None
+        self,
+        pixels: _images.Pixels,
+        image: Image,
+        fill: Any,
+        *,
+        antialias: bool,
+        nearest: bool,
+        out: Any = None,
+        channel_axis: int | None = None,
     ) -> Any:
         values = pixels.values
         size = tuple(values.shape[1:3])
@@ -508,14 +541,35 @@ class Warp:
                 "and with a third axis it counts as a batch, (n, h, w)"
             )
         fill_value = _images.fill_value(fill, pixels)
+        into = None
+        if out is not None:
+            if self._requires_grad() or _array.requires_grad(image) or _array.requires_grad(out):
+                raise ValueError(
+                    "`out` must not be given where gradients are wanted, which it would lose; leave it out"
+                )
+            into = _images.unpack_out(out, image, self.target_hw, channel_axis=channel_axis)
         if not values.shape[0]:
+            if out is not None:
+                return out
             empty = (0, *self.target_hw, values.shape[3])
             return pixels.pack(_array.namespace(values).zeros(empty, dtype=values.dtype, device=_array.device(values)))
         through_numpy = _kernel.serves_tensor(values) and not self._requires_grad()
         if through_numpy:
             values, fill_value = _array.to_numpy(values), _array.to_numpy(fill_value)
+        if into is not None and (not isinstance(values, np.ndarray) or np.may_share_memory(into, values)):
+            into = None
         pairs = self._moved_like(values)._footprints
-        result = resample(values, pairs, fill=fill_value, antialias=antialias, nearest=nearest)
+        result = resample(values, pairs, fill=fill_value, antialias=antialias, nearest=nearest, out=into)
+        if into is not None and result is into:
+            return out
+        packed = self._packed(result, pixels, values, through_numpy=through_numpy)
+        if out is None:
+            return packed
+        out[...] = packed
+        return out
+
+    @staticmethod
+    def _packed(result: Array, pixels: _images.Pixels, values: Array, *, through_numpy: bool) -> Any:
         if result is values:
             return pixels.copy()
         if isinstance(pixels.values, np.ndarray):
@@ -525,6 +579,11 @@ class Warp:
         return pixels.pack(xp.astype(result, pixels.values.dtype, copy=False))
 
     # ----------------------------------------------------------------------------------------------- algebra
+
+    @cached_property
+    def _inverse(self) -> Warp:
+        """`inverse()`, made once; for NumPy, since with gradients every image needs a graph of its own."""
+        return self.inverse()
 
     def inverse(self) -> Warp:
         """The warp from the magnified image back to the source."""
