@@ -6,6 +6,7 @@ NumPy 2 follows the array API standard itself, so array-api-compat is imported o
 from __future__ import annotations
 
 import functools
+import math
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -202,6 +203,27 @@ def arange(stop: int, like: Array, *, offset: float = 0.0) -> Array:
     xp = namespace(like)
     steps = xp.arange(stop, dtype=wide_dtype(like), device=device(like))
     return steps + offset if offset else steps
+
+
+def clip(array: Array, low: Any, high: Any) -> Array:
+    """`array` between the bounds; for short arrays of NumPy in a third of the time that its `clip` takes to begin."""
+    if isinstance(array, np.ndarray):
+        return np.minimum(np.maximum(array, low), high)
+    return namespace(array).clip(array, low, high)
+
+
+def mean(array: Array, axis: int | tuple[int, ...]) -> Array:
+    """Mean over `axis`, which stays with length 1; for NumPy the sum over the count, which is what its `mean` does slowly."""
+    if isinstance(array, np.ndarray):
+        axes = axis if isinstance(axis, tuple) else (axis,)
+        total: Array = np.add.reduce(array, axis=axis, keepdims=True)
+        return total / math.prod(array.shape[i] for i in axes)
+    return namespace(array).mean(array, axis=axis, keepdims=True)
+
+
+def nowhere(mask: Array) -> bool:
+    """Whether `mask` is NumPy's and False everywhere: what would guard against it can be left out."""
+    return isinstance(mask, np.ndarray) and not mask.any()
 
 
 def cast_like(array: Array, like: Array) -> Array:

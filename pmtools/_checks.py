@@ -137,6 +137,8 @@ def weights(value: object, name: str) -> Array:
         raise TypeError(f"`{name}` must hold real numbers or booleans, got dtype {array.dtype}")
     if _array.is_floating(array):
         xp = _array.namespace(array)
+        if bool(xp.min(array) >= 0) and bool(xp.max(array) < math.inf):
+            return array
         if not bool(xp.all(xp.isfinite(array))):
             raise ValueError(
                 f"`{name}` must be finite, got NaN or infinity somewhere; replace those cells, for example with 0"

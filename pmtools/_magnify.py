@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pmtools import _array, _checks, _images, _kernel, marginals
-from pmtools.perception import perception_map
+from pmtools.perception import perception
 from pmtools.settings import DEFAULTS, WarpSettings
 from pmtools.typing import Array, Heatmap, Image, SizeHW
 from pmtools.warp import Warp
@@ -288,18 +288,19 @@ def fit_warp(
         max_magnification=max_magnification,
         equal_peaks=equal_peaks,
     )
-    perception = perception_map(heatmap, gain=gain, kernel_size=kernel_size)
-    return warp_from_perception(perception, settings, source_hw=source_hw, target_hw=target_hw)
+    heatmap = _checks.weights(heatmap, "heatmap")
+    values = _array.cast_like(perception(heatmap, settings), heatmap)
+    return _warp(values, settings, source_hw, target_hw)
 
 
 def warp_from_perception(
-    perception: Array, settings: WarpSettings, /, *, source_hw: SizeHW, target_hw: SizeHW | None = None
+    perception_map: Array, settings: WarpSettings, /, *, source_hw: SizeHW, target_hw: SizeHW | None = None
 ) -> Warp:
     """The warp of a perception map that is ready: `fit_warp` without its first step.
 
     Parameters
     ----------
-    perception : array of shape (h, w), or (n, h, w)
+    perception_map : array of shape (h, w), or (n, h, w)
         Non-negative; upsampled to pixels axis by axis before its marginals are taken, never as a full map.
     settings : WarpSettings
         Those after the perception map count.
@@ -313,10 +314,14 @@ def warp_from_perception(
     Raises
     ------
     TypeError, ValueError
-        If `perception` is not a map, or a size is not a size.
+        If `perception_map` is not a map, or a size is not a size.
     """
-    perception = _checks.weights(perception, "perception_map")
+    return _warp(_checks.weights(perception_map, "perception_map"), settings, source_hw, target_hw)
+
+
+def _warp(weights: Array, settings: WarpSettings, source_hw: SizeHW, target_hw: SizeHW | None) -> Warp:
+    """`warp_from_perception` of a map that has been checked."""
     height, width = _checks.size_hw(source_hw, "source_hw")
-    mass_y = marginals.upsampled_marginal(perception, height, axis=-2, reduce=settings.marginal)
-    mass_x = marginals.upsampled_marginal(perception, width, axis=-1, reduce=settings.marginal)
-    return Warp._from_masses(mass_y, mass_x, _array.epsilon(perception), (height, width), target_hw, settings)
+    mass_y = marginals.upsampled_marginal(weights, height, axis=-2, reduce=settings.marginal)
+    mass_x = marginals.upsampled_marginal(weights, width, axis=-1, reduce=settings.marginal)
+    return Warp._from_masses(mass_y, mass_x, _array.epsilon(weights), (height, width), target_hw, settings)

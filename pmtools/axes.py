@@ -131,6 +131,8 @@ class AxisMap:
 
 def axis_map(before: Array, after: Array, source_size: int, target_size: int) -> AxisMap:
     """A single-piece map whose whole source is visible."""
+    if isinstance(before, np.ndarray) and before.ndim == 1:
+        return AxisMap((Piece(before, after),), source_size, target_size, np.array([0.0, source_size]))
     xp = _array.namespace(after)
     window = xp.stack([xp.zeros_like(before[..., 0]), xp.full_like(before[..., 0], float(source_size))], axis=-1)
     return AxisMap((Piece(before, after),), source_size, target_size, window)

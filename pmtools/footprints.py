@@ -117,7 +117,7 @@ def footprints(axis: AxisMap) -> list[Footprints]:
     result = []
     for i in range(n or 1):
         low, high = float(visible[i, 0]), float(visible[i, 1])
-        cut = xp.clip(position[i, ...], low, high)
+        cut = _array.clip(position[i, ...], low, high)
         centre = position[i, 1::2]
         first = min(max(int(np.floor(low + TOLERANCE)), 0), axis.source_size - 1)
         last = min(max(int(np.ceil(high - TOLERANCE)) - 1, first), axis.source_size - 1)
@@ -135,14 +135,13 @@ def nearest_index(axis: Footprints) -> Array:
     """The source pixel under the centre of every output pixel, an integer array of shape (m,)."""
     xp = _array.namespace(axis.centre)
     index = xp.astype(xp.floor(axis.centre), xp.int64)
-    return xp.clip(index, axis.first, axis.last)
+    return _array.clip(index, axis.first, axis.last)
 
 
 def visible_taps(axis: Footprints) -> tuple[Array, Array, Array]:
     """`linear_taps` of the centres, kept to the visible pixels: first and second index, weight of the second, each (m,)."""
-    xp = _array.namespace(axis.centre)
     first, second, weight = linear_taps(axis.centre, axis.size)
-    return xp.clip(first, axis.first, axis.last), xp.clip(second, axis.first, axis.last), weight
+    return _array.clip(first, axis.first, axis.last), _array.clip(second, axis.first, axis.last), weight
 
 
 def kernel_weights(axis: Footprints, kernel: str, outputs: slice, pixels: slice) -> Array:

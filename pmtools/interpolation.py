@@ -83,11 +83,11 @@ def linear_taps(centres: Array, size: int) -> tuple[Array, Array, Array]:
         0 where the first sample alone counts. The second is its neighbour there too, so that a position has a slope.
     """
     xp = _array.namespace(centres)
-    position = xp.clip(centres - 0.5, 0.0, float(size - 1))
+    position = _array.clip(centres - 0.5, 0.0, float(size - 1))
     below = xp.floor(position)
     weight = position - below
     first = xp.astype(below, xp.int64)
-    return first, xp.clip(first + 1, None, size - 1), weight
+    return first, _array.clip(first + 1, 0, size - 1), weight
 
 
 def resample_axis(values: Array, size: int, /, *, axis: int) -> Array:

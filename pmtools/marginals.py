@@ -171,10 +171,13 @@ def _relative_mass(mass: Array, rounding: float) -> Array:
     xp = _array.namespace(mass)
     peak = xp.max(mass, axis=-1, keepdims=True)
     constant = peak - xp.min(mass, axis=-1, keepdims=True) <= CONSTANT_ULPS * rounding * peak
+    if _array.nowhere(constant):
+        scaled = mass / peak
+        return scaled / _array.mean(scaled, -1)
     if _array.requires_grad(mass):
         constant = peak <= 0  # a constant map that somebody learns has a gradient
     scaled = mass / xp.where(peak > 0, peak, xp.ones_like(peak))  # first, so that huge masses do not overflow
-    mean = xp.mean(scaled, axis=-1, keepdims=True)
+    mean = _array.mean(scaled, -1)
     relative = scaled / xp.where(peak > 0, mean, xp.ones_like(mean))
     return xp.where(constant, xp.ones_like(relative), relative)
 

@@ -155,9 +155,10 @@ class Warp:
         cdfs = marginals.cdfs(mass_y, mass_x, settings, rounding=rounding)
         axes = []
         for edges, n, m in zip(cdfs, source_hw, target_hw, strict=True):
-            xp = _array.namespace(edges)
             cells = edges.shape[-1] - 1
-            before = xp.broadcast_to(_array.arange(cells + 1, edges) * n / cells, tuple(edges.shape))
+            before = _array.arange(cells + 1, edges) * n / cells
+            if edges.ndim > 1:
+                before = _array.namespace(edges).broadcast_to(before, tuple(edges.shape))
             axes.append(axis_map(before, edges * float(m), n, m))
         return cls(y=axes[0], x=axes[1])
 
