@@ -14,13 +14,15 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from pmtools import _array
-from pmtools.footprints import Footprints
 from pmtools.typing import Array, Ndarray
+
+if TYPE_CHECKING:
+    from pmtools.footprints import Footprints
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -192,6 +194,25 @@ def _shares(n: int, wanted: int) -> list[slice]:
     """n images in as many runs as are worth a thread: more runs than threads, so that none waits long for the slowest."""
     k = 1 if thread_count() == 1 else min(n, wanted)
     return [slice(i * n // k, (i + 1) * n // k) for i in range(k)]
+
+
+def takes_places(*arrays: Array) -> bool:
+    """Whether the compiled kernel is there and maps such places through such knots: float64 (n,), or (b, n) for a batch."""
+    return _extension is not None and all(
+        isinstance(array, np.ndarray) and array.dtype == np.float64 and 1 <= array.ndim <= 2 and array.flags.aligned
+        for array in arrays
+    )
+
+
+def interpolate(x: Ndarray, knots_x: Ndarray, knots_y: Ndarray, out: Ndarray) -> None:
+    """The increasing piecewise linear map through the knots at `x`, extended beyond them, into `out`, which may be `x`."""
+    if x.ndim == 2:
+        for i in range(len(x)):
+            interpolate(
+                x[i], knots_x if knots_x.ndim == 1 else knots_x[i], knots_y if knots_y.ndim == 1 else knots_y[i], out[i]
+            )
+        return
+    _extension.interpolate(x, out, np.ascontiguousarray(knots_x), np.ascontiguousarray(knots_y))  # type: ignore[union-attr]
 
 
 # ------------------------------------------------------------------------------------------------------- threads

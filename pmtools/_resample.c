@@ -1,4 +1,5 @@
-/* Resampling of pixels along two monotone axes: the compiled back end of resample.py.
+/* Resampling of pixels along two monotone axes, and the maps of coordinates: the compiled back end of resample.py and
+ * interpolation.py.
  *
  * Knows nothing of maps: it is told where each output row and column looks, in the words of footprints.py (centre, low and
  * high edge, kernel), and does what the NumPy path there does.
@@ -899,6 +900,93 @@ end:
     return outcome;
 }
 
+/* ------------------------------------------------------------------------------------------------- coordinates
+ * An increasing piecewise linear map at many places, as interpolation.py has it: what NumPy's interp says where all places are
+ * between the outermost knots, and the same formula on the outermost pieces otherwise. */
+
+struct places {                          /* strides in bytes; base and strides are aligned */
+    char *base;
+    index_t count, stride;
+};
+
+#define BUCKETS 8                        /* for each piece; most then begin in the piece they end in */
+
+/* The piece of `x`, starting to look at `piece`: the last one whose first knot is not beyond it. NaN is in the last one. */
+INLINE index_t piece_of(double x, const double *knots, index_t last_piece, index_t piece)
+{
+    while (piece < last_piece && !(x < knots[piece + 1]))
+        piece++;
+    while (piece > 0 && x < knots[piece])
+        piece--;
+    return piece;
+}
+
+static int all_inside(struct places from, double first, double last)
+{
+    int inside = 1;
+    for (index_t i = 0; i < from.count; i++) {
+        const double x = *(const double *)(from.base + i * from.stride);
+        inside &= (x >= first) & (x <= last);
+    }
+    return inside;
+}
+
+/* Few places: each looks for its piece by halving, and no table is made. */
+static void map_few_places(struct places from, struct places to, const double *knots, const double *values, index_t count)
+{
+    const int inside = all_inside(from, knots[0], knots[count - 1]);
+    for (index_t i = 0; i < from.count; i++) {
+        const double x = *(const double *)(from.base + i * from.stride);
+        index_t low = 0, high = count - 1; /* the piece is one of low..high - 1 */
+        while (high - low > 1) {
+            const index_t middle = (low + high) / 2;
+            if (x < knots[middle])
+                high = middle;
+            else
+                low = middle;
+        }
+        const double slope = (values[low + 1] - values[low]) / (knots[low + 1] - knots[low]);
+        const double y = slope * (x - knots[low]) + values[low];
+        *(double *)(to.base + i * to.stride) = inside && x == knots[count - 1] ? values[count - 1] : y;
+    }
+}
+
+static enum outcome map_places(struct places from, struct places to, const double *knots, const double *values, index_t count)
+{
+    const index_t last_piece = count - 2, buckets = BUCKETS * (count - 1);
+    const double first = knots[0], last = knots[count - 1], per_unit = (double)buckets / (last - first);
+    if (from.count < count) {
+        map_few_places(from, to, knots, values, count);
+        return DONE;
+    }
+    double *slopes = allocate((size_t)count, sizeof *slopes);
+    int32_t *begin = allocate((size_t)buckets, sizeof *begin);
+    if (!slopes || !begin) {
+        free(slopes);
+        free(begin);
+        return NO_MEMORY;
+    }
+    for (index_t k = 0; k <= last_piece; k++)
+        slopes[k] = (values[k + 1] - values[k]) / (knots[k + 1] - knots[k]);
+    for (index_t b = 0, piece = 0; b < buckets; b++) {
+        piece = piece_of(first + (double)b / per_unit, knots, last_piece, piece);
+        begin[b] = (int32_t)piece;
+    }
+    const int inside = all_inside(from, first, last);
+    for (index_t i = 0; i < from.count; i++) {
+        const double x = *(const double *)(from.base + i * from.stride);
+        const double bucket = (x - first) * per_unit;
+        /* NaN fails both comparisons */
+        const index_t guess = bucket >= 0.0 ? (bucket < (double)buckets ? begin[(index_t)bucket] : last_piece) : 0;
+        const index_t k = piece_of(x, knots, last_piece, guess);
+        const double y = slopes[k] * (x - knots[k]) + values[k];
+        *(double *)(to.base + i * to.stride) = inside && x == last ? values[count - 1] : y;
+    }
+    free(slopes);
+    free(begin);
+    return DONE;
+}
+
 /* ------------------------------------------------------------------------------------------------ Python's door */
 
 static int cpu_has_avx2(void)
@@ -1159,6 +1247,65 @@ end:
     return result;
 }
 
+static int open_places(PyObject *object, const char *name, int flags, Py_buffer *view, struct places *places)
+{
+    if (PyObject_GetBuffer(object, view, flags | PyBUF_STRIDES | PyBUF_FORMAT) < 0)
+        return -1;
+    if (view->ndim != 1 || !view->format || strcmp(view->format, "d") != 0 || (uintptr_t)view->buf % sizeof(double) != 0 ||
+        view->strides[0] % (Py_ssize_t)sizeof(double) != 0) {
+        PyErr_Format(PyExc_ValueError, "`%s` must have shape (n,) and dtype float64, aligned", name);
+        PyBuffer_Release(view);
+        return -1;
+    }
+    *places = (struct places){view->buf, view->shape[0], view->strides[0]};
+    return 0;
+}
+
+PyDoc_STRVAR(interpolate_doc,
+"interpolate(x, out, knots_x, knots_y)\n--\n\n"
+"The piecewise linear map through increasing knots at `x`, into `out`, which may be `x`: float64 (n,) with any strides. Both\n"
+"knots: float64 (k,), k >= 2.");
+
+static PyObject *interpolate(PyObject *module, PyObject *args)
+{
+    (void)module;
+    PyObject *x, *out, *knots_x, *knots_y, *result = NULL;
+    Py_buffer views[4];
+    int opened = 0;
+    struct places from, to;
+    if (!PyArg_ParseTuple(args, "OOOO:interpolate", &x, &out, &knots_x, &knots_y))
+        return NULL;
+    if (open_places(x, "x", 0, &views[opened], &from) < 0)
+        goto end;
+    opened++;
+    if (open_places(out, "out", PyBUF_WRITABLE, &views[opened], &to) < 0)
+        goto end;
+    opened++;
+    if (open_numbers(knots_x, "d", -1, &views[opened]) < 0)
+        goto end;
+    const double *knots = views[opened].buf;
+    const Py_ssize_t count = views[opened++].len / (Py_ssize_t)sizeof(double);
+    if (open_numbers(knots_y, "d", count, &views[opened]) < 0)
+        goto end;
+    const double *values = views[opened++].buf;
+    if (from.count != to.count || count < 2 || count > INT32_MAX / BUCKETS) {
+        PyErr_SetString(PyExc_ValueError, "`out` must be as long as `x`, and there must be two knots at least");
+        goto end;
+    }
+    enum outcome outcome;
+    Py_BEGIN_ALLOW_THREADS
+    outcome = map_places(from, to, knots, values, count);
+    Py_END_ALLOW_THREADS
+    if (outcome == NO_MEMORY)
+        PyErr_NoMemory();
+    else
+        result = Py_NewRef(Py_None);
+end:
+    while (opened > 0)
+        PyBuffer_Release(&views[--opened]);
+    return result;
+}
+
 static PyObject *has_avx2(PyObject *module, PyObject *ignored)
 {
     (void)module;
@@ -1167,6 +1314,7 @@ static PyObject *has_avx2(PyObject *module, PyObject *ignored)
 }
 
 static PyMethodDef methods[] = {
+    {"interpolate", interpolate, METH_VARARGS, interpolate_doc},
     {"plan", plan, METH_VARARGS, plan_doc},
     {"resample", resample, METH_VARARGS, resample_doc},
     {"has_avx2", has_avx2, METH_NOARGS, PyDoc_STR("has_avx2()\n--\n\nWhether this processor runs the AVX2 loops.")},

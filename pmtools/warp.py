@@ -832,9 +832,12 @@ def _map_columns(coordinates: Any, name: str, columns: str, warp: Warp, *, back:
     xp = _array.namespace(array)
     wide = _array.widen(array)
     warp = warp._moved_like(wide)
-    mapped = []
-    for i in range(last):
-        axis = (warp.x, warp.y)[i % 2]
-        values = xp.reshape(wide[..., i], (*batch, math.prod(shape[len(batch) : -1])))
-        mapped.append(xp.reshape((axis.backward if back else axis.forward)(values), shape[:-1]))
-    return _array.coordinate_like(xp.stack(mapped, axis=-1), array)
+    flat = xp.reshape(wide, (*batch, math.prod(shape[len(batch) : -1]), last))
+    maps = [axis.backward if back else axis.forward for axis in (warp.x, warp.y)]
+    if isinstance(flat, np.ndarray):  # column by column into one array
+        mapped = np.empty(flat.shape)
+        for i in range(last):
+            maps[i % 2](flat[..., i], out=mapped[..., i])
+    else:
+        mapped = xp.stack([maps[i % 2](flat[..., i]) for i in range(last)], axis=-1)
+    return _array.coordinate_like(xp.reshape(mapped, shape), array)

@@ -41,6 +41,44 @@ def test_coordinates_from_anywhere_do_no_harm(seed):
 
 
 @compiled
+@pytest.mark.parametrize("seed", range(100))
+def test_coordinates_are_those_of_numpy_to_the_last_bit(seed):
+    FUZZ["check_places"](seed)
+    FUZZ["check_hostile_places"](seed)
+
+
+@compiled
+def test_the_comparison_notices_a_moved_knot(monkeypatch):
+    unmoved = _kernel.interpolate
+    monkeypatch.setattr(_kernel, "interpolate", lambda x, before, after, out: unmoved(x, before, after + 1e-9, out))
+    with pytest.raises(SystemExit, match="knots differ"):
+        list(map(FUZZ["check_places"], range(10)))
+
+
+@compiled
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"x": np.zeros((3, 3))},
+        {"x": np.zeros(3, np.float32)},
+        {"x": np.zeros(4)},
+        {"x": np.zeros(25, np.uint8)[1:].view(np.float64)},
+        {"out": np.zeros(3, np.int64)},
+        {"knots_x": np.zeros(1), "knots_y": np.zeros(1)},
+        {"knots_x": np.zeros(4)},
+        {"knots_y": np.zeros(2, np.float32)},
+    ],
+)
+def test_bad_places_are_refused(changes):
+    from pmtools import _resample
+
+    right = {"x": np.zeros(3), "out": np.zeros(3), "knots_x": np.arange(2.0), "knots_y": np.arange(2.0)}
+    _resample.interpolate(*right.values())
+    with pytest.raises(ValueError):
+        _resample.interpolate(*(right | changes).values())
+
+
+@compiled
 def test_bytes_are_off_by_one_rarely(rng):
     image = rng.integers(0, 256, (1, 200, 200, 3)).astype(np.uint8)
     for target, kernel, share in ((200, "linear", 0.005), (200, "box", 0.005), (60, "cubic", 0.01)):
@@ -274,7 +312,7 @@ def test_a_batch_of_warps_is_one_call_for_each_thread(rng, monkeypatch, threads)
 
     extension = _kernel._extension
     monkeypatch.setattr(
-        _kernel, "_extension", types.SimpleNamespace(plan=counted("plan"), resample=counted("resample"))
+        _kernel, "_extension", types.SimpleNamespace(**vars(extension) | {name: counted(name) for name in calls})
     )
     shares = {"1": lambda n, wanted: [slice(0, n)], "2": lambda n, wanted: [slice(0, 3), slice(3, n)]}
     monkeypatch.setattr(_kernel, "_shares", shares[threads])
