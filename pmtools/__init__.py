@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from pmtools._magnify import fit_warp, magnify
 from pmtools.perception import perception_map
 from pmtools.warp import LocalMagnification, Warp
-from pmtools.zoom import zoom_warp
 
 if TYPE_CHECKING:
     from pmtools import alternatives, annotation, compat, frames, heatmaps, io
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from pmtools.tiles import Detections, Tiles, fit_tiles
     from pmtools.turns import Turned
     from pmtools.windows import Mosaic, Placed
+    from pmtools.zoom import zoom_warp
 
 __version__ = "0.1.0"
 
@@ -43,6 +43,7 @@ _HOMES = {
     "refine": "refinement",
     "show_versions": "_versions",
     "smooth_warps": "sequences",
+    "zoom_warp": "zoom",
 }
 
 __all__ = [  # noqa: RUF022  in the order of the pipeline

@@ -8,10 +8,9 @@ import numpy as np
 
 from pmtools import _array, _checks, _images, _kernel, marginals
 from pmtools.perception import perception
-from pmtools.settings import DEFAULTS, WarpSettings
+from pmtools.settings import DEFAULTS, ZOOM_FALLOFF, WarpSettings
 from pmtools.typing import Array, Heatmap, Image, SizeHW
 from pmtools.warp import Warp
-from pmtools.zoom import ZOOM_FALLOFF, boxes_of_mask, boxes_of_points, zoom_warp
 
 #: Images of a list from this size on share the processors.
 _THREAD_PIXELS = 512 * 512
@@ -190,6 +189,8 @@ def _refuse_changed(options: dict[str, Any], defaults: dict[str, Any], whose: st
 
 def _fit_zoom(kind: str, focus: Any, source_hw: SizeHW, options: dict[str, Any]) -> Warp:
     """The warp to boxes, points or a mask."""
+    from pmtools.zoom import boxes_of_mask, boxes_of_points, zoom_warp
+
     margin = options["margin"]
     if kind == "points":
         margin = 0.05 * max(source_hw) if margin is None else margin

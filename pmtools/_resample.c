@@ -1121,7 +1121,10 @@ static PyObject *plan(PyObject *module, PyObject *args)
     }
     held->layout = (struct layout){.type = (enum type)type, .avx2 = !portable && cpu_has_avx2(), .channels = channels};
     held->across = across;
-    const enum outcome outcome = (across ? plan_columns : plan_rows)(&held->plan, &axis, held->layout);
+    enum outcome outcome;
+    Py_BEGIN_ALLOW_THREADS
+    outcome = (across ? plan_columns : plan_rows)(&held->plan, &axis, held->layout);
+    Py_END_ALLOW_THREADS
     if (outcome == NO_MEMORY)
         PyErr_NoMemory();
     else if (outcome == NO_AVERAGE)

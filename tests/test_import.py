@@ -33,7 +33,7 @@ def test_import_loads_what_one_call_needs():
         "pmtools.compat",
         "pmtools.annotation",
         "pmtools.alternatives",
-        "pmtools.tiles",
+        "pmtools.zoom",
         "True",
     )
     assert not set(light.split()) & set(left_for_later)
