@@ -221,6 +221,14 @@ def mean(array: Array, axis: int | tuple[int, ...]) -> Array:
     return namespace(array).mean(array, axis=axis, keepdims=True)
 
 
+def cumulative_sum(array: Array) -> Array:
+    """Running sums along the last axis."""
+    if isinstance(array, np.ndarray):
+        sums: Array = np.add.accumulate(array, axis=-1)
+        return sums
+    return namespace(array).cumulative_sum(array, axis=-1)
+
+
 def nowhere(mask: Array) -> bool:
     """Whether `mask` is NumPy's and False everywhere: what would guard against it can be left out."""
     return isinstance(mask, np.ndarray) and not mask.any()

@@ -167,6 +167,7 @@ static enum outcome plan_make(struct plan *plan, const struct axis *axis, int la
     index_t longest = 1;
     enum outcome outcome = NO_MEMORY;
     double *weights = NULL;
+    struct span *spans = allocate((size_t)axis->length, sizeof *spans);
     memset(plan, 0, sizeof *plan);
     plan->length = axis->length;
     plan->size = axis->size;
@@ -176,10 +177,10 @@ static enum outcome plan_make(struct plan *plan, const struct axis *axis, int la
     plan->groups = groups;
     plan->start = allocate((size_t)(groups * lanes), sizeof *plan->start);
     plan->chunks = allocate((size_t)groups, sizeof *plan->chunks);
-    if (!plan->start || !plan->chunks)
+    if (!spans || !plan->start || !plan->chunks)
         goto end;
     for (index_t i = 0; i < axis->length; i++) {
-        const struct span span = span_of(axis, i);
+        const struct span span = spans[i] = span_of(axis, i);
         int32_t *chunks = &plan->chunks[i / lanes];
         plan->start[i] = (int32_t)(span.start * stride);
         *chunks = (int32_t)most(*chunks, (span.count + depth - 1) / depth);
@@ -198,7 +199,7 @@ static enum outcome plan_make(struct plan *plan, const struct axis *axis, int la
         goto end;
     size_t group = 0;                    /* where the weights of the group begin */
     for (index_t i = 0; i < axis->length; i++) {
-        const struct span span = span_of(axis, i);
+        const struct span span = spans[i];
         double running = 0.0;
         long before = 0;
         if (weigh(axis, i, span, weights) < 0) {
@@ -221,6 +222,7 @@ static enum outcome plan_make(struct plan *plan, const struct axis *axis, int la
     }
     outcome = DONE;
 end:
+    free(spans);
     free(weights);
     if (outcome != DONE)
         plan_free(plan);
@@ -931,19 +933,24 @@ static int all_inside(struct places from, double first, double last)
     return inside;
 }
 
-/* Few places: each looks for its piece by halving, and no table is made. */
+/* Few places: no table is made. Each looks at the piece of the one before and at the next, and then for its own by halving. */
 static void map_few_places(struct places from, struct places to, const double *knots, const double *values, index_t count)
 {
     const int inside = all_inside(from, knots[0], knots[count - 1]);
+    index_t low = 0;
     for (index_t i = 0; i < from.count; i++) {
         const double x = *(const double *)(from.base + i * from.stride);
-        index_t low = 0, high = count - 1; /* the piece is one of low..high - 1 */
-        while (high - low > 1) {
-            const index_t middle = (low + high) / 2;
-            if (x < knots[middle])
-                high = middle;
-            else
-                low = middle;
+        low += low + 2 < count && x >= knots[low + 1];
+        if (!(x >= knots[low] && x < knots[low + 1])) {
+            index_t high = count - 1;    /* the piece is one of low..high - 1 */
+            low = 0;
+            while (high - low > 1) {
+                const index_t middle = (low + high) / 2;
+                if (x < knots[middle])
+                    high = middle;
+                else
+                    low = middle;
+            }
         }
         const double slope = (values[low + 1] - values[low]) / (knots[low + 1] - knots[low]);
         const double y = slope * (x - knots[low]) + values[low];
@@ -955,7 +962,7 @@ static enum outcome map_places(struct places from, struct places to, const doubl
 {
     const index_t last_piece = count - 2, buckets = BUCKETS * (count - 1);
     const double first = knots[0], last = knots[count - 1], per_unit = (double)buckets / (last - first);
-    if (from.count < count) {
+    if (from.count < BUCKETS * count) {
         map_few_places(from, to, knots, values, count);
         return DONE;
     }
