@@ -417,8 +417,8 @@ class Warp:
             Value, or one per channel, of output pixels that show nothing of the source (padding); the dtype must hold it. PIL's
             HSV, and P with an opaque palette, take it as a colour in RGB, and a single number as a grey level.
         out : array, optional
-            Where the result goes: kind, dtype and axes of `image`, height and width `target_hw`. Fresh memory for many large
-            images costs more than the warp. No gradients; it may overlap `image`.
+            Where the result goes: kind, dtype and axes of `image`, height and width `target_hw`. It spares fresh memory, which
+            some systems hand out slowly. No gradients; it may overlap `image`.
 
         Returns
         -------
