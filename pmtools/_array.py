@@ -6,6 +6,7 @@ NumPy 2 follows the array API standard itself, so array-api-compat is imported o
 from __future__ import annotations
 
 import functools
+import math
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -21,16 +22,15 @@ _R = TypeVar("_R")
 
 def is_torch(value: object) -> bool:
     """Whether `value` is a PyTorch tensor; PyTorch is not imported for the question."""
-    return any(
+    return not isinstance(value, np.ndarray) and any(
         base.__module__.partition(".")[0] == "torch" and base.__name__ == "Tensor" for base in type(value).__mro__
     )
 
 
 def is_pil(value: object) -> bool:
-    """Whether `value` is a PIL image."""
-    from PIL import Image
-
-    return isinstance(value, Image.Image)
+    """Whether `value` is a PIL image; PIL is not imported for the question."""
+    kind = getattr(sys.modules.get("PIL.Image"), "Image", None)
+    return kind is not None and isinstance(value, kind)
 
 
 def is_array(value: object) -> bool:
@@ -131,17 +131,17 @@ def contiguous(array: Array) -> Array:
 
 def is_bool(array: Array) -> bool:
     """Whether `array` holds booleans."""
-    return bool(namespace(array).isdtype(array.dtype, "bool"))
+    return _is_kind(array, "b", "bool")
 
 
 def is_integer(array: Array) -> bool:
     """Whether `array` holds integers of any width."""
-    return bool(namespace(array).isdtype(array.dtype, "integral"))
+    return _is_kind(array, "iu", "integral")
 
 
 def is_floating(array: Array) -> bool:
     """Whether `array` holds real floating-point numbers."""
-    return bool(namespace(array).isdtype(array.dtype, "real floating"))
+    return _is_kind(array, "f", "real floating")
 
 
 def is_real(array: Array) -> bool:
@@ -151,7 +151,14 @@ def is_real(array: Array) -> bool:
 
 def is_signed(array: Array) -> bool:
     """Whether `array` can hold negative numbers."""
-    return not namespace(array).isdtype(array.dtype, ("bool", "unsigned integer"))
+    return not _is_kind(array, "bu", ("bool", "unsigned integer"))
+
+
+def _is_kind(array: Array, letters: str, standard: str | tuple[str, ...]) -> bool:
+    """Whether the dtype is one of a kind: NumPy's by its letters, which are at hand, others' by the names of the standard."""
+    if isinstance(array, np.ndarray):
+        return array.dtype.kind in letters
+    return bool(namespace(array).isdtype(array.dtype, standard))
 
 
 def requires_grad(array: Array) -> bool:
@@ -173,12 +180,16 @@ def copy(array: Array) -> Array:
 
 def wide_dtype(array: Array) -> Any:
     """float64, or float32 on a device that has no float64 (Apple's mps)."""
+    if isinstance(array, np.ndarray):
+        return np.float64
     xp = namespace(array)
     return xp.float32 if getattr(device(array), "type", "") == "mps" else xp.float64
 
 
 def widen(array: Array) -> Array:
     """`array` in the widest float of its device: what coordinates and statistics are computed in."""
+    if isinstance(array, np.ndarray):
+        return array.astype(np.float64, copy=False)
     return namespace(array).astype(array, wide_dtype(array), copy=False)
 
 
@@ -190,7 +201,37 @@ def epsilon(array: Array) -> float:
 def arange(stop: int, like: Array, *, offset: float = 0.0) -> Array:
     """0 + offset, 1 + offset, ... (`stop` of them) in the widest float, namespace and device of `like`."""
     xp = namespace(like)
-    return xp.arange(stop, dtype=wide_dtype(like), device=device(like)) + offset
+    steps = xp.arange(stop, dtype=wide_dtype(like), device=device(like))
+    return steps + offset if offset else steps
+
+
+def clip(array: Array, low: Any, high: Any) -> Array:
+    """`array` between the bounds; for short arrays of NumPy in a third of the time that its `clip` takes to begin."""
+    if isinstance(array, np.ndarray):
+        return np.minimum(np.maximum(array, low), high)
+    return namespace(array).clip(array, low, high)
+
+
+def mean(array: Array, axis: int | tuple[int, ...]) -> Array:
+    """Mean over `axis`, which stays with length 1; for NumPy the sum over the count, which is what its `mean` does slowly."""
+    if isinstance(array, np.ndarray):
+        axes = axis if isinstance(axis, tuple) else (axis,)
+        total: Array = np.add.reduce(array, axis=axis, keepdims=True)
+        return total / math.prod(array.shape[i] for i in axes)
+    return namespace(array).mean(array, axis=axis, keepdims=True)
+
+
+def cumulative_sum(array: Array) -> Array:
+    """Running sums along the last axis."""
+    if isinstance(array, np.ndarray):
+        sums: Array = np.add.accumulate(array, axis=-1)
+        return sums
+    return namespace(array).cumulative_sum(array, axis=-1)
+
+
+def nowhere(mask: Array) -> bool:
+    """Whether `mask` is NumPy's and False everywhere: what would guard against it can be left out."""
+    return isinstance(mask, np.ndarray) and not mask.any()
 
 
 def cast_like(array: Array, like: Array) -> Array:

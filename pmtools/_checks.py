@@ -60,21 +60,24 @@ def real_number(
     hint: str = "",
 ) -> float:
     """`value` as a finite float inside the given bounds."""
-    low = ("(" if exclusive_minimum or minimum == -math.inf else "[") + f"{minimum:g}"
-    high = f"{maximum:g}" + (")" if maximum == math.inf else "]")
-    wish = f"`{name}` must be a finite number in {low}, {high}"
+
+    def wish() -> str:
+        low = ("(" if exclusive_minimum or minimum == -math.inf else "[") + f"{minimum:g}"
+        high = f"{maximum:g}" + (")" if maximum == math.inf else "]")
+        return f"`{name}` must be a finite number in {low}, {high}"
+
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         item = getattr(value, "item", None)
         if isinstance(value, bool) or item is None or getattr(value, "shape", None) != ():
-            raise TypeError(f"{wish}, got {describe(value)}")
+            raise TypeError(f"{wish()}, got {describe(value)}")
         value = item()
     try:
         number = float(value)  # type: ignore[arg-type]
     except OverflowError:  # of whole numbers without bound
-        raise ValueError(f"{wish}, got a number beyond all floats") from None
+        raise ValueError(f"{wish()}, got a number beyond all floats") from None
     below = number <= minimum if exclusive_minimum else number < minimum
     if not math.isfinite(number) or below or number > maximum:
-        raise ValueError(f"{wish}, got {number:g}" + (f"; {hint}" if hint else ""))
+        raise ValueError(f"{wish()}, got {number:g}" + (f"; {hint}" if hint else ""))
     return number
 
 
@@ -137,6 +140,8 @@ def weights(value: object, name: str) -> Array:
         raise TypeError(f"`{name}` must hold real numbers or booleans, got dtype {array.dtype}")
     if _array.is_floating(array):
         xp = _array.namespace(array)
+        if bool(xp.min(array) >= 0) and bool(xp.max(array) < math.inf):
+            return array
         if not bool(xp.all(xp.isfinite(array))):
             raise ValueError(
                 f"`{name}` must be finite, got NaN or infinity somewhere; replace those cells, for example with 0"

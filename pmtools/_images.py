@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pmtools import _array, _checks, _values
-from pmtools.typing import Array, Image, SizeHW
+from pmtools import _array, _checks, _kernel, _values
+from pmtools.typing import Array, Image, Ndarray, SizeHW
 
 #: EXIF tag of the orientation.
 _ORIENTATION = 0x0112
@@ -111,6 +111,9 @@ def _unpack_array(array: Array, channel_axis: int | None, name: str) -> Pixels:
             _refuse_empty(shape, shape, name)
             return Pixels(array[None, :, :, None], (), lambda values: values[0, :, :, 0], copy)
         channel_axis = -3 if _array.is_torch(array) else -1
+        if len(shape) == 3 and channel_axis == -1:  # as below, without permutations that change nothing
+            _refuse_empty(shape, shape, name)
+            return Pixels(array[None, ...], (), lambda values: values[0, ...], copy)
     axis = _checks.whole_number(channel_axis, "channel_axis", minimum=-len(shape), maximum=len(shape) - 1) % len(shape)
     if len(shape) == 2:
         raise ValueError(f"`channel_axis` {channel_axis} leaves no (H, W) in `{name}` of shape {shape}; leave it out")
@@ -125,6 +128,38 @@ def _unpack_array(array: Array, channel_axis: int | None, name: str) -> Pixels:
         return xp.permute_dims(xp.reshape(values, (*batch_shape, *values.shape[1:])), back)
 
     return Pixels(xp.reshape(moved, (math.prod(batch_shape), *moved.shape[-3:])), batch_shape, pack, copy)
+
+
+def unpack_out(out: Any, image: Image, size_hw: SizeHW, *, channel_axis: int | None) -> Ndarray | None:
+    """`out`, which takes the result for `image`, as (n, H', W', C) in NumPy; None where that is no view to be written to.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is not an array of the kind, dtype and axes of `image`, with the height and width `size_hw`.
+    """
+    if not _array.is_array(image) or not _array.is_array(out) or _array.namespace(out) != _array.namespace(image):
+        kind = f"{type(image).__name__}, as the image is" if _array.is_array(image) else "left out for an image of PIL"
+        raise TypeError(f"`out` must be {kind}, got {_checks.describe(out)}")
+    default = -3 if _array.is_torch(image) else -1
+    channels = (default if channel_axis is None else channel_axis) % image.ndim if image.ndim > 2 else None
+    wanted = list(image.shape)
+    for axis, side in zip([i for i in range(image.ndim) if i != channels][-2:], size_hw, strict=True):
+        wanted[axis] = side
+    if tuple(out.shape) != tuple(wanted) or out.dtype != image.dtype or _array.device(out) != _array.device(image):
+        raise ValueError(
+            f"`out` must have shape {tuple(wanted)} and the dtype and device of the image, {image.dtype}, got "
+            f"{_checks.describe(out)}"
+        )
+    if isinstance(out, np.ndarray) and not out.flags.writeable:
+        raise ValueError("`out` must be writeable, got an array that is read-only; give a copy of it")
+    if not isinstance(out, np.ndarray) and not _kernel.serves_tensor(out):
+        return None
+    memory, view = (
+        _array.to_numpy(out),
+        _array.to_numpy(unpack(out, channel_axis=channel_axis, any_channels=True).values),
+    )
+    return view if np.may_share_memory(memory, view) and _kernel.writes_to(view) else None
 
 
 def _refuse_empty(sides: Collection[int], shape: tuple[int, ...], name: str) -> None:

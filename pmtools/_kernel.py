@@ -12,15 +12,17 @@ from __future__ import annotations
 import importlib
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from pmtools import _array
-from pmtools.footprints import Footprints
 from pmtools.typing import Array, Ndarray
+
+if TYPE_CHECKING:
+    from pmtools.footprints import Footprints
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -87,18 +89,33 @@ def resample(
     *,
     portable: bool = _WISH == "portable",
 ) -> Ndarray:
-    """Pixels looked up at the footprints of both axes, by the compiled kernel.
+    """`resample_each` with one pair of footprints for all images."""
+    return resample_each(pixels, [(rows, columns)], [kernels], limits, portable=portable)
+
+
+def resample_each(
+    pixels: Ndarray,
+    pairs: Sequence[tuple[Footprints, Footprints]],
+    kernels: Sequence[tuple[str, str]],
+    limits: tuple[Ndarray, Ndarray] | None,
+    *,
+    out: Ndarray | None = None,
+    portable: bool = _WISH == "portable",
+) -> Ndarray:
+    """Pixels looked up at the footprints of both axes, by the compiled kernel: one call for a batch, or one for each thread.
 
     Parameters
     ----------
     pixels : array of shape (n, H, W, C)
         Of a dtype that it `serves`, any strides.
-    rows, columns : Footprints
-        In NumPy.
-    kernels : (str, str)
-        Names of the kernels of rows and columns.
+    pairs : sequence of (Footprints, Footprints)
+        Rows and columns, in NumPy: for all images, or for as many each.
+    kernels : sequence of (str, str)
+        Names of the kernels of rows and columns, for each pair.
     limits : two arrays of n numbers, or None
         Least and greatest value of each image's result.
+    out : array of shape (n, len(rows), len(columns), C), optional
+        Where the result goes; of the dtype of `pixels`, and such as `writes_to` says.
     portable : bool, optional
         Without AVX2.
 
@@ -108,38 +125,94 @@ def resample(
         Planes stay planes: a permuted view of (n, C, H, W) gives another one.
     """
     n, _, _, channels = pixels.shape
-    shape = (n, len(rows), len(columns), channels)
-    if channels > 1 and abs(pixels.strides[3]) > abs(pixels.strides[2]):
-        out = np.empty((n, channels, *shape[1:3]), dtype=pixels.dtype).transpose(0, 2, 3, 1)
-    else:
-        out = np.empty(shape, dtype=pixels.dtype)
+    if out is None:
+        out = empty(pixels, len(pairs[0][0]), len(pairs[0][1]))
     integers = pixels.dtype.kind == "u"  # which it clips to their dtype only
     bounds = (
         None
         if limits is None or integers
         else np.stack([np.ravel(limit) for limit in limits], axis=-1).astype(np.float32)
     )
-    axes = (*_axis(rows, kernels[0]), *_axis(columns, kernels[1]))
+    together = channels if _in_pixels(out) else 1
+    format_ = pixels.dtype.char
+    each = n // len(pairs) if len(pairs) > 1 else 1
+    plans: list[object] = []
+    for (rows, columns), (row_kernel, column_kernel) in zip(pairs, kernels, strict=True):
+        plans += [
+            _plan(rows, row_kernel, False, format_, 1, portable),
+            _plan(columns, column_kernel, True, format_, together, portable),
+        ] * each
 
     def run(part: slice) -> None:
-        chosen = None if bounds is None else bounds[part]
-        _extension.resample(pixels[part], out[part], *axes, chosen, portable)  # type: ignore[union-attr]
+        its_plans = plans if len(pairs) == 1 else plans[2 * part.start : 2 * part.stop]
+        its_bounds = None if bounds is None else bounds[part]
+        _extension.resample(pixels[part], out[part], tuple(its_plans), its_bounds, portable)  # type: ignore[union-attr]
 
-    map_threads(run, _shares(n, out.size))
+    shares = out.size // WORTH_A_THREAD if n > 1 else 1
+    if shares < 2:
+        run(slice(0, n))
+    else:
+        map_threads(run, _shares(n, shares))
     if limits is not None and integers:
         low, high = (limit.astype(pixels.dtype) for limit in limits)
         np.clip(out, low, high, out=out)
     return out
 
 
-def _axis(axis: Footprints, kernel: str) -> tuple[int, Ndarray, Ndarray, Ndarray, int, int]:
-    return (_KERNELS[kernel], *axis.positions, axis.first, axis.last)
+def empty(pixels: Ndarray, height: int, width: int) -> Ndarray:
+    """An array for the result of `pixels` (n, H, W, C): planes if they are planes."""
+    n, _, _, channels = pixels.shape
+    if channels > 1 and abs(pixels.strides[3]) > abs(pixels.strides[2]):
+        return np.empty((n, channels, height, width), dtype=pixels.dtype).transpose(0, 2, 3, 1)
+    return np.empty((n, height, width, channels), dtype=pixels.dtype)
 
 
-def _shares(n: int, numbers: int) -> list[slice]:
-    """The images in runs that are worth a thread; more runs than threads, so that none waits long for the slowest."""
-    k = 1 if thread_count() == 1 else max(1, min(n, numbers // WORTH_A_THREAD))
+def writes_to(out: Ndarray) -> bool:
+    """Whether the numbers of a row of `out` (n, H, W, C), or of each plane of it, lie next to each other."""
+    size, channels = out.itemsize, out.shape[3]
+    step = channels * size if _in_pixels(out) else size
+    return bool(out.flags.aligned and out.flags.writeable and (out.shape[2] == 1 or out.strides[2] == step))
+
+
+def _in_pixels(out: Ndarray) -> bool:
+    """Whether the channels of a pixel lie next to each other."""
+    return bool(out.shape[3] == 1 or out.strides[3] == out.itemsize)
+
+
+def _plan(axis: Footprints, kernel: str, across: bool, format_: str, channels: int, portable: bool) -> object:
+    """What the extension makes of an axis, for columns if `across`; made once, since footprints do not change."""
+    key = (kernel, across, format_, channels, portable)
+    plan = axis.plans.get(key)
+    if plan is None:
+        where = (*axis.positions, axis.first, axis.last, axis.size)
+        plan = _extension.plan(across, _KERNELS[kernel], *where, *key[2:])  # type: ignore[union-attr]
+        axis.plans[key] = plan
+    return plan
+
+
+def _shares(n: int, wanted: int) -> list[slice]:
+    """n images in as many runs as are worth a thread: more runs than threads, so that none waits long for the slowest."""
+    k = 1 if thread_count() == 1 else min(n, wanted)
     return [slice(i * n // k, (i + 1) * n // k) for i in range(k)]
+
+
+def takes_places(*arrays: Array) -> bool:
+    """Whether the compiled kernel is there and maps such places through such knots: float64 (n,), or (b, n) for a batch."""
+    return _extension is not None and all(
+        isinstance(array, np.ndarray) and array.dtype == np.float64 and 1 <= array.ndim <= 2 and array.flags.aligned
+        for array in arrays
+    )
+
+
+def interpolate(x: Ndarray, knots_x: Ndarray, knots_y: Ndarray, out: Ndarray) -> None:
+    """The increasing piecewise linear map through the knots at `x`, extended beyond them, into `out`, which may be `x`."""
+    if x.ndim == 2:
+        for i in range(len(x)):
+            interpolate(
+                x[i], knots_x if knots_x.ndim == 1 else knots_x[i], knots_y if knots_y.ndim == 1 else knots_y[i], out[i]
+            )
+        return
+    _extension.interpolate(x, out, np.ascontiguousarray(knots_x), np.ascontiguousarray(knots_y))  # type: ignore[union-attr]
 
 
 # ------------------------------------------------------------------------------------------------------- threads

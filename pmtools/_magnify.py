@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 
 from pmtools import _array, _checks, _images, _kernel, marginals
-from pmtools.perception import perception_map
-from pmtools.settings import DEFAULTS, WarpSettings
+from pmtools.perception import perception
+from pmtools.settings import DEFAULTS, ZOOM_FALLOFF, WarpSettings
 from pmtools.typing import Array, Heatmap, Image, SizeHW
 from pmtools.warp import Warp
-from pmtools.zoom import ZOOM_FALLOFF, boxes_of_mask, boxes_of_points, zoom_warp
 
 #: Images of a list from this size on share the processors.
 _THREAD_PIXELS = 512 * 512
@@ -42,6 +41,7 @@ def magnify(
     equal_peaks: bool = DEFAULTS.equal_peaks,
     antialias: bool = True,
     channel_axis: int | None = None,
+    out: Any = None,
 ) -> Image:
     """Give the parts of an image that a heatmap points at, or that are named, more pixels, and keep everything else in place.
 
@@ -80,6 +80,8 @@ def magnify(
         Average where the output has fewer pixels than the source.
     channel_axis : int, optional
         Which axis holds the channels. Default: last for NumPy, first for PyTorch.
+    out : array, optional
+        Where the result goes, as in `Warp.image`. For a list of images, a list with one for each.
 
     Returns
     -------
@@ -138,16 +140,17 @@ def magnify(
         its_map = _array.to_numpy(its_map) if _array.is_pil(one) else _array.asarray_like(its_map, one)
         return fit_warp(its_map, source_hw=source_hw, **options)
 
-    def apply(warp: Warp, one: Any) -> Any:
-        return warp.image(one, antialias=antialias, channel_axis=channel_axis)
+    def apply(warp: Warp, one: Any, its_out: Any) -> Any:
+        return warp.image(one, antialias=antialias, channel_axis=channel_axis, out=its_out)
 
     if not isinstance(image, (list, tuple)):
-        return apply(fit(image, focus), image)
+        return apply(fit(image, focus), image, out)
     # the fits first: small steps of Python, in which threads would only wait for each other
     each_focus = _one_each(focus, len(image)) if kind == "heatmap" else _listed(focus, kind, len(image))
     warps = [fit(*pair) for pair in zip(image, each_focus, strict=True)]
     each = _kernel.map_threads if all(_is_worth_a_thread(one) for one in image) else map
-    return list(each(lambda pair: apply(*pair), zip(warps, image, strict=True)))
+    outs = [None] * len(image) if out is None else _listed(out, "out", len(image))
+    return list(each(lambda case: apply(*case), zip(warps, image, outs, strict=True)))
 
 
 def _the_one_given(given: dict[str, Any]) -> tuple[str, Any]:
@@ -186,6 +189,8 @@ def _refuse_changed(options: dict[str, Any], defaults: dict[str, Any], whose: st
 
 def _fit_zoom(kind: str, focus: Any, source_hw: SizeHW, options: dict[str, Any]) -> Warp:
     """The warp to boxes, points or a mask."""
+    from pmtools.zoom import boxes_of_mask, boxes_of_points, zoom_warp
+
     margin = options["margin"]
     if kind == "points":
         margin = 0.05 * max(source_hw) if margin is None else margin
@@ -200,7 +205,7 @@ def _fit_zoom(kind: str, focus: Any, source_hw: SizeHW, options: dict[str, Any])
 
 
 def _listed(focus: Any, kind: str, n: int) -> list[Any]:
-    """Boxes, points or masks, one entry for each of n images."""
+    """Boxes, points, masks or results, one entry for each of n images."""
     if not isinstance(focus, (list, tuple)) or len(focus) != n:
         count = f"{len(focus)} of them" if isinstance(focus, (list, tuple)) else _checks.describe(focus)
         raise ValueError(f"`{kind}` must be a list with an entry for each of the {n} images, got {count}")
@@ -284,18 +289,19 @@ def fit_warp(
         max_magnification=max_magnification,
         equal_peaks=equal_peaks,
     )
-    perception = perception_map(heatmap, gain=gain, kernel_size=kernel_size)
-    return warp_from_perception(perception, settings, source_hw=source_hw, target_hw=target_hw)
+    heatmap = _checks.weights(heatmap, "heatmap")
+    values = _array.cast_like(perception(heatmap, settings), heatmap)
+    return _warp(values, settings, source_hw, target_hw)
 
 
 def warp_from_perception(
-    perception: Array, settings: WarpSettings, /, *, source_hw: SizeHW, target_hw: SizeHW | None = None
+    perception_map: Array, settings: WarpSettings, /, *, source_hw: SizeHW, target_hw: SizeHW | None = None
 ) -> Warp:
     """The warp of a perception map that is ready: `fit_warp` without its first step.
 
     Parameters
     ----------
-    perception : array of shape (h, w), or (n, h, w)
+    perception_map : array of shape (h, w), or (n, h, w)
         Non-negative; upsampled to pixels axis by axis before its marginals are taken, never as a full map.
     settings : WarpSettings
         Those after the perception map count.
@@ -309,10 +315,14 @@ def warp_from_perception(
     Raises
     ------
     TypeError, ValueError
-        If `perception` is not a map, or a size is not a size.
+        If `perception_map` is not a map, or a size is not a size.
     """
-    perception = _checks.weights(perception, "perception_map")
+    return _warp(_checks.weights(perception_map, "perception_map"), settings, source_hw, target_hw)
+
+
+def _warp(weights: Array, settings: WarpSettings, source_hw: SizeHW, target_hw: SizeHW | None) -> Warp:
+    """`warp_from_perception` of a map that has been checked."""
     height, width = _checks.size_hw(source_hw, "source_hw")
-    mass_y = marginals.upsampled_marginal(perception, height, axis=-2, reduce=settings.marginal)
-    mass_x = marginals.upsampled_marginal(perception, width, axis=-1, reduce=settings.marginal)
-    return Warp._from_masses(mass_y, mass_x, _array.epsilon(perception), (height, width), target_hw, settings)
+    mass_y = marginals.upsampled_marginal(weights, height, axis=-2, reduce=settings.marginal)
+    mass_x = marginals.upsampled_marginal(weights, width, axis=-1, reduce=settings.marginal)
+    return Warp._from_masses(mass_y, mass_x, _array.epsilon(weights), (height, width), target_hw, settings)

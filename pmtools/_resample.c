@@ -1,4 +1,5 @@
-/* Resampling of pixels along two monotone axes: the compiled back end of resample.py.
+/* Resampling of pixels along two monotone axes, and the maps of coordinates: the compiled back end of resample.py and
+ * interpolation.py.
  *
  * Knows nothing of maps: it is told where each output row and column looks, in the words of footprints.py (centre, low and
  * high edge, kernel), and does what the NumPy path there does.
@@ -136,6 +137,8 @@ static int weigh(const struct axis *axis, index_t i, struct span span, double *w
  * rest is padded with weights 0. For each group in turn: weight[chunk][lane][tap]. */
 
 struct plan {
+    index_t length, size;                /* of the axis */
+    enum kernel kernel;
     index_t lanes, depth, groups, reach; /* reach: the most taps, padding included */
     int32_t *start;                      /* (groups * lanes); lanes beyond the end are all padding */
     int32_t *chunks;                     /* (groups) */
@@ -164,16 +167,20 @@ static enum outcome plan_make(struct plan *plan, const struct axis *axis, int la
     index_t longest = 1;
     enum outcome outcome = NO_MEMORY;
     double *weights = NULL;
+    struct span *spans = allocate((size_t)axis->length, sizeof *spans);
     memset(plan, 0, sizeof *plan);
+    plan->length = axis->length;
+    plan->size = axis->size;
+    plan->kernel = axis->kernel;
     plan->lanes = lanes;
     plan->depth = depth;
     plan->groups = groups;
     plan->start = allocate((size_t)(groups * lanes), sizeof *plan->start);
     plan->chunks = allocate((size_t)groups, sizeof *plan->chunks);
-    if (!plan->start || !plan->chunks)
+    if (!spans || !plan->start || !plan->chunks)
         goto end;
     for (index_t i = 0; i < axis->length; i++) {
-        const struct span span = span_of(axis, i);
+        const struct span span = spans[i] = span_of(axis, i);
         int32_t *chunks = &plan->chunks[i / lanes];
         plan->start[i] = (int32_t)(span.start * stride);
         *chunks = (int32_t)most(*chunks, (span.count + depth - 1) / depth);
@@ -192,7 +199,7 @@ static enum outcome plan_make(struct plan *plan, const struct axis *axis, int la
         goto end;
     size_t group = 0;                    /* where the weights of the group begin */
     for (index_t i = 0; i < axis->length; i++) {
-        const struct span span = span_of(axis, i);
+        const struct span span = spans[i];
         double running = 0.0;
         long before = 0;
         if (weigh(axis, i, span, weights) < 0) {
@@ -215,6 +222,7 @@ static enum outcome plan_make(struct plan *plan, const struct axis *axis, int la
     }
     outcome = DONE;
 end:
+    free(spans);
     free(weights);
     if (outcome != DONE)
         plan_free(plan);
@@ -664,24 +672,24 @@ struct job {
     int row_bits;                        /* fraction bits of the fixed row between */
     index_t channels;                    /* that lie next to each other; planes are images of one channel */
     index_t width, length;               /* source and output columns */
-    struct plan rows, columns;
+    const struct plan *rows, *columns;
 };
 
 static void rows_pass(const struct job *job, void *between, const void *const *rows, size_t weights, index_t chunks)
 {
     const index_t n = job->width * job->channels;
     if (job->type == UINT8)
-        rows_u8(between, (const uint8_t *const *)rows, job->rows.fixed + weights, chunks, n, ONE_BITS - job->row_bits);
+        rows_u8(between, (const uint8_t *const *)rows, job->rows->fixed + weights, chunks, n, ONE_BITS - job->row_bits);
     else if (job->type == UINT16)
-        rows_u16(between, (const uint16_t *const *)rows, job->rows.real + weights, chunks, n);
+        rows_u16(between, (const uint16_t *const *)rows, job->rows->real + weights, chunks, n);
     else
-        rows_f32(between, (const float *const *)rows, job->rows.real + weights, chunks, n);
+        rows_f32(between, (const float *const *)rows, job->rows->real + weights, chunks, n);
 }
 
 static void columns_pass(const struct job *job, void *out, const void *between, struct range range)
 {
     const int shift = ONE_BITS + job->row_bits;
-#define PLAIN(C, FUNCTION, LAST) FUNCTION(out, between, &job->columns, job->length, C, LAST)
+#define PLAIN(C, FUNCTION, LAST) FUNCTION(out, between, job->columns, job->length, C, LAST)
     if (job->type == UINT8) {
         CASES(PLAIN, job->channels, columns_fixed, shift)
     } else if (job->type == UINT16) {
@@ -697,17 +705,17 @@ AVX2 static void rows_pass_avx2(const struct job *job, void *between, const void
 {
     const index_t n = job->width * job->channels;
     if (job->type == UINT8)
-        rows_u8_avx2(between, (const uint8_t *const *)rows, job->rows.fixed + weights, chunks, n, ONE_BITS - job->row_bits,
+        rows_u8_avx2(between, (const uint8_t *const *)rows, job->rows->fixed + weights, chunks, n, ONE_BITS - job->row_bits,
                      ahead);
     else if (job->type == UINT16)
-        rows_u16(between, (const uint16_t *const *)rows, job->rows.real + weights, chunks, n);
+        rows_u16(between, (const uint16_t *const *)rows, job->rows->real + weights, chunks, n);
     else
-        rows_f32(between, (const float *const *)rows, job->rows.real + weights, chunks, n);
+        rows_f32(between, (const float *const *)rows, job->rows->real + weights, chunks, n);
 }
 
 AVX2 static void columns_pass_avx2(const struct job *job, void *out, const void *between, struct range range)
 {
-    const struct plan *plan = &job->columns;
+    const struct plan *plan = job->columns;
     const index_t length = job->length, channels = job->channels;
     const int shift = ONE_BITS + job->row_bits;
 #define BY_TYPE(FUNCTION_U8, FUNCTION_U16, FUNCTION_F32, ...)                                                              \
@@ -768,22 +776,23 @@ static const void *source_row(struct source *source, index_t y)
     return copy;
 }
 
-static void resample_plane(const struct job *job, struct source *source, const struct axis *rows, char *out,
-                           index_t out_stride, const void **pointers, void *between, struct range range)
+static void resample_plane(const struct job *job, struct source *source, char *out, index_t out_stride, const void **pointers,
+                           void *between, struct range range)
 {
+    const struct plan *rows = job->rows;
     size_t weights = 0;
     for (index_t k = 0; k < source->slots && !source->direct; k++)
         source->held[k] = -1;
     for (index_t i = 0; i < rows->length; i++) {
-        const index_t chunks = job->rows.chunks[i], taps = chunks * job->rows.depth;
+        const index_t chunks = rows->chunks[i], taps = chunks * rows->depth;
         for (index_t k = 0; k < taps; k++) /* padding has weight 0, any row will do */
-            pointers[k] = source_row(source, least(job->rows.start[i] + k, rows->size - 1));
+            pointers[k] = source_row(source, least(rows->start[i] + k, rows->size - 1));
 #if HAVE_AVX2
         if (job->avx2) {
             struct ahead ahead = {0};
             if (source->direct && i + 1 < rows->length) {
-                const index_t from = job->rows.start[i] + taps;
-                const index_t to = least(job->rows.start[i + 1] + (index_t)job->rows.chunks[i + 1] * job->rows.depth, rows->size);
+                const index_t from = rows->start[i] + taps;
+                const index_t to = least(rows->start[i + 1] + (index_t)rows->chunks[i + 1] * rows->depth, rows->size);
                 if (from < to)
                     ahead = (struct ahead){source->base + from * source->row_stride, source->row_stride, to - from};
             }
@@ -815,53 +824,73 @@ static int is_aligned(const struct images *images)
     return bits % (uintptr_t)images->size == 0;
 }
 
-/* `limits`: two floats for each image, or NULL. Called without the GIL. */
-static enum outcome resample_images(const struct images *from, const struct images *to, const struct axis *rows,
-                                    const struct axis *columns, enum type type, const float *limits, int avx2)
-{
-    const int fixed = type == UINT8;
-    const index_t all_channels = from->shape[3];
-    const int planar = all_channels == 1 || to->strides[3] != to->size;
-    const index_t channels = planar ? 1 : all_channels, planes = planar ? all_channels : 1;
-    struct job job = {.type = type, .avx2 = avx2, .channels = channels, .width = columns->size, .length = columns->length};
-    job.row_bits = rows->kernel == CUBIC ? 6 : 7; /* a cubic overshoots: 255 * 1.3 * 2^7 would not fit */
-    int depth = fixed ? FIXED_DEPTH : 1;
-    if (avx2 && channels == 1)
-        depth = fixed ? 8 : 4;
-    struct source source = {.row_stride = from->strides[1], .column_stride = from->strides[2],
-                            .channel_stride = from->strides[3], .size = from->size,
-                            .width = columns->size, .channels = channels};
-    source.direct = (columns->size == 1 || from->strides[2] == channels * from->size) &&
-                    (channels == 1 || from->strides[3] == from->size) && is_aligned(from);
-    const void **pointers = NULL;
-    char *between = NULL;
+/* What the numbers of a pass are: the plans of both axes are made for it. */
+struct layout {
+    enum type type;
+    int avx2;
+    index_t channels;                    /* that lie next to each other; planes are images of one channel */
+};
 
-    enum outcome outcome = plan_make(&job.rows, rows, 1, fixed ? FIXED_DEPTH : 1, fixed, 1);
-    if (outcome == DONE)
-        outcome = plan_make(&job.columns, columns, LANES, depth, fixed, channels);
-    if (outcome != DONE)
-        goto end;
-    outcome = NO_MEMORY;
-    source.slots = job.rows.reach;
-    if (!source.direct) {
-        source.ring = allocate((size_t)source.slots, (size_t)(source.width * channels * source.size));
-        source.held = allocate((size_t)source.slots, sizeof *source.held);
+static enum outcome plan_rows(struct plan *plan, const struct axis *axis, struct layout layout)
+{
+    const int fixed = layout.type == UINT8;
+    return plan_make(plan, axis, 1, fixed ? FIXED_DEPTH : 1, fixed, 1);
+}
+
+static enum outcome plan_columns(struct plan *plan, const struct axis *axis, struct layout layout)
+{
+    const int fixed = layout.type == UINT8;
+    int depth = fixed ? FIXED_DEPTH : 1;
+    if (layout.avx2 && layout.channels == 1)
+        depth = fixed ? 8 : 4;
+    return plan_make(plan, axis, LANES, depth, fixed, layout.channels);
+}
+
+/* The plans of both axes, for one image or for all. */
+struct pair {
+    const struct plan *rows, *columns;
+};
+
+/* `pairs`: one for each image, or one for all; `limits`: two floats for each image, or NULL. Called without the GIL. */
+static enum outcome resample_images(const struct images *from, const struct images *to, const struct pair *pairs,
+                                    index_t pair_count, struct layout layout, const float *limits)
+{
+    const index_t channels = layout.channels, planes = from->shape[3] / channels, width = from->shape[2];
+    struct source source = {.row_stride = from->strides[1], .column_stride = from->strides[2],
+                            .channel_stride = from->strides[3], .size = from->size, .width = width, .channels = channels};
+    source.direct = (width == 1 || from->strides[2] == channels * from->size) &&
+                    (channels == 1 || from->strides[3] == from->size) && is_aligned(from);
+    index_t row_reach = 1, column_reach = 1;
+    for (index_t i = 0; i < pair_count; i++) {
+        row_reach = most(row_reach, pairs[i].rows->reach);
+        column_reach = most(column_reach, pairs[i].columns->reach);
     }
-    pointers = allocate((size_t)job.rows.reach, sizeof *pointers);
+    enum outcome outcome = NO_MEMORY;
+    const void **pointers = allocate((size_t)row_reach, sizeof *pointers);
     /* padded by what a lane reads past the end of the row, which must be finite */
-    between = allocate((size_t)((source.width + job.columns.reach) * channels + 16), sizeof(float));
+    char *between = allocate((size_t)((width + column_reach) * channels + 16), sizeof(float));
+    if (!source.direct) {
+        source.ring = allocate((size_t)row_reach, (size_t)(width * channels * source.size));
+        source.held = allocate((size_t)row_reach, sizeof *source.held);
+    }
     if (!pointers || !between || (!source.direct && (!source.ring || !source.held)))
         goto end;
     for (index_t i = 0; i < from->shape[0]; i++) {
+        const struct pair pair = pairs[pair_count == 1 ? 0 : i];
+        const struct job job = {.type = layout.type, .avx2 = layout.avx2, .channels = channels, .width = width,
+                                .length = pair.columns->length, .rows = pair.rows, .columns = pair.columns,
+                                /* a cubic overshoots: 255 * 1.3 * 2^7 would not fit */
+                                .row_bits = pair.rows->kernel == CUBIC ? 6 : 7};
         struct range range = {-INFINITY, INFINITY};
-        if (type == UINT16)
+        if (layout.type == UINT16)
             range = (struct range){0.0f, 65535.0f};
         else if (limits)
             range = (struct range){limits[2 * i], limits[2 * i + 1]};
+        source.slots = pair.rows->reach;
         for (index_t c = 0; c < planes; c++) {
             source.base = from->base + i * from->strides[0] + c * from->strides[3];
             char *out = to->base + i * to->strides[0] + c * to->strides[3];
-            resample_plane(&job, &source, rows, out, to->strides[1], pointers, between, range);
+            resample_plane(&job, &source, out, to->strides[1], pointers, between, range);
         }
     }
     outcome = DONE;
@@ -870,9 +899,99 @@ end:
     free(source.held);
     free(pointers);
     free(between);
-    plan_free(&job.rows);
-    plan_free(&job.columns);
     return outcome;
+}
+
+/* ------------------------------------------------------------------------------------------------- coordinates
+ * An increasing piecewise linear map at many places, as interpolation.py has it: what NumPy's interp says where all places are
+ * between the outermost knots, and the same formula on the outermost pieces otherwise. */
+
+struct places {                          /* strides in bytes; base and strides are aligned */
+    char *base;
+    index_t count, stride;
+};
+
+#define BUCKETS 8                        /* for each piece; most then begin in the piece they end in */
+
+/* The piece of `x`, starting to look at `piece`: the last one whose first knot is not beyond it. NaN is in the last one. */
+INLINE index_t piece_of(double x, const double *knots, index_t last_piece, index_t piece)
+{
+    while (piece < last_piece && !(x < knots[piece + 1]))
+        piece++;
+    while (piece > 0 && x < knots[piece])
+        piece--;
+    return piece;
+}
+
+static int all_inside(struct places from, double first, double last)
+{
+    int inside = 1;
+    for (index_t i = 0; i < from.count; i++) {
+        const double x = *(const double *)(from.base + i * from.stride);
+        inside &= (x >= first) & (x <= last);
+    }
+    return inside;
+}
+
+/* Few places: no table is made. Each looks at the piece of the one before and at the next, and then for its own by halving. */
+static void map_few_places(struct places from, struct places to, const double *knots, const double *values, index_t count)
+{
+    const int inside = all_inside(from, knots[0], knots[count - 1]);
+    index_t low = 0;
+    for (index_t i = 0; i < from.count; i++) {
+        const double x = *(const double *)(from.base + i * from.stride);
+        low += low + 2 < count && x >= knots[low + 1];
+        if (!(x >= knots[low] && x < knots[low + 1])) {
+            index_t high = count - 1;    /* the piece is one of low..high - 1 */
+            low = 0;
+            while (high - low > 1) {
+                const index_t middle = (low + high) / 2;
+                if (x < knots[middle])
+                    high = middle;
+                else
+                    low = middle;
+            }
+        }
+        const double slope = (values[low + 1] - values[low]) / (knots[low + 1] - knots[low]);
+        const double y = slope * (x - knots[low]) + values[low];
+        *(double *)(to.base + i * to.stride) = inside && x == knots[count - 1] ? values[count - 1] : y;
+    }
+}
+
+static enum outcome map_places(struct places from, struct places to, const double *knots, const double *values, index_t count)
+{
+    const index_t last_piece = count - 2, buckets = BUCKETS * (count - 1);
+    const double first = knots[0], last = knots[count - 1], per_unit = (double)buckets / (last - first);
+    if (from.count < BUCKETS * count) {
+        map_few_places(from, to, knots, values, count);
+        return DONE;
+    }
+    double *slopes = allocate((size_t)count, sizeof *slopes);
+    int32_t *begin = allocate((size_t)buckets, sizeof *begin);
+    if (!slopes || !begin) {
+        free(slopes);
+        free(begin);
+        return NO_MEMORY;
+    }
+    for (index_t k = 0; k <= last_piece; k++)
+        slopes[k] = (values[k + 1] - values[k]) / (knots[k + 1] - knots[k]);
+    for (index_t b = 0, piece = 0; b < buckets; b++) {
+        piece = piece_of(first + (double)b / per_unit, knots, last_piece, piece);
+        begin[b] = (int32_t)piece;
+    }
+    const int inside = all_inside(from, first, last);
+    for (index_t i = 0; i < from.count; i++) {
+        const double x = *(const double *)(from.base + i * from.stride);
+        const double bucket = (x - first) * per_unit;
+        /* NaN fails both comparisons */
+        const index_t guess = bucket >= 0.0 ? (bucket < (double)buckets ? begin[(index_t)bucket] : last_piece) : 0;
+        const index_t k = piece_of(x, knots, last_piece, guess);
+        const double y = slopes[k] * (x - knots[k]) + values[k];
+        *(double *)(to.base + i * to.stride) = inside && x == last ? values[count - 1] : y;
+    }
+    free(slopes);
+    free(begin);
+    return DONE;
 }
 
 /* ------------------------------------------------------------------------------------------------ Python's door */
@@ -904,11 +1023,12 @@ static int open_images(PyObject *object, const char *name, int flags, Py_buffer 
     return 0;
 }
 
-/* 'B', 'H' or 'f', and 0 for anything else; NumPy puts '=' in front where numbers are not aligned. */
-static char type_of(const Py_buffer *view)
+/* The type of numbers of one of the formats 'B', 'H' and 'f', or -1; NumPy puts '=' in front where they are not aligned. */
+static int type_of(const char *format)
 {
-    const char *format = view->format + (*view->format == '=' || *view->format == '@');
-    return strlen(format) == 1 && strchr("BHf", *format) ? *format : 0;
+    format += *format == '=' || *format == '@';
+    const char *found = strlen(format) == 1 ? strchr("BHf", *format) : NULL;
+    return found ? (int)(found - strchr("BHf", 'B')) : -1;
 }
 
 static int open_numbers(PyObject *object, const char *format, Py_ssize_t length, Py_buffer *view)
@@ -925,7 +1045,7 @@ static int open_numbers(PyObject *object, const char *format, Py_ssize_t length,
 }
 
 /* The three coordinate arrays of an axis; `views` must be released by the caller, `*held` of them. */
-static int open_axis(PyObject *const *arrays, index_t size, struct axis *axis, Py_buffer *views, int *held)
+static int open_axis(PyObject *const *arrays, struct axis *axis, Py_buffer *views, int *held)
 {
     const double *numbers[3];
     Py_ssize_t length = -1;
@@ -945,55 +1065,160 @@ static int open_axis(PyObject *const *arrays, index_t size, struct axis *axis, P
     axis->low = numbers[1];
     axis->high = numbers[2];
     axis->length = length;
-    axis->size = size;
     if ((int)axis->kernel < GATHER || axis->kernel > CUBIC || axis->first < 0 || axis->last < axis->first ||
-        axis->last >= size) {
+        axis->last >= axis->size) {
         PyErr_SetString(PyExc_ValueError, "an axis needs a kernel from 0 to 3 and 0 <= first <= last < size");
         return -1;
     }
     return 0;
 }
 
+/* A plan as Python holds it. */
+struct held_plan {
+    struct plan plan;
+    struct layout layout;
+    int across;                          /* of columns */
+};
+
+#define PLAN "pmtools._resample.plan"
+
+static void drop_plan(PyObject *capsule)
+{
+    struct held_plan *held = PyCapsule_GetPointer(capsule, PLAN);
+    if (held)
+        plan_free(&held->plan);
+    free(held);
+}
+
+PyDoc_STRVAR(plan_doc,
+"plan(across, kernel, centre, low, high, first, last, size, format, channels, portable)\n--\n\n"
+"Where the output pixels of one axis look, with weights, ready to be used again: of columns if `across`, of rows otherwise.\n"
+"Kernels: 0 gather, 1 linear, 2 box, 3 cubic. For pixels of format 'B', 'H' or 'f', whose `channels` lie next to each other;\n"
+"1 for planes, and for rows, which do not ask.");
+
+static PyObject *plan(PyObject *module, PyObject *args)
+{
+    (void)module;
+    PyObject *arrays[3], *result = NULL;
+    struct axis axis = {0};
+    const char *format;
+    Py_ssize_t channels;
+    int across, kernel, portable, opened = 0;
+    Py_buffer views[3];
+    if (!PyArg_ParseTuple(args, "piOOOnnnsnp:plan", &across, &kernel, &arrays[0], &arrays[1], &arrays[2], &axis.first, &axis.last,
+                          &axis.size, &format, &channels, &portable))
+        return NULL;
+    axis.kernel = (enum kernel)kernel;
+    const int type = type_of(format);
+    if (type < 0 || channels < 1) {
+        PyErr_SetString(PyExc_ValueError, "a plan is for uint8, uint16 or float32, in native byte order, of one channel or more");
+        return NULL;
+    }
+    struct held_plan *held = NULL;
+    if (open_axis(arrays, &axis, views, &opened) < 0)
+        goto end;
+    if (axis.size > INT32_MAX / 16 / channels) {
+        PyErr_SetString(PyExc_ValueError, "`pixels` has rows or columns that are too long");
+        goto end;
+    }
+    held = allocate(1, sizeof *held);
+    if (!held) {
+        PyErr_NoMemory();
+        goto end;
+    }
+    held->layout = (struct layout){.type = (enum type)type, .avx2 = !portable && cpu_has_avx2(), .channels = channels};
+    held->across = across;
+    enum outcome outcome;
+    Py_BEGIN_ALLOW_THREADS
+    outcome = (across ? plan_columns : plan_rows)(&held->plan, &axis, held->layout);
+    Py_END_ALLOW_THREADS
+    if (outcome == NO_MEMORY)
+        PyErr_NoMemory();
+    else if (outcome == NO_AVERAGE)
+        PyErr_SetString(PyExc_ValueError, "a footprint is not that of an increasing map: its weights make no average");
+    else
+        result = PyCapsule_New(held, PLAN, drop_plan);
+    if (!result) {
+        plan_free(&held->plan);
+        free(held);
+    }
+end:
+    while (opened > 0)
+        PyBuffer_Release(&views[--opened]);
+    return result;
+}
+
+/* The plan in `capsule`, if it is one for such an axis of such pixels. */
+static const struct plan *plan_in(PyObject *capsule, int across, struct layout layout, index_t length, index_t size)
+{
+    const struct held_plan *held = PyCapsule_GetPointer(capsule, PLAN);
+    if (!held)
+        return NULL;
+    if (held->across != across || held->layout.type != layout.type ||
+        (across && (held->layout.channels != layout.channels || held->layout.avx2 != layout.avx2)) || held->plan.length != length || held->plan.size != size) {
+        PyErr_SetString(PyExc_ValueError, "a plan must be of the other axis, of other pixels, or of other sizes");
+        return NULL;
+    }
+    return &held->plan;
+}
+
+/* The plans in a tuple of (rows, columns, rows, columns, ...), to be freed. */
+static struct pair *open_plans(PyObject *plans, struct layout layout, const struct images *from, const struct images *to,
+                               index_t *count)
+{
+    const Py_ssize_t entries = PyTuple_Check(plans) ? PyTuple_Size(plans) : -1;
+    *count = entries / 2;
+    if (entries != 2 && (entries < 0 || entries % 2 || *count != from->shape[0])) {
+        PyErr_SetString(PyExc_ValueError, "`plans` must be a tuple of two plans, or of two for each image");
+        return NULL;
+    }
+    struct pair *pairs = allocate((size_t)*count, sizeof *pairs);
+    if (!pairs) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    for (Py_ssize_t i = 0; i < *count; i++) {
+        pairs[i].rows = plan_in(PyTuple_GetItem(plans, 2 * i), 0, layout, to->shape[1], from->shape[1]);
+        if (pairs[i].rows)
+            pairs[i].columns = plan_in(PyTuple_GetItem(plans, 2 * i + 1), 1, layout, to->shape[2], from->shape[2]);
+        if (!pairs[i].rows || !pairs[i].columns) {
+            free(pairs);
+            return NULL;
+        }
+    }
+    return pairs;
+}
+
 PyDoc_STRVAR(resample_doc,
-"resample(pixels, out, row_kernel, row_centre, row_low, row_high, row_first, row_last, column_kernel, column_centre,\n"
-"         column_low, column_high, column_first, column_last, limits, portable)\n--\n\n"
+"resample(pixels, out, plans, limits, portable)\n--\n\n"
 "Resample `pixels` (n, H, W, C), uint8, uint16 or float32 with any strides, into `out` (n, H', W', C), whose channels (or,\n"
-"in planes, columns) lie next to each other. Kernels: 0 gather, 1 linear, 2 box, 3 cubic. `limits`: float32 (n, 2) or None.");
+"in planes, columns) lie next to each other. `plans`: a tuple of the plans of rows and of columns, for all images or, one pair\n"
+"after the other, for each. `limits`: float32 (n, 2) or None.");
 
 static PyObject *resample(PyObject *module, PyObject *args)
 {
     (void)module;
-    PyObject *pixels, *out, *arrays[6], *limits;
-    struct axis rows = {0}, columns = {0};
-    int row_kernel, column_kernel, portable, held = 0, opened = 0;
+    PyObject *pixels, *out, *plans, *limits;
+    int portable, limited = 0;
     struct images from, to;
-    Py_buffer source_view, out_view, views[7];
+    Py_buffer source_view, out_view, limits_view;
     PyObject *result = NULL;
-    if (!PyArg_ParseTuple(args, "OOiOOOnniOOOnnOp:resample", &pixels, &out, &row_kernel, &arrays[0], &arrays[1], &arrays[2],
-                          &rows.first, &rows.last, &column_kernel, &arrays[3], &arrays[4], &arrays[5], &columns.first,
-                          &columns.last, &limits, &portable))
+    struct pair *pairs = NULL;
+    if (!PyArg_ParseTuple(args, "OOOOp:resample", &pixels, &out, &plans, &limits, &portable))
         return NULL;
-    rows.kernel = (enum kernel)row_kernel;
-    columns.kernel = (enum kernel)column_kernel;
     if (open_images(pixels, "pixels", PyBUF_RECORDS_RO, &source_view, &from) < 0)
         return NULL;
     if (open_images(out, "out", PyBUF_RECORDS, &out_view, &to) < 0) {
         PyBuffer_Release(&source_view);
         return NULL;
     }
-    opened = 1;
-    if (open_axis(arrays, from.shape[1], &rows, views, &held) < 0 ||
-        open_axis(arrays + 3, from.shape[2], &columns, views, &held) < 0)
-        goto end;
-    const char format = type_of(&source_view);
-    if (!format || format != type_of(&out_view)) {
+    const int type = type_of(source_view.format);
+    if (type < 0 || type != type_of(out_view.format)) {
         PyErr_SetString(PyExc_ValueError, "`pixels` and `out` must both be uint8, uint16 or float32, in native byte order");
         goto end;
     }
-    const enum type type = format == 'B' ? UINT8 : format == 'H' ? UINT16 : FLOAT32;
-    if (to.shape[0] != from.shape[0] || to.shape[1] != rows.length || to.shape[2] != columns.length ||
-        to.shape[3] != from.shape[3]) {
-        PyErr_SetString(PyExc_ValueError, "`out` must have the shape that the footprints give");
+    if (to.shape[0] != from.shape[0] || to.shape[3] != from.shape[3] || from.shape[3] < 1) {
+        PyErr_SetString(PyExc_ValueError, "`out` must have as many images and channels as `pixels`");
         goto end;
     }
     const int interleaved = to.shape[3] == 1 || to.strides[3] == to.size;
@@ -1002,33 +1227,92 @@ static PyObject *resample(PyObject *module, PyObject *args)
         PyErr_SetString(PyExc_ValueError, "`out` must be aligned, with the numbers of a row next to each other");
         goto end;
     }
-    if (from.shape[1] > INT32_MAX / 16 || columns.size > INT32_MAX / 16 / most(from.shape[3], 1)) {
-        PyErr_SetString(PyExc_ValueError, "`pixels` has rows or columns that are too long");
+    const struct layout layout = {.type = (enum type)type, .avx2 = !portable && cpu_has_avx2(),
+                                  .channels = interleaved ? to.shape[3] : 1};
+    index_t count;
+    pairs = open_plans(plans, layout, &from, &to, &count);
+    if (!pairs)
         goto end;
-    }
     const float *bounds = NULL;
     if (limits != Py_None) {
-        if (open_numbers(limits, "f", 2 * from.shape[0], &views[held]) < 0)
+        if (open_numbers(limits, "f", 2 * from.shape[0], &limits_view) < 0)
             goto end;
-        bounds = views[held++].buf;
+        limited = 1;
+        bounds = limits_view.buf;
     }
     enum outcome outcome;
     Py_BEGIN_ALLOW_THREADS
-    outcome = resample_images(&from, &to, &rows, &columns, type, bounds, !portable && cpu_has_avx2());
+    outcome = resample_images(&from, &to, pairs, count, layout, bounds);
     Py_END_ALLOW_THREADS
     if (outcome == NO_MEMORY)
         PyErr_NoMemory();
-    else if (outcome == NO_AVERAGE)
-        PyErr_SetString(PyExc_ValueError, "a footprint is not that of an increasing map: its weights make no average");
     else
         result = Py_NewRef(Py_None);
 end:
-    while (held > 0)
-        PyBuffer_Release(&views[--held]);
-    if (opened) {
-        PyBuffer_Release(&out_view);
-        PyBuffer_Release(&source_view);
+    free(pairs);
+    if (limited)
+        PyBuffer_Release(&limits_view);
+    PyBuffer_Release(&out_view);
+    PyBuffer_Release(&source_view);
+    return result;
+}
+
+static int open_places(PyObject *object, const char *name, int flags, Py_buffer *view, struct places *places)
+{
+    if (PyObject_GetBuffer(object, view, flags | PyBUF_STRIDES | PyBUF_FORMAT) < 0)
+        return -1;
+    if (view->ndim != 1 || !view->format || strcmp(view->format, "d") != 0 || (uintptr_t)view->buf % sizeof(double) != 0 ||
+        view->strides[0] % (Py_ssize_t)sizeof(double) != 0) {
+        PyErr_Format(PyExc_ValueError, "`%s` must have shape (n,) and dtype float64, aligned", name);
+        PyBuffer_Release(view);
+        return -1;
     }
+    *places = (struct places){view->buf, view->shape[0], view->strides[0]};
+    return 0;
+}
+
+PyDoc_STRVAR(interpolate_doc,
+"interpolate(x, out, knots_x, knots_y)\n--\n\n"
+"The piecewise linear map through increasing knots at `x`, into `out`, which may be `x`: float64 (n,) with any strides. Both\n"
+"knots: float64 (k,), k >= 2.");
+
+static PyObject *interpolate(PyObject *module, PyObject *args)
+{
+    (void)module;
+    PyObject *x, *out, *knots_x, *knots_y, *result = NULL;
+    Py_buffer views[4];
+    int opened = 0;
+    struct places from, to;
+    if (!PyArg_ParseTuple(args, "OOOO:interpolate", &x, &out, &knots_x, &knots_y))
+        return NULL;
+    if (open_places(x, "x", 0, &views[opened], &from) < 0)
+        goto end;
+    opened++;
+    if (open_places(out, "out", PyBUF_WRITABLE, &views[opened], &to) < 0)
+        goto end;
+    opened++;
+    if (open_numbers(knots_x, "d", -1, &views[opened]) < 0)
+        goto end;
+    const double *knots = views[opened].buf;
+    const Py_ssize_t count = views[opened++].len / (Py_ssize_t)sizeof(double);
+    if (open_numbers(knots_y, "d", count, &views[opened]) < 0)
+        goto end;
+    const double *values = views[opened++].buf;
+    if (from.count != to.count || count < 2 || count > INT32_MAX / BUCKETS) {
+        PyErr_SetString(PyExc_ValueError, "`out` must be as long as `x`, and there must be two knots at least");
+        goto end;
+    }
+    enum outcome outcome;
+    Py_BEGIN_ALLOW_THREADS
+    outcome = map_places(from, to, knots, values, count);
+    Py_END_ALLOW_THREADS
+    if (outcome == NO_MEMORY)
+        PyErr_NoMemory();
+    else
+        result = Py_NewRef(Py_None);
+end:
+    while (opened > 0)
+        PyBuffer_Release(&views[--opened]);
     return result;
 }
 
@@ -1040,6 +1324,8 @@ static PyObject *has_avx2(PyObject *module, PyObject *ignored)
 }
 
 static PyMethodDef methods[] = {
+    {"interpolate", interpolate, METH_VARARGS, interpolate_doc},
+    {"plan", plan, METH_VARARGS, plan_doc},
     {"resample", resample, METH_VARARGS, resample_doc},
     {"has_avx2", has_avx2, METH_NOARGS, PyDoc_STR("has_avx2()\n--\n\nWhether this processor runs the AVX2 loops.")},
     {NULL, NULL, 0, NULL},

@@ -7,6 +7,7 @@ Knows arrays and names of kernels; no footprints.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ def compute_dtype(pixels: Array) -> Any:
     return xp.float32 if str(pixels.dtype).rpartition(".")[2] in narrow else _array.wide_dtype(pixels)
 
 
-def value_limits(pixels: Array, kernels: tuple[str, str]) -> tuple[Array, Array] | None:
+def value_limits(pixels: Array, kernels: Collection[str]) -> tuple[Array, Array] | None:
     """The range of each image, which its result keeps; None for booleans, and for integers whose averages cannot leave it."""
     if _array.is_bool(pixels) or ("cubic" not in kernels and not _array.is_floating(pixels)):
         return None
@@ -75,6 +76,8 @@ def _integer_range(like: Array) -> tuple[float, float]:
 
 def fill_value(fill: Any, like: Array) -> Array:
     """`fill` as an array of shape () or (C,) in the dtype of pixels like `like`, (..., C); what that cannot hold is refused."""
+    if isinstance(fill, int) and fill == 0:  # the default, which every dtype holds
+        return _array.namespace(like).zeros((), dtype=like.dtype, device=_array.device(like))
     channels = like.shape[-1]
     value = np.asarray(_array.to_numpy(fill) if _array.is_array(fill) else fill)
     if value.dtype.kind not in "biuf" or value.shape not in ((), (1,), (channels,)):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from importlib import metadata
 
 from pmtools import _kernel
 
@@ -47,6 +46,8 @@ def show_versions() -> str:
 
 
 def _version(package: str) -> str:
+    from importlib import metadata  # as slow to import as half of this package
+
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -69,16 +69,16 @@ class AxisMap:
         """An array whose namespace and device are those of the map."""
         return self.pieces[0].after
 
-    def forward(self, x: Array) -> Array:
-        """Target positions of the source positions `x`, of shape (q,), or (n, q) for a batch of maps."""
+    def forward(self, x: Array, *, out: Array | None = None) -> Array:
+        """Target positions of the source positions `x`, of shape (q,), or (n, q) for a batch of maps; in NumPy into `out`."""
         for piece in self.pieces:
-            x = interpolate(x, piece.before, piece.after)
+            x = interpolate(x, piece.before, piece.after, out=out)
         return x
 
-    def backward(self, x: Array) -> Array:
-        """Source positions of the target positions `x`, of shape (q,), or (n, q) for a batch of maps."""
+    def backward(self, x: Array, *, out: Array | None = None) -> Array:
+        """Source positions of the target positions `x`, of shape (q,), or (n, q) for a batch of maps; in NumPy into `out`."""
         for piece in reversed(self.pieces):
-            x = interpolate(x, piece.after, piece.before)
+            x = interpolate(x, piece.after, piece.before, out=out)
         return x
 
     def inverse(self) -> AxisMap:
@@ -131,6 +131,8 @@ class AxisMap:
 
 def axis_map(before: Array, after: Array, source_size: int, target_size: int) -> AxisMap:
     """A single-piece map whose whole source is visible."""
+    if isinstance(before, np.ndarray) and before.ndim == 1:
+        return AxisMap((Piece(before, after),), source_size, target_size, np.array([0.0, source_size]))
     xp = _array.namespace(after)
     window = xp.stack([xp.zeros_like(before[..., 0]), xp.full_like(before[..., 0], float(source_size))], axis=-1)
     return AxisMap((Piece(before, after),), source_size, target_size, window)

@@ -17,6 +17,7 @@ References
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -63,13 +64,15 @@ class Footprints:
     @cached_property
     def partly_outside(self) -> bool:
         """Whether some output pixel shows nothing of the source."""
+        if isinstance(self.outside, np.ndarray):
+            return bool(self.outside.any())
         return bool(_array.namespace(self.outside).any(self.outside))
 
     @cached_property
     def averaging(self) -> str:
         """The kernel where output pixels may average: "box" or "cubic", or "" if no footprint is wider than a pixel."""
         width = _array.to_numpy(self.high) - _array.to_numpy(self.low)
-        if not bool(np.any(width > 1 + TOLERANCE)):
+        if width.max() <= 1 + TOLERANCE:
             return ""
         return "cubic" if len(self) < width.sum() - TOLERANCE else "box"
 
@@ -91,6 +94,11 @@ class Footprints:
         centre, low, high = (np.ascontiguousarray(array, dtype=np.float64) for array in arrays)
         return centre, low, high
 
+    @cached_property
+    def plans(self) -> dict[tuple[object, ...], object]:
+        """What a back end has made of this axis, under what it was made for."""
+        return {}
+
 
 def footprints(axis: AxisMap) -> list[Footprints]:
     """The footprints of one axis; one entry per map of a batch, a single one otherwise.
@@ -107,15 +115,14 @@ def footprints(axis: AxisMap) -> list[Footprints]:
     n, m = axis.batch_size, axis.target_size
     half_steps = _array.arange(2 * m + 1, axis.like) / 2.0  # edges and centres of the output pixels in turn
     position = axis.backward(half_steps if n is None else xp.broadcast_to(half_steps, (n, 2 * m + 1)))
-    position = xp.reshape(position, (-1, 2 * m + 1))
-    visible = _array.to_numpy(axis.window).reshape(-1, 2)
+    positions = [position] if n is None else [position[i, ...] for i in range(n)]
+    visible = _array.to_numpy(axis.window).reshape(-1, 2).tolist()
     result = []
-    for i in range(n or 1):
-        low, high = float(visible[i, 0]), float(visible[i, 1])
-        cut = xp.clip(position[i, ...], low, high)
-        centre = position[i, 1::2]
-        first = min(max(int(np.floor(low + TOLERANCE)), 0), axis.source_size - 1)
-        last = min(max(int(np.ceil(high - TOLERANCE)) - 1, first), axis.source_size - 1)
+    for position, (low, high) in zip(positions, visible, strict=True):
+        cut = _array.clip(position, low, high)
+        centre = position[1::2]
+        first = min(max(math.floor(low + TOLERANCE), 0), axis.source_size - 1)
+        last = min(max(math.ceil(high - TOLERANCE) - 1, first), axis.source_size - 1)
         outside = (centre < low - TOLERANCE) | (centre > high + TOLERANCE)
         result.append(Footprints(cut[1::2], cut[:-1:2], cut[2::2], outside, first, last, axis.source_size))
     return result
@@ -130,14 +137,13 @@ def nearest_index(axis: Footprints) -> Array:
     """The source pixel under the centre of every output pixel, an integer array of shape (m,)."""
     xp = _array.namespace(axis.centre)
     index = xp.astype(xp.floor(axis.centre), xp.int64)
-    return xp.clip(index, axis.first, axis.last)
+    return _array.clip(index, axis.first, axis.last)
 
 
 def visible_taps(axis: Footprints) -> tuple[Array, Array, Array]:
     """`linear_taps` of the centres, kept to the visible pixels: first and second index, weight of the second, each (m,)."""
-    xp = _array.namespace(axis.centre)
     first, second, weight = linear_taps(axis.centre, axis.size)
-    return xp.clip(first, axis.first, axis.last), xp.clip(second, axis.first, axis.last), weight
+    return _array.clip(first, axis.first, axis.last), _array.clip(second, axis.first, axis.last), weight
 
 
 def kernel_weights(axis: Footprints, kernel: str, outputs: slice, pixels: slice) -> Array:

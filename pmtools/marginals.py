@@ -156,7 +156,7 @@ def _integral(relative: Array, floor: float) -> Array:
     """Density to CDF, at the cell edges."""
     xp = _array.namespace(relative)
     n = relative.shape[-1]
-    total = xp.cumulative_sum(relative, axis=-1)
+    total = _array.cumulative_sum(relative)
     edges = xp.concat([xp.zeros_like(total[..., :1]), total / total[..., -1:]], axis=-1)
     if not bool(xp.all(relative >= LEAST_DENSITY * total[..., -1:] / n * (1 - 1e-9))):
         raise ValueError(
@@ -171,10 +171,13 @@ def _relative_mass(mass: Array, rounding: float) -> Array:
     xp = _array.namespace(mass)
     peak = xp.max(mass, axis=-1, keepdims=True)
     constant = peak - xp.min(mass, axis=-1, keepdims=True) <= CONSTANT_ULPS * rounding * peak
+    if _array.nowhere(constant):
+        scaled = mass / peak
+        return scaled / _array.mean(scaled, -1)
     if _array.requires_grad(mass):
         constant = peak <= 0  # a constant map that somebody learns has a gradient
     scaled = mass / xp.where(peak > 0, peak, xp.ones_like(peak))  # first, so that huge masses do not overflow
-    mean = xp.mean(scaled, axis=-1, keepdims=True)
+    mean = _array.mean(scaled, -1)
     relative = scaled / xp.where(peak > 0, mean, xp.ones_like(mean))
     return xp.where(constant, xp.ones_like(relative), relative)
 
@@ -190,7 +193,7 @@ def _cap(relative: Array, cap: Any) -> Array:
     """
     xp = _array.namespace(relative)
     n = relative.shape[-1]
-    others = xp.cumulative_sum(xp.sort(relative, axis=-1), axis=-1)  # from the light end, so that nothing cancels
+    others = _array.cumulative_sum(xp.sort(relative, axis=-1))  # from the light end, so that nothing cancels
     heaviest = (n - 1) - _array.arange(n, relative)
     scale = xp.max((n - heaviest * cap) / others, axis=-1, keepdims=True)
     cap = cap + xp.zeros_like(relative)

@@ -61,11 +61,27 @@ def perception_map(
     array([[0.003, 0.003, 1.   ]])
     """
     heatmap = _checks.weights(heatmap, "heatmap")
-    values = amplify(normalize(heatmap), gain=gain)
-    values = smooth(values, kernel_size=kernel_size)
+    values = perception(heatmap, WarpSettings(gain=gain, kernel_size=kernel_size))
     if size_hw is not None:
         values = upsample(values, _checks.size_hw(size_hw, "size_hw"))
     return _array.cast_like(values, heatmap)
+
+
+def perception(heatmap: Heatmap, settings: WarpSettings, /) -> Array:
+    """The first three steps, for a heatmap and settings that have been checked.
+
+    Parameters
+    ----------
+    heatmap : array of shape (..., h, w)
+    settings : WarpSettings
+        Its `gain` and `kernel_size` count.
+
+    Returns
+    -------
+    array of shape (..., h, w)
+        In [0, 1], in the widest float of the device.
+    """
+    return _smoothed(_amplified(normalize(heatmap), settings.gain), settings.kernel_size // 2)
 
 
 def normalize(heatmap: Heatmap, /) -> Array:
@@ -86,6 +102,8 @@ def normalize(heatmap: Heatmap, /) -> Array:
     low = xp.min(values, axis=(-2, -1), keepdims=True)
     high = xp.max(values, axis=(-2, -1), keepdims=True)
     constant = high - low <= rounding * high
+    if _array.nowhere(constant):
+        return (values - low) / (high - low)
     scale = xp.where(constant, xp.ones_like(high), high - low)
     return xp.where(constant, xp.zeros_like(values), (values - low) / scale)
 
@@ -105,15 +123,18 @@ def amplify(values: Array, /, *, gain: float = DEFAULTS.gain) -> Array:
     array of shape (..., h, w)
         In [0, 1]; 0.5 where the map equals its mean.
     """
-    gain = WarpSettings(gain=gain).gain
+    return _amplified(values, WarpSettings(gain=gain).gain)
+
+
+def _amplified(values: Array, gain: float) -> Array:
     xp = _array.namespace(values)
     cells = values.shape[-2] * values.shape[-1]
-    centred = values - xp.mean(values, axis=(-2, -1), keepdims=True)
+    centred = values - _array.mean(values, (-2, -1))
     variance = xp.sum(centred * centred, axis=(-2, -1), keepdims=True) / max(cells - 1, 1)  # unbiased, as the paper's
     flat = variance <= 0
-    deviation = xp.sqrt(xp.where(flat, xp.ones_like(variance), variance))
+    deviation = xp.sqrt(variance if _array.nowhere(flat) else xp.where(flat, xp.ones_like(variance), variance))
     scores = gain * centred / deviation
-    return 1.0 / (1.0 + xp.exp(-xp.clip(scores, -700.0, 700.0)))  # exp overflows float64 at 709
+    return 1.0 / (1.0 + xp.exp(-_array.clip(scores, -700.0, 700.0)))  # exp overflows float64 at 709
 
 
 def smooth(values: Array, /, *, kernel_size: int = DEFAULTS.kernel_size) -> Array:
@@ -129,26 +150,29 @@ def smooth(values: Array, /, *, kernel_size: int = DEFAULTS.kernel_size) -> Arra
     -------
     array of shape (..., h, w)
     """
-    radius = WarpSettings(kernel_size=kernel_size).kernel_size // 2
-    for axis in (-2, -1):
-        values = _running_mean(values, radius, axis)
-    return values
+    return _smoothed(values, WarpSettings(kernel_size=kernel_size).kernel_size // 2)
+
+
+def _smoothed(values: Array, radius: int) -> Array:
+    return _running_mean(_running_mean(values, radius, -2), radius, -1)
 
 
 def _running_mean(values: Array, radius: int, axis: int) -> Array:
     xp = _array.namespace(values)
     size = values.shape[axis]
-    cells = xp.arange(size, device=_array.device(values))
+    inner = min(radius, size - 1)  # the steps of the window that end in the map for some cell
+
+    def cells(array: Array, start: int, stop: int) -> Array:
+        return array[..., start:stop, :] if axis == -2 else array[..., start:stop]
+
+    first, last = cells(values, 0, 1), cells(values, size - 1, size)
+    padded = xp.concat([*[first] * inner, values, *[last] * inner], axis=axis)
     total = values
-    for step in range(1, min(radius, size - 1) + 1):
-        before = xp.take(values, xp.clip(cells - step, 0, size - 1), axis=axis)
-        after = xp.take(values, xp.clip(cells + step, 0, size - 1), axis=axis)
+    for step in range(1, inner + 1):
+        before, after = (cells(padded, inner + shift, inner + shift + size) for shift in (-step, step))
         total = total + (before + after)  # in pairs: a mirrored map gives the mirrored mean to the last bit
-    beyond = radius - min(radius, size - 1)  # steps that leave the map on both sides
-    if beyond:
-        first = xp.take(values, cells[:1], axis=axis)
-        last = xp.take(values, cells[-1:], axis=axis)
-        total = total + beyond * (first + last)
+    if radius > inner:  # steps that leave the map on both sides
+        total = total + (radius - inner) * (first + last)
     return total / (2 * radius + 1)
 
 

@@ -8,6 +8,8 @@ from pmtools import _checks
 
 #: How a map is reduced along the other axis.
 MARGINALS = ("max", "sum")
+#: Length of the fall beside a zoomed span, in lengths of the span.
+ZOOM_FALLOFF = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,17 +11,19 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from pmtools import _array, _checks, _images, _kernel, axis_algebra, marginals
 from pmtools.axes import AxisMap, axis_map, from_jsonable, to_jsonable
 from pmtools.footprints import Footprints, footprints
-from pmtools.report import WarpReport, report
-from pmtools.resample import fill_outside, resample
+from pmtools.resample import resample
 from pmtools.settings import DEFAULTS, WarpSettings
 from pmtools.typing import Array, BoxesXYXY, Image, PointsXY, SizeHW
+
+if TYPE_CHECKING:
+    from pmtools.report import WarpReport
 
 
 class LocalMagnification(NamedTuple):
@@ -153,9 +155,10 @@ class Warp:
         cdfs = marginals.cdfs(mass_y, mass_x, settings, rounding=rounding)
         axes = []
         for edges, n, m in zip(cdfs, source_hw, target_hw, strict=True):
-            xp = _array.namespace(edges)
             cells = edges.shape[-1] - 1
-            before = xp.broadcast_to(_array.arange(cells + 1, edges) * n / cells, tuple(edges.shape))
+            before = _array.arange(cells + 1, edges) * n / cells
+            if edges.ndim > 1:
+                before = _array.namespace(edges).broadcast_to(before, tuple(edges.shape))
             axes.append(axis_map(before, edges * float(m), n, m))
         return cls(y=axes[0], x=axes[1])
 
@@ -299,6 +302,8 @@ class Warp:
         """
         if self.batch_shape:
             raise ValueError(f"a report is on one warp, this is a batch of {len(self)}; use warp[i].report(...)")
+        from pmtools.report import report
+
         boxes = _checks.boxes(boxes_xyxy, "boxes_xyxy")
         input_hw = self.target_hw if input_hw is None else _checks.size_hw(input_hw, "input_hw")
         return report(
@@ -384,7 +389,14 @@ class Warp:
 
     @_array.untraced
     def image(
-        self, image: Image, /, *, antialias: bool = True, channel_axis: int | None = None, fill: Any = 0
+        self,
+        image: Image,
+        /,
+        *,
+        antialias: bool = True,
+        channel_axis: int | None = None,
+        fill: Any = 0,
+        out: Array | None = None,
     ) -> Image:
         """The magnified image.
 
@@ -404,21 +416,36 @@ class Warp:
         fill : number or sequence of numbers, optional
             Value, or one per channel, of output pixels that show nothing of the source (padding); the dtype must hold it. PIL's
             HSV, and P with an opaque palette, take it as a colour in RGB, and a single number as a grey level.
+        out : array, optional
+            Where the result goes: kind, dtype and axes of `image`, height and width `target_hw`. It spares fresh memory, which
+            some systems hand out slowly. No gradients; it may overlap `image`.
 
         Returns
         -------
         PIL image or array
-            Kind, layout, dtype, device and range of `image`. Without magnification, the same pixels to the last bit.
+            Kind, layout, dtype, device and range of `image`; `out` where that is given. Without magnification, the same pixels
+            to the last bit.
 
         Raises
         ------
         TypeError, ValueError
-            If `image` is not an image, its size is not `source_hw`, or its dtype cannot hold `fill`.
+            If `image` is not an image, its size is not `source_hw`, its dtype cannot hold `fill`, or `out` does not fit.
+
+        Examples
+        --------
+        >>> warp = Warp.from_map(np.eye(2), source_hw=(4, 4))
+        >>> out = np.empty((4, 4), np.uint8)
+        >>> warp.image(np.ones((4, 4), np.uint8), out=out) is out
+        True
         """
         pixels = _images.unpack(image, channel_axis=channel_axis)
-        return self._resample(pixels, image, fill, antialias=antialias, nearest=False)
+        return self._resample(
+            pixels, image, fill, antialias=antialias, nearest=False, out=out, channel_axis=channel_axis
+        )
 
-    def inverse_image(self, image: Image, /, *, channel_axis: int | None = None, fill: Any = 0) -> Image:
+    def inverse_image(
+        self, image: Image, /, *, channel_axis: int | None = None, fill: Any = 0, out: Array | None = None
+    ) -> Image:
         """The source image again, as far as the magnified one still holds it; linear, without anti-aliasing.
 
         Parameters
@@ -429,13 +456,16 @@ class Warp:
             Which axis holds the channels. Default: last for NumPy, first for PyTorch.
         fill : number or sequence of numbers, optional
             Value of source pixels that the magnified image does not show (what was cropped), as in `Warp.image`.
+        out : array, optional
+            Where the result goes, as in `Warp.image`.
 
         Returns
         -------
         PIL image or array
             Of size `source_hw`.
         """
-        return self.inverse().image(image, antialias=False, channel_axis=channel_axis, fill=fill)
+        back = self._inverse if isinstance(self.x.like, np.ndarray) else self.inverse()
+        return back.image(image, antialias=False, channel_axis=channel_axis, fill=fill, out=out)
 
     @_array.untraced
     def mask(self, mask: Image, /, *, channel_axis: int | None = None, fill: Any = 0) -> Image:
@@ -487,7 +517,17 @@ class Warp:
         pixels = _images.unpack_labels(xp.expand_dims(mask, axis=-1), channel_axis=-1)
         return pixels._replace(pack=lambda values: pixels.pack(values)[..., 0])
 
-    def _resample(self, pixels: _images.Pixels, image: Image, fill: Any, *, antialias: bool, nearest: bool) -> Any:
+    def _resample(
+        self,
+        pixels: _images.Pixels,
+        image: Image,
+        fill: Any,
+        *,
+        antialias: bool,
+        nearest: bool,
+        out: Any = None,
+        channel_axis: int | None = None,
+    ) -> Any:
         values = pixels.values
         size = tuple(values.shape[1:3])
         if size != self.source_hw:
@@ -502,31 +542,49 @@ class Warp:
                 "and with a third axis it counts as a batch, (n, h, w)"
             )
         fill_value = _images.fill_value(fill, pixels)
+        into = None
+        if out is not None:
+            if self._requires_grad() or _array.requires_grad(image) or _array.requires_grad(out):
+                raise ValueError(
+                    "`out` must not be given where gradients are wanted, which it would lose; leave it out"
+                )
+            into = _images.unpack_out(out, image, self.target_hw, channel_axis=channel_axis)
         if not values.shape[0]:
+            if out is not None:
+                return out
             empty = (0, *self.target_hw, values.shape[3])
             return pixels.pack(_array.namespace(values).zeros(empty, dtype=values.dtype, device=_array.device(values)))
         through_numpy = _kernel.serves_tensor(values) and not self._requires_grad()
         if through_numpy:
             values, fill_value = _array.to_numpy(values), _array.to_numpy(fill_value)
+        if into is not None and (not isinstance(values, np.ndarray) or np.may_share_memory(into, values)):
+            into = None
         pairs = self._moved_like(values)._footprints
-        images_each = values.shape[0] // len(pairs)
-        parts = [values[i * images_each : (i + 1) * images_each, ...] for i in range(len(pairs))]
+        result = resample(values, pairs, fill=fill_value, antialias=antialias, nearest=nearest, out=into)
+        if into is not None and result is into:
+            return out
+        packed = self._packed(result, pixels, values, through_numpy=through_numpy)
+        if out is None:
+            return packed
+        out[...] = packed
+        return out
 
-        def one_warp(part: Array, axes: tuple[Footprints, Footprints]) -> Array:
-            resampled = resample(part, *axes, antialias=antialias, nearest=nearest)
-            return part if resampled is part else fill_outside(resampled, *axes, fill_value)
-
-        worth_it = isinstance(values, np.ndarray) and parts[0].size >= _kernel.WORTH_A_THREAD
-        each = _kernel.map_threads if worth_it else map
-        done = list(each(lambda pair: one_warp(*pair), zip(parts, pairs, strict=True)))
-        if all(result is part for result, part in zip(done, parts, strict=True)):
+    @staticmethod
+    def _packed(result: Array, pixels: _images.Pixels, values: Array, *, through_numpy: bool) -> Any:
+        if result is values:
             return pixels.copy()
-        result = done[0] if len(done) == 1 else _array.namespace(values).concat(done, axis=0)
+        if isinstance(pixels.values, np.ndarray):
+            return pixels.pack(result.astype(values.dtype, copy=False))  # the byte order too
         xp = _array.namespace(pixels.values)
         result = xp.asarray(result) if through_numpy else result
-        return pixels.pack(xp.astype(result, pixels.values.dtype, copy=False))  # the byte order too
+        return pixels.pack(xp.astype(result, pixels.values.dtype, copy=False))
 
     # ----------------------------------------------------------------------------------------------- algebra
+
+    @cached_property
+    def _inverse(self) -> Warp:
+        """`inverse()`, made once; for NumPy, since with gradients every image needs a graph of its own."""
+        return self.inverse()
 
     def inverse(self) -> Warp:
         """The warp from the magnified image back to the source."""
@@ -774,9 +832,12 @@ def _map_columns(coordinates: Any, name: str, columns: str, warp: Warp, *, back:
     xp = _array.namespace(array)
     wide = _array.widen(array)
     warp = warp._moved_like(wide)
-    mapped = []
-    for i in range(last):
-        axis = (warp.x, warp.y)[i % 2]
-        values = xp.reshape(wide[..., i], (*batch, math.prod(shape[len(batch) : -1])))
-        mapped.append(xp.reshape((axis.backward if back else axis.forward)(values), shape[:-1]))
-    return _array.coordinate_like(xp.stack(mapped, axis=-1), array)
+    flat = xp.reshape(wide, (*batch, math.prod(shape[len(batch) : -1]), last))
+    maps = [axis.backward if back else axis.forward for axis in (warp.x, warp.y)]
+    if isinstance(flat, np.ndarray):  # column by column into one array
+        mapped = np.empty(flat.shape)
+        for i in range(last):
+            maps[i % 2](flat[..., i], out=mapped[..., i])
+    else:
+        mapped = xp.stack([maps[i % 2](flat[..., i]) for i in range(last)], axis=-1)
+    return _array.coordinate_like(xp.reshape(mapped, shape), array)

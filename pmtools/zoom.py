@@ -21,14 +21,13 @@ import numpy as np
 
 from pmtools import _array, _checks
 from pmtools.axes import AxisMap, axis_map
+from pmtools.settings import ZOOM_FALLOFF
 from pmtools.typing import Array, BoxesXYXY, Ndarray, PointsXY, SizeHW
 from pmtools.warp import Warp
 
 #: Least magnification outside the boxes, relative to a plain resize: what is around stays readable. It costs a box of a tenth
 #: of a side little of its zoom, see docs/log.md.
 ZOOM_FLOOR = 0.2
-#: Length of the fall beside a span, in lengths of the span.
-ZOOM_FALLOFF = 0.5
 
 #: Gaps below this many source pixels are closed, so that slopes of knots are never rounding noise.
 _CLOSED = 1e-3

@@ -279,7 +279,7 @@ def test_huge_floats_stay_finite_in_the_portable_kernel(rng, heatmap, monkeypatc
 
     if _kernel._extension is None:
         pytest.skip("the compiled kernel is not there")
-    portable = _kernel.resample.__kwdefaults__
+    portable = _kernel.resample_each.__kwdefaults__
     monkeypatch.setitem(portable, "portable", True)
     huge = np.where(rng.random((24, 33)) < 0.5, 3.4e38, -3.4e38).astype(np.float32)
     for size_hw in (None, (10, 40), (60, 70)):

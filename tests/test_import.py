@@ -22,6 +22,24 @@ def test_import_loads_numpy_and_pil_only():
     assert not loaded("import pmtools") & set(HEAVY)
 
 
+def test_import_loads_what_one_call_needs():
+    listing = "import sys; import pmtools{}; print(*[n for n in sys.modules if n.startswith('pmtools.')], 'email' in sys.modules)"
+    light, with_io = (
+        subprocess.run([sys.executable, "-c", listing.format(more)], check=True, capture_output=True, text=True).stdout
+        for more in ("", ", pmtools.io")
+    )
+    left_for_later = (
+        "pmtools.io",
+        "pmtools.compat",
+        "pmtools.annotation",
+        "pmtools.alternatives",
+        "pmtools.zoom",
+        "True",
+    )
+    assert not set(light.split()) & set(left_for_later)
+    assert "pmtools.io" in with_io.split()
+
+
 def test_the_check_can_fail():
     assert loaded("import pmtools, scipy.ndimage") & set(HEAVY) == {"scipy"}
 

@@ -7,6 +7,7 @@ import runpy
 import subprocess
 import sys
 import threading
+import types
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,44 @@ def test_equals_the_numpy_path(seed):
 @pytest.mark.parametrize("seed", range(40))
 def test_coordinates_from_anywhere_do_no_harm(seed):
     FUZZ["check_hostile"](seed)
+
+
+@compiled
+@pytest.mark.parametrize("seed", range(100))
+def test_coordinates_are_those_of_numpy_to_the_last_bit(seed):
+    FUZZ["check_places"](seed)
+    FUZZ["check_hostile_places"](seed)
+
+
+@compiled
+def test_the_comparison_notices_a_moved_knot(monkeypatch):
+    unmoved = _kernel.interpolate
+    monkeypatch.setattr(_kernel, "interpolate", lambda x, before, after, out: unmoved(x, before, after + 1e-9, out))
+    with pytest.raises(SystemExit, match="knots differ"):
+        list(map(FUZZ["check_places"], range(10)))
+
+
+@compiled
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"x": np.zeros((3, 3))},
+        {"x": np.zeros(3, np.float32)},
+        {"x": np.zeros(4)},
+        {"x": np.zeros(25, np.uint8)[1:].view(np.float64)},
+        {"out": np.zeros(3, np.int64)},
+        {"knots_x": np.zeros(1), "knots_y": np.zeros(1)},
+        {"knots_x": np.zeros(4)},
+        {"knots_y": np.zeros(2, np.float32)},
+    ],
+)
+def test_bad_places_are_refused(changes):
+    from pmtools import _resample
+
+    right = {"x": np.zeros(3), "out": np.zeros(3), "knots_x": np.arange(2.0), "knots_y": np.arange(2.0)}
+    _resample.interpolate(*right.values())
+    with pytest.raises(ValueError):
+        _resample.interpolate(*(right | changes).values())
 
 
 @compiled
@@ -79,8 +118,8 @@ def test_planes_stay_planes(rng):
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 def test_tensors_in_main_memory_are_served(rng, monkeypatch, dtype, torch):
     calls = []
-    resample_compiled = _kernel.resample
-    monkeypatch.setattr(_kernel, "resample", lambda *args: calls.append(args) or resample_compiled(*args))
+    compiled_kernel = _kernel.resample_each
+    monkeypatch.setattr(_kernel, "resample_each", lambda *a, **k: calls.append(a) or compiled_kernel(*a, **k))
     image = rng.uniform(0, 200, (2, 20, 30, 3)).astype(dtype)
     heatmap = rng.uniform(0, 1, (4, 5))
     expected = pmtools.magnify(image, heatmap)
@@ -112,17 +151,19 @@ def test_other_dtypes_are_left_to_numpy(dtype):
 
 
 def call(**changes):
-    """The extension's own door, with arguments that are right but for `changes`."""
-    centre = np.arange(4) + 0.5
-    arguments = {"pixels": np.zeros((1, 4, 4, 1), np.uint8), "out": np.zeros((1, 4, 4, 1), np.uint8)}
-    for axis in ("row", "column"):
-        arguments |= {f"{axis}_kernel": 1, f"{axis}_centre": centre, f"{axis}_low": centre - 0.5}
-        arguments |= {f"{axis}_high": centre + 0.5, f"{axis}_first": 0, f"{axis}_last": 3}
-    arguments |= {"limits": None, "portable": False}
-    assert changes.keys() <= arguments.keys()
+    """The extension's own doors, with arguments that are right but for `changes`."""
     from pmtools import _resample
 
-    _resample.resample(*(arguments | changes).values())
+    centre = np.arange(4) + 0.5
+    arguments = {"pixels": np.zeros((1, 4, 4, 1), np.uint8), "out": np.zeros((1, 4, 4, 1), np.uint8)}
+    arguments |= {"kernel": 1, "centre": centre, "low": centre - 0.5, "high": centre + 0.5, "first": 0, "last": 3}
+    arguments |= {"size": 4, "format": "B", "channels": 1, "plans": None, "limits": None, "portable": False}
+    assert changes.keys() <= arguments.keys()
+    arguments |= changes
+    names = ("kernel", "centre", "low", "high", "first", "last", "size", "format", "channels", "portable")
+    plans = tuple(_resample.plan(across, *(arguments[name] for name in names)) for across in (False, True))
+    plans = arguments["plans"](*plans) if arguments["plans"] else plans
+    _resample.resample(arguments["pixels"], arguments["out"], plans, arguments["limits"], arguments["portable"])
 
 
 @compiled
@@ -131,19 +172,34 @@ def call(**changes):
     [
         {"pixels": np.zeros((4, 4, 1), np.uint8)},
         {"pixels": np.zeros((1, 0, 4, 1), np.uint8)},
+        {"pixels": np.zeros((1, 4, 5, 1), np.uint8)},
         {"pixels": np.zeros((1, 4, 4, 1), np.float64)},
         {"pixels": np.zeros((1, 4, 4, 1), np.uint16)},
+        {"pixels": np.zeros((1, 4, 4, 2), np.uint8), "out": np.zeros((1, 4, 4, 2), np.uint8)},
+        {"pixels": np.zeros((1, 4, 4, 1), np.uint16), "out": np.zeros((1, 4, 4, 1), np.uint16)},
         {"out": np.zeros((1, 4, 5, 1), np.uint8)},
         {"out": np.zeros((1, 4, 8, 1), np.uint8)[:, :, ::2]},
-        {"row_kernel": 4},
-        {"row_kernel": -1},
-        {"row_first": -1},
-        {"row_last": 4},
-        {"column_first": 3, "column_last": 2},
-        {"row_centre": np.full(4, np.nan)},
-        {"row_high": np.full(4, np.inf)},
-        {"row_low": np.zeros(3)},
-        {"row_low": np.zeros(4, np.float32)},
+        {"kernel": 4},
+        {"kernel": -1},
+        {"first": -1},
+        {"last": 4},
+        {"first": 3, "last": 2},
+        {"centre": np.full(4, np.nan)},
+        {"high": np.full(4, np.inf)},
+        {"low": np.zeros(3)},
+        {"low": np.zeros(4, np.float32)},
+        {"size": 0},
+        {"size": 2**40},
+        {"format": "d"},
+        {"format": "BB"},
+        {"format": ""},
+        {"channels": 0},
+        {"channels": 2},
+        {"plans": lambda rows, columns: (columns, rows)},
+        {"plans": lambda rows, columns: (rows,)},
+        {"plans": lambda rows, columns: (rows, columns, rows, columns)},
+        {"plans": lambda rows, columns: [rows, columns]},
+        {"plans": lambda rows, columns: (rows, "columns")},
         {"limits": np.zeros(3, np.float32)},
         {"limits": np.zeros(2, np.float64)},
     ],
@@ -201,9 +257,9 @@ def test_threads_share_a_batch(rng, monkeypatch):
     images = rng.integers(0, 256, (5, 300, 310, 3)).astype(np.uint8)
     rows, columns = random_axis(rng, 300, 290), random_axis(rng, 310, 320)
     monkeypatch.setenv("PMTOOLS_THREADS", "1")
-    one = resample(images, rows, columns)
+    one = resample(images, [(rows, columns)])
     monkeypatch.setenv("PMTOOLS_THREADS", "3")
-    np.testing.assert_array_equal(resample(images, rows, columns), one)
+    np.testing.assert_array_equal(resample(images, [(rows, columns)]), one)
 
 
 def test_map_threads_keeps_order_and_uses_threads(monkeypatch):
@@ -238,6 +294,32 @@ def test_a_batch_of_warps_uses_threads(rng, monkeypatch):
     monkeypatch.undo()
     monkeypatch.setenv("PMTOOLS_THREADS", "3")
     np.testing.assert_array_equal(warps.image(images), expected)
+
+
+@compiled
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_a_batch_of_warps_is_one_call_for_each_thread(rng, monkeypatch, threads):
+    """Plans are made once, and every warp keeps its own images, with what nothing shows among them."""
+    images = rng.integers(0, 256, (4, 2, 260, 310, 3)).astype(np.uint8)
+    warps = pmtools.fit_warp(rng.uniform(0, 1, (4, 6, 6)), source_hw=(260, 310))
+    padded = warps.then(pmtools.frames.pad_to_square((260, 310)))
+    expected = [warp.image(image, fill=7) for warp, image in zip(padded, images, strict=True)]
+    calls = {"plan": 0, "resample": 0}
+
+    def counted(name):
+        function = getattr(extension, name)
+        return lambda *args: calls.update({name: calls[name] + 1}) or function(*args)
+
+    extension = _kernel._extension
+    monkeypatch.setattr(
+        _kernel, "_extension", types.SimpleNamespace(**vars(extension) | {name: counted(name) for name in calls})
+    )
+    shares = {"1": lambda n, wanted: [slice(0, n)], "2": lambda n, wanted: [slice(0, 3), slice(3, n)]}
+    monkeypatch.setattr(_kernel, "_shares", shares[threads])
+    monkeypatch.setenv("PMTOOLS_THREADS", threads)
+    for _ in range(2):
+        np.testing.assert_array_equal(padded.image(images, fill=7), expected)
+    assert calls == {"plan": 8, "resample": 2 * int(threads)}
 
 
 @pytest.mark.parametrize("wish", ["0", "-1", "two", "1.5"])

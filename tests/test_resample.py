@@ -16,7 +16,7 @@ from scipy.ndimage import map_coordinates
 from pmtools import _array
 from pmtools.axes import axis_map
 from pmtools.footprints import Footprints, choose_kernel, footprints, kernel_weights
-from pmtools.resample import fill_outside, resample
+from pmtools.resample import resample
 
 
 @pytest.fixture(params=["numpy", "array_api_strict", "torch"])
@@ -53,7 +53,7 @@ def uniform_look(source, target, make=identity):
 
 def single(pixels, rows, columns, **options):
     """`resample` of one (H, W, C) image, back in NumPy."""
-    return _array.to_numpy(resample(pixels[None, ...], rows, columns, **options))[0]
+    return _array.to_numpy(resample(pixels[None, ...], [(rows, columns)], **options))[0]
 
 
 # ------------------------------------------------------------------------------------------ outside references
@@ -207,7 +207,7 @@ def test_each_image_of_a_batch_has_its_own_range(make):
         np.float32
     )
     axis = uniform_look(30, 10, make)
-    result = _array.to_numpy(resample(make(images), axis, axis))
+    result = _array.to_numpy(resample(make(images), [(axis, axis)]))
     assert (result[0] == 0).all()
     assert result[1].min() == 0
     assert result[1].max() == 1
@@ -261,7 +261,7 @@ def test_what_a_crop_cut_off_does_not_bleed_in(rng, make, antialias, target):
 def test_outside_is_filled(rng, make):
     image = rng.uniform(0, 1, (4, 6, 3)).astype(np.float32)
     rows, columns = look([0, 4], [2, 6], 4, 7, make), look([0, 6], [1, 7], 6, 8, make)
-    pixels = fill_outside(resample(make(image)[None, ...], rows, columns), rows, columns, make(np.float32([7, 8, 9])))
+    pixels = resample(make(image)[None, ...], [(rows, columns)], fill=make(np.float32([7, 8, 9])))
     expected = np.broadcast_to(np.float32([7, 8, 9]), (7, 8, 3)).copy()
     expected[2:6, 1:7] = image
     np.testing.assert_array_equal(_array.to_numpy(pixels)[0], expected)
@@ -288,7 +288,7 @@ def test_symmetries_and_range(data):
     np.testing.assert_allclose(mirrored.astype(float), result, atol=close)
     transposed = single(image.transpose(1, 0, 2), columns, rows, antialias=antialias).transpose(1, 0, 2)
     np.testing.assert_allclose(transposed.astype(float), result, atol=close)
-    batch = resample(np.stack([image, image[::-1].copy()]), rows, columns, antialias=antialias)
+    batch = resample(np.stack([image, image[::-1].copy()]), [(rows, columns)], antialias=antialias)
     np.testing.assert_array_equal(batch[0], result)
     if dtype != "uint8" and dtype != "uint16":
         assert result.min() >= image.min() - 1e-3
@@ -312,7 +312,7 @@ def test_gradients_reach_the_image_and_the_footprints(rng, torch):
     image = torch.tensor(rng.uniform(0, 1, (1, 12, 12, 2)), requires_grad=True)
     after = torch.tensor(np.linspace(0, 12, 5) + np.array([0, 0.7, -0.4, 0.6, 0]), requires_grad=True)
     axis = footprints(axis_map(torch.linspace(0, 12, 5, dtype=torch.float64), after, 12, 12))[0]
-    resample(image, axis, axis)[..., 0].square().sum().backward()
+    resample(image, [(axis, axis)])[..., 0].square().sum().backward()
     assert torch.isfinite(image.grad).all()
     assert (image.grad[..., 0] != 0).any()
     assert (image.grad[..., 1] == 0).all()

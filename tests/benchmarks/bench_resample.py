@@ -1,8 +1,8 @@
 """What the resample costs next to what else there is: `make bench`.
 
 Usage: `python tests/benchmarks/bench_resample.py [section ...] [--json FILE]`, sections: warp, shrink, tensor, gradient,
-cuda, call, scaling, threads, memory (default: all; cuda runs only where PyTorch sees a GPU). One thread unless a section says
-otherwise.
+cuda, call, small, coordinates, imports, scaling, threads, memory (default: all; cuda runs only where PyTorch sees a GPU). One
+thread unless a section says otherwise.
 
 The candidates of a table take turns in random order, round after round, and each is divided by the reference of the same
 round, so that a machine shared with others changes milliseconds but hardly the ratios; time is the processor's, but for
@@ -23,6 +23,7 @@ import argparse
 import contextlib
 import datetime
 import gc
+import hashlib
 import json
 import platform
 import subprocess
@@ -402,6 +403,72 @@ def bench_call():
         race(f"magnify(image, heatmap), uint8 {side} x {side} x 3", candidates, "official")
 
 
+def bench_small():
+    """A warp used before, where VLMs take images; and what does not depend on the pixels."""
+    image = photograph(336)
+    rows, columns = axes(336, 336)
+    warp = pmtools.fit_warp(heatmap(), source_hw=(336, 336))
+    few = pmtools.fit_warp(heatmap(), source_hw=(4, 4), target_hw=(4, 4))
+    pixels, out = np.zeros((4, 4, 3), np.uint8), np.empty_like(image)
+    case = (image[None], rows, columns, tuple(choose_kernel(axis, antialias=True) for axis in (rows, columns)), None)
+    batch, batched = np.stack([image] * 16), pmtools.Warp.stack([warp] * 16)
+    candidates = {
+        **peers(image, rows, columns, slow=False),
+        "Warp.image": lambda: warp.image(image),
+        "Warp.image, out=": lambda: warp.image(image, out=out),
+        "Warp.image, antialias=False": lambda: warp.image(image, antialias=False),
+        "the kernel of Warp.image": lambda: _kernel.resample(*case),
+        "Warp.image, 4 x 4": lambda: few.image(pixels),
+        "Warp.inverse_image": lambda: warp.inverse_image(image),
+        "16 warps, 16 images": lambda: batched.image(batch),
+    }
+    race("a warp used before, uint8 336 x 336 x 3", candidates, "cv2.remap")
+
+
+def bench_coordinates():
+    """A million points in no order."""
+    rng = np.random.default_rng(0)
+    warp = pmtools.fit_warp(heatmap(), source_hw=(336, 336))
+    points = rng.random((1_000_000, 2)) * 336
+    beyond, single = points * 1.1 - 10, points.astype(np.float32)
+    boxes = np.sort(points.reshape(-1, 2, 2), axis=1).reshape(-1, 4)
+    (x, y), (x_after, y_after) = (axis.pieces[0].before for axis in (warp.x, warp.y)), (warp.x, warp.y)
+
+    def with_numpy():
+        out = np.empty_like(points)
+        out[:, 0] = np.interp(points[:, 0], x, x_after.pieces[0].after)
+        out[:, 1] = np.interp(points[:, 1], y, y_after.pieces[0].after)
+        return out
+
+    candidates = {
+        "a copy": points.copy,
+        "np.interp, column by column": with_numpy,
+        "points": lambda: warp.points(points),
+        "points, some beyond the image": lambda: warp.points(beyond),
+        "points in float32": lambda: warp.points(single),
+        "inverse_points": lambda: warp.inverse_points(points),
+        "boxes, half as many": lambda: warp.boxes(boxes),
+    }
+    race("1 000 000 points, float64", candidates, "a copy")
+
+
+def bench_imports():
+    """Fresh processes, in turn: the least of the processor's time, which others on the machine can only raise."""
+    code = {"numpy and PIL": "import numpy, PIL.Image", "pmtools": "import pmtools", "nothing": ""}
+    report = "\nimport resource\nused = resource.getrusage(resource.RUSAGE_SELF)\nprint(used.ru_utime + used.ru_stime)"
+    times = {name: [] for name in code}
+    for _ in range(20):
+        for name, lines in code.items():
+            answer = subprocess.run([sys.executable, "-c", lines + report], capture_output=True, text=True, check=True)
+            times[name].append(float(answer.stdout))
+    table = {}
+    for name, values in times.items():
+        ratios = np.array(values) / np.array(times["numpy and PIL"])
+        least = min(values) / min(times["numpy and PIL"])
+        table[name] = {"ratio": least, "quartiles": np.percentile(ratios, [25, 75]).tolist(), "ms": min(values) * 1e3}
+    show("imports", table, "20 rounds; least over the least of numpy and PIL")
+
+
 def bench_scaling():
     """Nanoseconds for an output pixel: the same at every size, if the cost is linear in them."""
     table = {}
@@ -425,7 +492,8 @@ def bench_threads():
     """A list of photographs, and a batch, on one thread and on two; wall time."""
     heat = heatmap()
     images = [photograph(1024 + 16 * i) for i in range(8)]
-    batch = np.stack([photograph(1024)] * 8)
+    warps = [pmtools.fit_warp(heat, source_hw=image.shape[:2]) for image in images]
+    batch, noise = np.stack([photograph(1024)] * 8), [os.urandom(3_000_000) for _ in range(8)]
     large = [Image.fromarray(image) for image in images]
 
     def with_threads(count, work):
@@ -436,6 +504,15 @@ def bench_threads():
             os.environ["PMTOOLS_THREADS"] = "1"
 
     for name, work in {
+        "what the cores give: SHA-256 of 8 buffers": lambda: _kernel.map_threads(
+            lambda data: hashlib.sha256(data).digest(), noise
+        ),
+        "8 arrays and warps used before": lambda: _kernel.map_threads(
+            lambda pair: pair[0].image(pair[1]), zip(warps, images, strict=True)
+        ),
+        "8 fits and their footprints, which hold the GIL": lambda: [
+            pmtools.fit_warp(heat, source_hw=image.shape[:2])._footprints for image in images
+        ],
         "8 arrays in a list": lambda: pmtools.magnify(images, heat),
         "8 PIL images in a list": lambda: pmtools.magnify(large, heat),
         "8 arrays in a batch": lambda: pmtools.magnify(batch, heat),

@@ -3,8 +3,8 @@
 Usage: `python tests/fuzz/fuzz_kernel.py [seconds] [first seed]`. Needs gcc or clang with their sanitizers; where they are
 missing it says so and does nothing. Every seed is one case: random shapes down to one pixel, strides (flipped, transposed,
 cut, every other pixel, unaligned, rows a page apart), dtypes, kernels and maps with windows; results must equal the NumPy
-path. A share of the cases has coordinates that no map would give: the kernel may refuse them or return anything, but not
-touch memory that is not its own.
+path. So do places through knots. A share of the cases has coordinates that no map would give: the kernel may refuse them or
+return anything, but not touch memory that is not its own.
 
 tests/test_kernel.py draws its cases from here.
 """
@@ -27,6 +27,7 @@ import numpy as np
 from pmtools import _kernel, _resample_numpy
 from pmtools.axes import AxisMap, axis_map
 from pmtools.footprints import Footprints, footprints
+from pmtools.interpolation import interpolate
 
 ROOT = Path(__file__).resolve().parents[2]
 SPREAD = {"uint8": 255, "uint16": 65535, "float32": 1.0}
@@ -135,6 +136,43 @@ def check_hostile(seed):
                 raise
 
 
+def random_places(seed):
+    """Increasing knots and places among them, on them, at the ends, beyond, some of them no numbers."""
+    rng = np.random.default_rng(seed)
+    knots = [np.cumsum(rng.uniform(rng.choice([1e-9, 0.02, 1.0]), 1.0, int(rng.integers(2, 400)))) for _ in "xy"]
+    knots = [exact(axis[: min(map(len, knots))] + rng.normal() * 50) for axis in knots]
+    x = rng.uniform(knots[0][0], knots[0][-1], int(rng.choice([0, 1, 3, 50, 2000])))
+    for values in (knots[0][[0, -1]], knots[0], knots[0][-1] + [5.0, 1e300, np.inf], [np.nan, -np.inf, -1e300]):
+        if rng.random() < 0.4:
+            x[rng.random(len(x)) < 0.2] = rng.choice(values)
+    return (exact(np.stack([x, x], axis=-1))[:, 0], *knots)
+
+
+def check_places(seed):
+    """The map of coordinates: the bits of the NumPy path, in memory of its own or in place."""
+    x, *knots = random_places(seed)
+    extension, _kernel._extension = _kernel._extension, None
+    try:
+        with np.errstate(all="ignore"):
+            expected = interpolate(x, *knots)
+    finally:
+        _kernel._extension = extension
+    out = exact(np.zeros(2 * len(x)))[::2]
+    for to in (out, x):
+        _kernel.interpolate(x, *knots, to)
+        if to.tobytes() != expected.tobytes() and not np.array_equal(to, expected, equal_nan=True):
+            raise SystemExit(f"seed {seed}: {len(x)} places through {len(knots[0])} knots differ")
+
+
+def check_hostile_places(seed):
+    """Knots that do not increase, or are no numbers."""
+    x, *knots = random_places(seed)
+    rng = np.random.default_rng(seed)
+    for axis in knots:
+        axis[rng.random(len(axis)) < 0.3] = rng.choice([np.nan, np.inf, 0.0, -1e300])
+    _kernel.interpolate(x, *knots, exact(np.zeros(len(x))))
+
+
 # --------------------------------------------------------------------------------------------------- the driver
 
 
@@ -184,6 +222,7 @@ def run(library, seconds, seed):
     first, end = seed, time.monotonic() + seconds
     while time.monotonic() < end:
         (check_hostile if seed % 4 == 3 else check)(seed)
+        (check_hostile_places if seed % 4 == 3 else check_places)(seed)
         seed += 1
     print(f"{seed - first} cases, seeds {first} to {seed - 1}: no error; AVX2: {_kernel._extension.has_avx2()}")
 
