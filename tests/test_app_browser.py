@@ -502,6 +502,23 @@ def test_a_finger_marks_too(visit, photo):
     np.testing.assert_allclose(marked, tapped, atol=0.02)
 
 
+def test_two_fingers_zoom_and_mark_nothing(visit, photo):
+    user = visit(viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True)
+    user.open(photo)
+    x, y = user.at("original", 100, 60)
+    touch = user.context.new_cdp_session(user.page)
+    for kind, half in (("touchStart", 20), ("touchMove", 30), ("touchMove", 50), ("touchEnd", None)):
+        points = [] if half is None else [{"x": x - half, "y": y, "id": 0}, {"x": x + half, "y": y, "id": 1}]
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    expect(user.page.locator(".bar output")).to_have_text("250 %")
+    np.testing.assert_allclose(user.place_of("original", (x, y)), (100, 60), atol=1)
+    user.page.click("#zoom_all")
+    user.choose("Point")
+    user.page.touchscreen.tap(*user.at("original", 60.3, 45.8))  # one finger marks as before
+    expect(user.page.locator("#original circle")).to_have_count(1)
+    expect(user.page.locator("#original rect")).to_have_count(0)
+
+
 # ----------------------------------------------------------------------------------------------------------- settings
 
 

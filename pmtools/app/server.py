@@ -128,7 +128,7 @@ def make_app(limits: Limits, /, *, host: str = "127.0.0.1") -> Any:
         mcp_server=False,
         enable_monitoring=False,
         theme=gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]).set(
-            block_info_text_color="*body_text_color_subdued"
+            block_info_text_color="*neutral_500"
         ),
         css_paths=[Path(__file__).with_name("page.css")],
     )

@@ -46,6 +46,7 @@ const on = (name, { source, target }) => (isTarget(name) ? target : source);
 let place = null; // {source, target}: where the user points
 let drawing = null; // the mark that is being made
 let pressed = null; // where the pointer went down: {x, y} in CSS pixels, and `centre` of the zoom
+const fingers = new Map(); // that are down, by pointer: [x, y] in CSS pixels
 let zoom = { scale: 1, centre: [0, 0] }; // what is wished in the middle, on the original
 
 function shape(name, attributes) {
@@ -179,6 +180,8 @@ element.addEventListener("pointerdown", (event) => {
   event.preventDefault();
   stage.focus({ preventScroll: true });
   stage.setPointerCapture(event.pointerId);
+  fingers.set(event.pointerId, [event.clientX, event.clientY]);
+  if (fingers.size > 1) { pressed = drawing = null; return draw(); } // two fingers zoom
   const xy = at(name, event);
   pressed = { x: event.clientX, y: event.clientY, centre: centre() };
   if (tool === "box" && !drawing) drawing = { kind: "box", xy: [...xy, ...xy], corner: xy };
@@ -189,22 +192,42 @@ element.addEventListener("pointerdown", (event) => {
 element.addEventListener("pointermove", (event) => {
   const { stage, name, tool } = under(event);
   if (!stage) return;
+  if (fingers.size > 1) return pinch(name, event);
   const xy = at(name, event);
   if (drawing && drawing.kind === "box" && tool === "box") drawing.xy = spanned(drawing.corner, xy);
   if (drawing && drawing.kind === "stroke" && pressed) drawing.xy = [...drawing.xy, ...xy];
   if (pressed && !drawing && tool === "look" && zoom.scale > 1) {
-    const box = stage.querySelector("img").getBoundingClientRect(), [width, height] = sizeOf(name);
-    const from = on(name, placeOn("original", pressed.centre));
-    const to = [clip(from[0] - ((event.clientX - pressed.x) / box.width) * width, width),
-                clip(from[1] - ((event.clientY - pressed.y) / box.height) * height, height)];
-    zoom.centre = placeOn(name, to).source;
-    frame();
+    pan(name, pressed.centre, [event.clientX - pressed.x, event.clientY - pressed.y]);
   }
   place = placeOn(name, at(name, event));
   draw();
 });
 
+// the picture moves with the pointer, by CSS pixels
+function pan(name, from, by) {
+  const box = stageOf(name).querySelector("img").getBoundingClientRect();
+  const shown = [box.width, box.height], size = sizeOf(name);
+  const to = on(name, placeOn("original", from)).map((value, i) => clip(value - (by[i] / shown[i]) * size[i], size[i]));
+  zoom.centre = placeOn(name, to).source;
+  frame();
+}
+
+function pinch(name, event) {
+  if (!fingers.has(event.pointerId)) return;
+  const grip = () => {
+    const [[a, b], [c, d]] = fingers.values();
+    return { x: (a + c) / 2, y: (b + d) / 2, spread: Math.hypot(a - c, b - d) };
+  };
+  const before = grip();
+  const held = placeOn(name, at(name, { clientX: before.x, clientY: before.y })).source;
+  fingers.set(event.pointerId, [event.clientX, event.clientY]);
+  const after = grip();
+  zoomBy(after.spread / before.spread || 1, held);
+  pan(name, centre(), [after.x - before.x, after.y - before.y]);
+}
+
 element.addEventListener("pointerup", (event) => {
+  fingers.delete(event.pointerId);
   const { stage, name, tool } = under(event);
   if (!pressed || !stage) return;
   const xy = at(name, event);
@@ -217,7 +240,7 @@ element.addEventListener("pointerup", (event) => {
   else finish();
 });
 
-element.addEventListener("pointercancel", () => { pressed = drawing = null; draw(); });
+element.addEventListener("pointercancel", () => { fingers.clear(); pressed = drawing = null; draw(); });
 
 element.addEventListener("wheel", (event) => { // with Ctrl, as a pinch on a touch pad is: the wheel itself moves the page
   const { stage, name } = under(event);
