@@ -97,7 +97,8 @@ def make_page(limits: Limits, /) -> gr.Blocks:
     with gr.Blocks(title="pmtools", analytics_enabled=False, fill_width=True, delete_cache=(60, 300)) as page:
         user, tab = gr.State(None), gr.Textbox(visible=False)
         controls, shown = _lay_out()
-        page.load(queued(partial(_begin, new, users)), tab, [user, *shown, *controls.kept()], js=_TAB, **_QUIET)
+        begun = page.load(queued(partial(_begin, new, users)), tab, [user, *shown], js=_TAB, **_QUIET)
+        begun.then(_held, user, controls.kept(), **_QUIET)
         _connect(user, controls, shown, queued)
     page.state_session_capacity = 100  # users whose pictures are kept in memory; the oldest has to reload
     page.limiter = anyio.CapacityLimiter(16)  # threads of the other events; the server's own threads stay free
@@ -221,7 +222,6 @@ def _slider(*limits: float, **options: Any) -> gr.Slider:
 
 def _connect(user: gr.State, controls: _Controls, shown: _Shown, queued: Callable[..., Any]) -> None:
     c, everything = controls, list(shown)
-    opened = [*everything, *c.kept()]
     asking, waiting = (
         {**_EVENT, "show_progress": "minimal", "show_progress_on": where} for where in (shown.answers, shown.facts)
     )
@@ -230,10 +230,12 @@ def _connect(user: gr.State, controls: _Controls, shown: _Shown, queued: Callabl
         return queued(partial(_act, change, **how))  # type: ignore[no-any-return]
 
     each = {**_QUIET, "trigger_mode": "multiple"}  # none of several in a row may be lost
-    upload = c.upload.upload(acting(Session.open, new=True), [user, c.upload], opened, **_QUIET)
-    upload.then(lambda: None, None, c.upload, **_QUIET)  # it is told in words; the next can be dropped
-    c.photograph.click(acting(Session.open_photograph, new=True), user, opened, **_QUIET)
-    c.scene.click(acting(Session.open_scene, new=True), user, opened, **_QUIET)
+    uploaded = c.upload.upload(acting(Session.open, new=True), [user, c.upload], everything, **_QUIET)
+    uploaded.then(lambda: None, None, c.upload, **_QUIET)  # it is told in words; the next can be dropped
+    photograph = c.photograph.click(acting(Session.open_photograph, new=True), user, everything, **_QUIET)
+    scene = c.scene.click(acting(Session.open_scene, new=True), user, everything, **_QUIET)
+    for opened in (uploaded, photograph, scene):  # afterwards: gradio 6.20 loses what comes with another tab
+        opened.then(_held, user, c.kept(), **_QUIET)
     c.tabs.select(queued(_follow), user, everything, **_QUIET)  # of the user: not what `_held` selects
     shown.views.mark(queued(_add_mark), user, everything, **each)
     for undone in (c.undo.click, shown.views.undo):
@@ -260,7 +262,7 @@ def _act(
 ) -> list[Any]:
     """Change one user's session and show the result, or show why it cannot be changed.
 
-    With `new`, everything is another: the picture, and what the controls show.
+    With `new`, the picture itself is another.
     """
     try:
         if user is None:
@@ -270,11 +272,9 @@ def _act(
                 raise PageError(words.RELEASED)
             change(user, *inputs)
             seen = views.update_views(user, with_original=new)
-            result = [seen, words.facts(user), words.answers(user), words.notice(user)]
-            return [*result, *_held(user)] if new else result
+            return [seen, words.facts(user), words.answers(user), words.notice(user)]
     except Exception as error:
-        skipped = [gr.skip()] * (_HELD if new else 0)
-        return [*(_error_text(error) if name == problems else gr.skip() for name in _Shown._fields), *skipped]
+        return [_error_text(error) if name == problems else gr.skip() for name in _Shown._fields]
 
 
 def _error_text(error: Exception) -> str:
@@ -285,15 +285,14 @@ def _error_text(error: Exception) -> str:
     return words.failure(error)
 
 
-def _held(user: Session) -> list[Any]:
+def _held(user: Session | None) -> list[Any]:
     """The controls as the session has them."""
-    choice = user.choice
+    choice = getattr(user, "choice", None)  # a session that was let go has none
+    if choice is None:
+        return [gr.skip()] * (3 + len(vars(Settings())))
     asked = choice.questions[0] if choice.reply is None else choice.reply.question
     samples = gr.Dataset(samples=[[text] for text in choice.questions])
     return [gr.Tabs(selected="ask" if choice.asking else "mark"), asked, samples, *vars(choice.settings).values()]
-
-
-_HELD = 3 + len(vars(Settings()))
 
 
 def _begin(new: Callable[[], Session], users: MutableMapping[str, Session], tab: object) -> list[Any]:
@@ -304,7 +303,7 @@ def _begin(new: Callable[[], Session], users: MutableMapping[str, Session], tab:
         if user is None or user.released:
             user = new()
     except Exception as error:
-        return [None, *([gr.skip()] * (len(_Shown._fields) - 1)), _error_text(error), *[gr.skip()] * _HELD]
+        return [None, *([gr.skip()] * (len(_Shown._fields) - 1)), _error_text(error)]
     if name:
         users[name] = user
     return [user, *_act(lambda _: None, user, new=True)]
