@@ -1,13 +1,10 @@
-"""Actions of the page on a picture and a heatmap: magnify, map a place from one image to the other, write files.
+"""Actions of the page on a picture and a heatmap: magnify, draw what is seen, write files.
 
 Plain functions on plain values; no gradio, no browser, no state.
-
-Convention: continuous pixel-edge coordinates, `(x, y)` from the top-left corner; the centre of the first pixel is (0.5, 0.5).
 """
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +14,7 @@ import numpy as np
 
 from pmtools import Warp, fit_warp, io, perception_map, viz
 from pmtools._sizes import size_from_text
-from pmtools.app.pictures import PageError, Picture, for_view
+from pmtools.app.pictures import VIEW_SIDE, PageError, Picture, for_view
 from pmtools.frames import resize
 from pmtools.settings import DEFAULTS
 from pmtools.typing import Image, SizeHW
@@ -82,23 +79,6 @@ class Magnified:
     image: Image
     warp: Warp
     perception: np.ndarray[Any, Any]
-
-
-@dataclass(frozen=True)
-class Place:
-    """The same place on both images.
-
-    Attributes
-    ----------
-    source_xy, target_xy : (float, float)
-        On the picture and on the magnified image, in pixels.
-    scale_xy : (float, float)
-        Pixels of the magnified image per pixel of the picture at this place.
-    """
-
-    source_xy: tuple[float, float]
-    target_xy: tuple[float, float]
-    scale_xy: tuple[float, float]
 
 
 def in_words(message: str, /) -> str:
@@ -180,44 +160,6 @@ def magnify_picture(
     return Magnified(warp.image(picture.image), warp, perception)
 
 
-def place_on(warp: Warp, x: object, y: object, /, *, magnified: bool) -> Place:
-    """A place on one of the two images, and the same place on the other.
-
-    Parameters
-    ----------
-    warp : Warp
-    x, y : float
-        In pixels of that image, clipped to it.
-    magnified : bool
-        Whether they are on the magnified image.
-
-    Returns
-    -------
-    Place
-
-    Raises
-    ------
-    PageError
-        If `x` or `y` is not a finite number.
-    """
-    try:
-        given = np.asarray([x, y], dtype=np.float64)
-    except (TypeError, ValueError):
-        given = np.asarray([math.nan])
-    if given.shape != (2,) or not np.isfinite(given).all():
-        raise PageError("The page sent an unreadable place; reload it.")
-    height, width = warp.target_hw if magnified else warp.source_hw
-    given = np.clip(given, 0, (width, height))
-    source, target = (warp.inverse_points(given), given) if magnified else (given, warp.points(given))
-    local = warp.local_magnification()
-    column, row = (min(max(int(v), 0), n - 1) for v, n in zip(source, warp.source_hw[::-1], strict=True))
-    return Place(
-        (float(source[0]), float(source[1])),
-        (float(target[0]), float(target[1])),
-        (float(local.x[column]), float(local.y[row])),
-    )
-
-
 def views(picture: Picture, magnified: Magnified, /) -> dict[str, Any]:
     """The images for the browser, besides the picture itself.
 
@@ -229,14 +171,15 @@ def views(picture: Picture, magnified: Magnified, /) -> dict[str, Any]:
     Returns
     -------
     dict of PIL images
-        "map", "magnified" and "grid", each with its longer side `VIEW_SIDE`.
+        "magnified" as `for_view` gives it; "map" and "grid", each with its longer side `VIEW_SIDE`.
     """
     seen = for_view(magnified.image)
-    to_view = resize(magnified.warp.target_hw, (seen.height, seen.width))
+    small = for_view(seen, most=VIEW_SIDE)
+    to_small = resize(magnified.warp.target_hw, (small.height, small.width))
     return {
-        "map": viz.overlay(picture.view, magnified.perception),
+        "map": viz.overlay(for_view(picture.view, most=VIEW_SIDE), magnified.perception),
         "magnified": seen,
-        "grid": viz.warp_grid(seen, magnified.warp.then(to_view)),
+        "grid": viz.warp_grid(small, magnified.warp.then(to_small)),
     }
 
 

@@ -19,6 +19,14 @@ from pmtools.typing import Image
 if TYPE_CHECKING:
     from pmtools.zoo import DemoModel
 
+#: For pictures that come without their own.
+QUESTIONS = (
+    "Is there a red circle in this image?",
+    "What color is the star?",
+    "What shape is the blue object?",
+    "How many red objects are there in this image?",
+)
+
 
 @dataclass(frozen=True)
 class Reply:
@@ -121,7 +129,7 @@ def check(question: object, /) -> None:
     from pmtools.zoo import check_question
 
     if not isinstance(question, str) or not question.strip():
-        raise PageError("Type a question first, such as 'Is there a red circle in this image?'.")
+        raise PageError("Type a question first, such as '" + QUESTIONS[0] + "'.")
     if len(question) > 200:
         raise PageError("The question must have up to 200 characters.")
     try:

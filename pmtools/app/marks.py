@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pmtools import Warp, frames, heatmaps
+from pmtools import frames, heatmaps
 from pmtools.app.pictures import PageError
 from pmtools.typing import SizeHW
 
@@ -98,26 +98,6 @@ def with_mark(marks: Sequence[Mark], mark: Mark, /) -> tuple[Mark, ...]:
     if len(marks) >= _MOST_MARKS:
         raise PageError(f"This page holds up to {_MOST_MARKS} marks; clear some first.")
     return (*marks, mark)
-
-
-def carried(marks: Sequence[Mark], warp: Warp, /) -> tuple[Mark, ...]:
-    """Points and boxes where they are on the magnified image; strokes are left out, since their outlines are no longer lines.
-
-    Parameters
-    ----------
-    marks : sequence of Mark
-    warp : Warp
-
-    Returns
-    -------
-    tuple of Mark
-    """
-    moved = {"point": warp.points, "box": warp.boxes}
-    return tuple(
-        Mark(mark.kind, tuple(float(value) for value in moved[mark.kind](np.asarray(mark.xy))))
-        for mark in marks
-        if mark.kind in moved
-    )
 
 
 def heatmap_of(marks: Sequence[Mark], /, *, size_hw: SizeHW) -> np.ndarray[Any, Any] | None:

@@ -10,7 +10,7 @@ import io as bytes_io
 import itertools
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,14 +23,17 @@ from pmtools.typing import Image, SizeHW
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
 
+    from pmtools.evaluation.scenes import SceneItem
+
 #: As gradio counts them when it refuses an upload.
 MEGABYTE = 2**20
-#: Longer side, in pixels, of the images for the browser; coordinates are those of the picture itself.
-VIEW_SIDE = 768
+#: Longer side, in pixels, of the images for the browser: smaller ones are enlarged to the first, larger ones reduced to
+#: the second, which leaves something to zoom into. Coordinates are those of the picture itself.
+VIEW_SIDE, MOST_VIEW_SIDE = 768, 1536
 #: The mission patch on the astronaut's suit, which is marked when the page opens.
 PATCH_XYXY = (128.0, 346.0, 206.0, 428.0)
 
-_SCENE_SEED = 2026
+_SCENE_SEED, _MOST_QUESTIONS = 2026, 5
 
 
 class PageError(ValueError):
@@ -119,19 +122,27 @@ def open_picture(path: str | os.PathLike[str], /, *, limits: Limits, uploads: Pa
     try:
         if os.path.getsize(path) > limits.upload_bytes:
             raise PageError(
-                f"'{name}' has {os.path.getsize(path) / MEGABYTE:.1f} MB, this page takes up to "
-                f"{limits.upload_bytes / MEGABYTE:g} MB (`pmtools app --max-upload`)."
+                f"'{name}' has {os.path.getsize(path) / MEGABYTE:.1f} MB; the limit is "
+                f"{limits.upload_bytes / MEGABYTE:g} (`pmtools app --max-upload`)."
             )
         image = io.read_image(path, max_pixels=limits.pixels)
     except io.ImageFileError as error:
-        problem = re.sub(r"; if you trust it.*", "; see `pmtools app --max-pixels`", error.problem)
-        raise PageError(f"'{name}' {problem.replace('`max_pixels` = ', '')}.") from None
+        raise PageError(f"'{name}' {_in_megapixels(error.problem)}.") from None
     except OSError as error:
         raise PageError(f"'{name}' could not be read: {error.strerror or error}.") from None
     height, width = size_hw(image)
     frames = _frame_count(path)
     note = f"'{name}': {width} × {height} pixels, {_kind(image)}."
     return Picture(Path(name).stem, image, note + (f" The first of its {frames} frames is used." if frames > 1 else ""))
+
+
+def _in_megapixels(problem: str) -> str:
+    """A message of the library, where it is about `max_pixels` in the page's words."""
+    counts = re.search(r"(\d+) in all and more than `max_pixels` = (\d+)", problem)
+    if counts is None:
+        return problem
+    claimed, most = (int(count) / 1e6 for count in counts.groups())
+    return f"has {claimed:.6g} megapixels; the limit is {most:.6g} (`pmtools app --max-pixels`)"
 
 
 def photograph() -> Picture:
@@ -142,8 +153,8 @@ def photograph() -> Picture:
     return Picture("astronaut", image, f"A photograph of {image.width} × {image.height} pixels.")
 
 
-def scene(number: int, /) -> tuple[Picture, str, str]:
-    """A picture of small shapes that the demo model was never trained on, a question about it, and the true answer.
+def scene(number: int, /) -> tuple[Picture, tuple[SceneItem, ...]]:
+    """A picture of small shapes that the demo model was never trained on, and questions about it with true answers.
 
     Parameters
     ----------
@@ -153,14 +164,21 @@ def scene(number: int, /) -> tuple[Picture, str, str]:
     Returns
     -------
     picture : Picture
-    question, answer : str
+    items : tuple of SceneItem
+        First those of the benchmark.
     """
-    from pmtools.evaluation.scenes import scene_items
+    from pmtools.evaluation.scenes import CATEGORIES, scene_items
+    from pmtools.evaluation.scenes.questions import ask
 
     small = (item for item in scene_items(seed=_SCENE_SEED) if item.size != "large")
-    item = next(itertools.islice(small, number, None))
-    note = f"Scene {number + 1} of the demo model's benchmark, with {item.size} objects."
-    return Picture(f"scene_{number + 1}", item.image, note), item.question.text, item.question.answer
+    scenes = itertools.groupby(small, key=lambda item: item.image_index)
+    items = next(list(items) for _, items in itertools.islice(scenes, number, None))
+    rng = np.random.default_rng((_SCENE_SEED, number))
+    others = (ask(items[0].scene, category=category, rng=rng) for category in CATEGORIES)
+    items += [replace(items[0], question=question) for question in others if question is not None]
+    distinct = {item.question.text: item for item in reversed(items)}
+    note = f"Scene {number + 1} of the demo model's benchmark, with {items[0].size} objects."
+    return Picture(f"scene_{number + 1}", items[0].image, note), tuple(reversed(distinct.values()))[:_MOST_QUESTIONS]
 
 
 def as_rgb(image: Image, /) -> PILImage:
@@ -168,14 +186,16 @@ def as_rgb(image: Image, /) -> PILImage:
     return viz.side_by_side([image], height=size_hw(image)[0], gap=0)
 
 
-def for_view(image: Image, /) -> PILImage:
-    """An image for the browser: RGB, its longer side `VIEW_SIDE`.
+def for_view(image: Image, /, *, most: int = MOST_VIEW_SIDE) -> PILImage:
+    """An image for the browser: RGB, its longer side at least `VIEW_SIDE`.
 
     Pixels of small images stay squares, so that no detail is invented.
 
     Parameters
     ----------
     image : PIL image or array
+    most : int, optional
+        Largest longer side.
 
     Returns
     -------
@@ -184,7 +204,7 @@ def for_view(image: Image, /) -> PILImage:
     from PIL import Image as PIL
 
     picture = as_rgb(image)
-    scale = VIEW_SIDE / max(picture.size)
+    scale = min(max(*picture.size, VIEW_SIDE), most) / max(picture.size)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     if scale >= 2:
         return picture.resize(size, PIL.Resampling.NEAREST)

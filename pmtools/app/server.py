@@ -127,7 +127,9 @@ def make_app(limits: Limits, /, *, host: str = "127.0.0.1") -> Any:
         ssr_mode=False,
         mcp_server=False,
         enable_monitoring=False,
-        theme=gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
+        theme=gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]).set(
+            block_info_text_color="*neutral_500"
+        ),
         css_paths=[Path(__file__).with_name("page.css")],
     )
     return _Guard(app, only_local=is_loopback(host))

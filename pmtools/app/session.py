@@ -9,16 +9,22 @@ import os
 import threading
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pmtools.app import actions, answers, marks, pictures
-from pmtools.app.actions import Magnified, Place, Settings
+from pmtools.app.actions import Magnified, Settings
 from pmtools.app.answers import DemoAnswers, Reply
 from pmtools.app.budget import Budget, image_bytes
 from pmtools.app.marks import Mark
 from pmtools.app.pictures import Limits, Picture
+
+if TYPE_CHECKING:
+    from pmtools.evaluation.scenes import SceneItem
+
+_SAMPLE = (Mark("box", pictures.PATCH_XYXY),)
+_MOST_UNDONE = 50  # changes: each holds the marks before it
 
 
 @dataclass(frozen=True)
@@ -34,8 +40,10 @@ class Choice:
         Whether to magnify where the model looked, instead of the marks.
     reply : Reply or None
         The model's latest reply about the picture.
-    known : (str, str) or None
-        A question about the picture and its true answer, if the page made both.
+    items : tuple of SceneItem
+        Questions about the picture with their true answers, if the page made it.
+    past : tuple of tuple of Mark
+        The marks before each of the latest changes of marks.
     """
 
     picture: Picture
@@ -43,7 +51,13 @@ class Choice:
     marks: tuple[Mark, ...] = ()
     asking: bool = False
     reply: Reply | None = None
-    known: tuple[str, str] | None = None
+    items: tuple[SceneItem, ...] = ()
+    past: tuple[tuple[Mark, ...], ...] = ()
+
+    @property
+    def questions(self) -> list[str]:
+        """Questions that suit the picture."""
+        return [item.question.text for item in self.items] or list(answers.QUESTIONS)
 
     def heatmap(self) -> np.ndarray[Any, Any] | None:
         """The heatmap to magnify by; None without marks or a reply."""
@@ -71,8 +85,6 @@ class Session:
         The result of the choice.
     answer : str
         The model's answer about the magnified picture; empty without a question.
-    place : Place or None
-        Where the user last pointed.
     lock : threading.RLock
         Hold it while using the session: a browser may send two events at once.
     released : bool
@@ -82,7 +94,6 @@ class Session:
     choice: Choice
     magnified: Magnified
     answer: str
-    place: Place | None
 
     def __init__(self, limits: Limits, model: DemoAnswers, *, uploads: Path, budget: Budget) -> None:
         self.limits, self.model, self.lock = limits, model, threading.RLock()
@@ -108,27 +119,29 @@ class Session:
 
     def open_photograph(self) -> None:
         """Open the photograph, with a mark on it and the default settings."""
-        self._choose(Choice(pictures.photograph(), marks=(Mark("box", pictures.PATCH_XYXY),)))
+        self._choose(Choice(pictures.photograph(), marks=_SAMPLE))
 
-    def open_scene(self) -> str:
-        """Open the next scene, with the model's own settings; returns its question."""
-        picture, question, truth = pictures.scene(self._scenes)
+    def open_scene(self) -> None:
+        """Open the next scene, with the model's own settings."""
+        picture, items = pictures.scene(self._scenes)
         self._scenes += 1
-        self._choose(Choice(picture, answers.settings(), asking=True, known=(question, truth)))
-        return question
+        self._choose(Choice(picture, answers.settings(), asking=True, items=items))
 
     def add(self, mark: Any, /) -> None:
-        """Add a mark that the browser describes."""
+        """Add a mark that the browser describes; the first replaces the mark that the photograph comes with."""
         added = marks.read_mark(mark, size_hw=self.choice.picture.size_hw)
-        self._update(marks=marks.with_mark(self.choice.marks, added), asking=False)
-
-    def undo(self) -> None:
-        """Remove the latest mark."""
-        self._update(marks=self.choice.marks[:-1])
+        kept = () if self.choice.marks == _SAMPLE else self.choice.marks
+        self._mark(marks.with_mark(kept, added))
 
     def clear(self) -> None:
         """Remove all marks."""
-        self._update(marks=())
+        self._mark(())
+
+    def undo(self) -> None:
+        """Take back the latest change of marks, if there is one and marks are what is seen."""
+        if self.choice.past and not self.choice.asking:
+            *past, latest = self.choice.past
+            self._update(marks=latest, past=tuple(past))
 
     def follow(self, *, asking: bool) -> None:
         """Magnify where the model looked, or the marks."""
@@ -142,21 +155,19 @@ class Session:
         """Ask the model about the picture, and about the picture magnified where it looked."""
         self._update(reply=self.model.ask(self.choice.picture.image, question), asking=True)
 
-    def look(self, x: object, y: object, /, *, magnified: bool) -> None:
-        """Find a place of one image on the other."""
-        self.place = actions.place_on(self.magnified.warp, x, y, magnified=magnified)
+    def _mark(self, marked: tuple[Mark, ...]) -> None:
+        if marked != self.choice.marks:
+            past = (*self.choice.past, self.choice.marks)[-_MOST_UNDONE:]
+            self._update(marks=marked, past=past, asking=False)
 
     def _update(self, **changes: Any) -> None:
-        place = self.place
         self._choose(replace(self.choice, **changes))
-        if place is not None:  # it stays on the picture, though the warp has moved
-            self.look(*place.source_xy, magnified=False)
 
     def _choose(self, choice: Choice) -> None:
         most = self.limits.pixels
         magnified = actions.magnify_picture(choice.picture, choice.heatmap(), choice.settings, most_pixels=most)
         reply = choice.reply if choice.asking else None
         answer = "" if reply is None else self.model.answer(magnified.image, reply.question)
-        self.choice, self.magnified, self.answer, self.place = choice, magnified, answer, None
+        self.choice, self.magnified, self.answer = choice, magnified, answer
         images = choice.picture.image, choice.picture.view, magnified.image
         self.budget.hold(self, sum(map(image_bytes, images)))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from html import escape
+from typing import TYPE_CHECKING
 
 from pmtools.app.session import Session
+
+if TYPE_CHECKING:
+    from pmtools.evaluation.scenes import SceneItem
 
 HEADER = (
     "<h1>pmtools</h1><p>Magnify what matters in an image, keep everything else in order, and undo it exactly. "
     "Everything happens on this computer.</p>"
 )
-NO_PLACE = "<p>Point at any of the pictures: a place has its counterpart on the other image.</p>"
 GONE = "This page is not ready yet, or older than the program behind it: try again, or reload it."
 RELEASED = "The pictures of this page were dropped because other users needed the memory: reload it to start again."
 
@@ -39,28 +42,24 @@ def notice(session: Session, /) -> str:
 
 
 def answers(session: Session, /) -> str:
-    """The model's answers about both images."""
+    """The model's answers about both images, and which are right where that is known."""
     choice = session.choice
     if not choice.asking or choice.reply is None:
         return ""
-    rows = [("about the original", choice.reply.answer), ("about the magnified image", session.answer)]
-    if choice.known is not None and choice.known[0] == choice.reply.question:
-        rows.append(("true answer", choice.known[1]))
-    return f"<p>{escape(choice.reply.question)}</p>" + _table([(name, escape(said)) for name, said in rows])
+    item = next((item for item in choice.items if item.question.text == choice.reply.question), None)
+    said = {"about the original": choice.reply.answer, "about the magnified image": session.answer}
+    rows = [(name, escape(answer) + _verdict(item, answer)) for name, answer in said.items()]
+    if item is not None:
+        rows.append(("true answer", escape(item.question.answer)))
+    return f"<p>{escape(choice.reply.question)}</p>" + _table(rows)
 
 
-def numbers(session: Session, /) -> str:
-    """The place that the user points at, on both images."""
-    place = session.place
-    if place is None:
-        return NO_PLACE
-    (x, y), (u, v), (across, down) = place.source_xy, place.target_xy, place.scale_xy
-    rows = [
-        ("on the original, x, y", f'<b id="source_xy">{x:.2f}, {y:.2f}</b>'),
-        ("on the magnified image", f'<b id="target_xy">{u:.2f}, {v:.2f}</b>'),
-        ("a pixel there becomes", f"{across:.2f} × {down:.2f}"),
-    ]
-    return _table(rows)
+def _verdict(item: SceneItem | None, answer: str) -> str:
+    if item is None:
+        return ""
+    from pmtools.evaluation.scenes.benchmark import grade
+
+    return ' <b class="right">✓ right</b>' if grade(item, answer) else ' <b class="wrong">✗ wrong</b>'
 
 
 def facts(session: Session, /) -> str:
