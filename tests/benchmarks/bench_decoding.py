@@ -201,7 +201,7 @@ class ForcedRun(MagnifyingRun):
     """Every iteration runs."""
 
     def _model_attention(self, settings: Any) -> ModelAttention:
-        return EveryIteration(settings, self.model, self.layout, self.prompt_length)
+        return EveryIteration(settings, self.model, self.layout)
 
 
 class ForcedAdaptiveRun(AdaptiveRun, ForcedRun):
