@@ -188,7 +188,7 @@ def test_a_batch_equals_its_rows_to_the_last_digits_without_grey_levels(family):
 def test_dropped_tokens_equal_masked_tokens(monkeypatch):
     pm = magnifier("llava")
     dropped, heat = run(pm), [step.heatmaps for step in pm.last]
-    monkeypatch.setattr("pmtools.adapters.heatmaps.attention.takes_features", lambda model: False)
+    monkeypatch.setattr("pmtools.adapters.streams.takes_features", lambda model: False)
     masked = run(pm)
     assert dropped.sequences.tolist() == masked.sequences.tolist()
     for step, maps in zip(pm.last, heat, strict=True):

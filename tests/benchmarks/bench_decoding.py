@@ -182,19 +182,18 @@ class StraightforwardLoop:
 class EveryIteration(ModelAttention):
     """Hides the same number of tokens in each pass: always as many passes as allowed, whatever the weights look at."""
 
-    def refined(self, mass: Any, sequences: Any, tokens: Any, cache: Any, image: Any, /) -> RefinedMass:
-        how = self.settings.refine
-        if how == "none":
-            return RefinedMass(mass, [0] * len(mass), 0, [False] * len(mass))
-        encoded = image() if how == "exact" else {}
+    def refined(self, mass: Any, tokens: Any, original: Any, images: Any, /) -> RefinedMass:
+        looks = self.looks(tokens, original, images, self.settings.refine)
+        if looks.how == "none":
+            return looks.refined(mass, [False] * len(mass))
         visible = tokens.coverage > 0
         total, count = mass.clone(), visible.to(mass)
         for _ in range(ITERATIONS):
             high = mass.where(visible, -1.0).topk(40, dim=-1).indices  # of 576: a usual share
             visible = visible.scatter(1, high, False)
-            mass = self.look_without(~visible, sequences, tokens, cache, encoded, how)
+            mass = looks.without(~visible, list(range(len(mass))))
             total, count = total + mass * visible, count + visible
-        return RefinedMass(total / count, [ITERATIONS] * len(mass), ITERATIONS, [False] * len(mass))
+        return looks.refined(total / count, [False] * len(mass))
 
 
 class ForcedRun(MagnifyingRun):
