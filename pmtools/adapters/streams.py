@@ -282,7 +282,7 @@ class KeptStreams:
         width = max(map(len, begun))
         heads = [torch.nn.functional.pad(places, (width - len(places), 0), value=-1) for places in begun]
         kept = torch.cat([torch.stack(heads), rest], dim=1)
-        if kept.shape[1] < ids.shape[1]:
+        if kept.shape[1] < ids.shape[1] or any(len(places) < length for places in begun):  # some are left out
             sequences = sequences.at(kept, dark)
         elif hidden is not None:
             sequences = sequences.hiding(dark)
