@@ -39,6 +39,10 @@ SHAPES: dict[str, dict[str, dict[str, int]]] = {
         "text": {"hidden_size": 512, "intermediate_size": 1376, "num_hidden_layers": 16, "num_attention_heads": 8},
         "vision": {"hidden_size": 192, "intermediate_size": 768, "num_hidden_layers": 6, "num_attention_heads": 3},
     },
+    "count": {  # for counting tokens only
+        "text": {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2},
+        "vision": {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2},
+    },
     "cuda": {  # LLaVA-1.5-7B
         "text": {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32},
         "vision": {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16},
@@ -46,18 +50,18 @@ SHAPES: dict[str, dict[str, dict[str, int]]] = {
 }
 
 
-def build(device: str, attention: str = "sdpa") -> Any:
+def build(device: str, attention: str = "sdpa", shape: str | None = None) -> Any:
     """A random LLaVA with 576 image tokens."""
     tokenizer = tiny_tokenizer()
-    shape = SHAPES[device]
+    sizes = SHAPES[shape or device]
     text = transformers.LlamaConfig(
-        **shape["text"],
+        **sizes["text"],
         vocab_size=32064 if device == "cuda" else len(tokenizer),
         max_position_embeddings=4096,
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
     )
-    vision = transformers.CLIPVisionConfig(**shape["vision"], image_size=336, patch_size=14)
+    vision = transformers.CLIPVisionConfig(**sizes["vision"], image_size=336, patch_size=14)
     config = transformers.LlavaConfig(
         vision_config=vision, text_config=text, image_token_index=tokenizer.convert_tokens_to_ids("<image>")
     )
@@ -180,7 +184,12 @@ class StraightforwardLoop:
 
 
 class EveryIteration(ModelAttention):
-    """Hides the same number of tokens in each pass: always as many passes as allowed, whatever the weights look at."""
+    """Hides the same number of tokens in each pass: always as many passes as allowed, whatever the weights look at.
+
+    With `repeating`, those of the first step, as models do that go on looking where they look.
+    """
+
+    repeating = False
 
     def refined(self, mass: Any, tokens: Any, original: Any, images: Any, /) -> RefinedMass:
         looks = self.looks(tokens, original, images, self.settings.refine)
@@ -188,9 +197,11 @@ class EveryIteration(ModelAttention):
             return looks.refined(mass, [False] * len(mass))
         visible = tokens.coverage > 0
         total, count = mass.clone(), visible.to(mass)
-        for _ in range(ITERATIONS):
-            high = mass.where(visible, -1.0).topk(40, dim=-1).indices  # of 576: a usual share
-            visible = visible.scatter(1, high, False)
+        known = self.__dict__.setdefault("sets", [])
+        for number in range(ITERATIONS):
+            if not self.repeating or len(known) == number:
+                known.append(mass.where(visible, -1.0).topk(40, dim=-1).indices)  # of 576: a usual share
+            visible = visible.scatter(1, known[number if self.repeating else -1], False)
             mass = looks.without(~visible, list(range(len(mass))))
             total, count = total + mass * visible, count + visible
         return looks.refined(total / count, [False] * len(mass))
@@ -200,7 +211,10 @@ class ForcedRun(MagnifyingRun):
     """Every iteration runs."""
 
     def _model_attention(self, settings: Any) -> ModelAttention:
-        return EveryIteration(settings, self.model, self.layout)
+        kept = 0 if self.pm.refresh == "first" else self.pm.kept_streams
+        attention = EveryIteration(settings, self.model, self.layout, kept_streams=kept)
+        attention.repeating = self.pm.repeating
+        return attention
 
 
 class ForcedAdaptiveRun(AdaptiveRun, ForcedRun):
@@ -212,11 +226,13 @@ class ForcedAdaptiveRun(AdaptiveRun, ForcedRun):
 
 
 class Forced(PerceptionMagnifier):
-    """The magnifier with forced refinements, and refreshes at given steps in adaptive mode."""
+    """The magnifier with forced refinements, the same at each step if `repeating`, and refreshes at given steps."""
 
-    def __init__(self, processor: Any, *, due: frozenset[int] = frozenset(), **options: Any) -> None:
+    def __init__(
+        self, processor: Any, *, due: frozenset[int] = frozenset(), repeating: bool = False, **options: Any
+    ) -> None:
         super().__init__(processor, **options)
-        self.due = due
+        self.due, self.repeating = due, repeating
 
     def new_run(self, model: Any, images: Any) -> MagnifyingRun:
         return (ForcedAdaptiveRun if self.refresh == "adaptive" else ForcedRun)(self, model, images)
@@ -246,6 +262,7 @@ def official(processor: Any, refresh: str) -> PerceptionMagnifier:
 def modes(processor: Any) -> list[tuple[str, Any, int, str]]:
     """Name, method, number of tokens, and with what attention."""
     every = {"refresh": "every"}
+    given = np.random.default_rng(0).gamma(0.3, size=(24, 24))
     gate = {"refresh": "adaptive", "refine": "cached"}
     return [
         ("greedy", Greedy(processor), 11, "sdpa"),
@@ -253,9 +270,11 @@ def modes(processor: Any) -> list[tuple[str, Any, int, str]]:
         ("official preset, `refresh='every'`", official(processor, "every"), 3, "sdpa"),
         ("official preset (magnify once)", official(processor, "first"), 11, "sdpa"),
         ("`refine='exact'`, every", Forced(processor, refine="exact", **every), 2, "sdpa"),
+        ("`refine='exact'`, every, sets come back", Forced(processor, repeating=True, **every), 3, "sdpa"),
         ("`refine='cached'`, every", Forced(processor, refine="cached", **every), 3, "sdpa"),
         ("`refine='none'`, every", Forced(processor, refine="none", **every), 3, "sdpa"),
         ("`refine='none'`, every, fused", Forced(processor, refine="none", preprocess="fused", **every), 3, "sdpa"),
+        ("a given map, every", PerceptionMagnifier(processor, heatmap=given, **every), 11, "sdpa"),
         ("`refine='exact'`, first", Forced(processor, refine="exact", refresh="first"), 11, "sdpa"),
         ("`refine='cached'`, first", Forced(processor, refine="cached", refresh="first"), 11, "sdpa"),
         ("`refine='cached'`, adaptive, 0 % refreshed", Forced(processor, **gate), 11, "sdpa"),
