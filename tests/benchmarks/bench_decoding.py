@@ -283,7 +283,7 @@ def modes(processor: Any) -> list[tuple[str, Any, int, str]]:
     ]
 
 
-def measure(device: str, batch: int, repeats: int) -> None:
+def measure(device: str, batch: int, repeats: int, only: str) -> None:
     processor, models = build_processor(), {"sdpa": build(device)}
 
     def clock() -> float:
@@ -300,7 +300,7 @@ def measure(device: str, batch: int, repeats: int) -> None:
     print("|---|---|---|---|---|" + "---|" * (device == "cuda"))
     base: tuple[float, float] | None = None
     for name, method, tokens, attention in modes(processor):
-        if method is None and batch > 1:
+        if (method is None and batch > 1) or (only not in name and name != "greedy"):
             continue
         if attention not in models:
             models[attention] = build(device, attention)
@@ -382,6 +382,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--only", default="", help="modes with this in their name, beside greedy")
     arguments = parser.parse_args()
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout
     torch.set_num_threads(1 if arguments.device == "cpu" else torch.get_num_threads())
@@ -391,7 +392,9 @@ def main() -> None:
         f"commit {commit.strip()}"
     )
     for batch in (1, 8) if arguments.device == "cuda" else (1,):
-        measure(arguments.device, batch, arguments.repeats)
+        measure(arguments.device, batch, arguments.repeats, arguments.only)
+    if arguments.only:
+        return
     fused_difference(arguments.device)
     capture_memory()
 

@@ -81,7 +81,10 @@ def count(model: Any, method: Any, image: Image.Image) -> tuple[int, int]:
     try:
         text = PROMPT.replace("<image>", image_mark(model.config.model_type))
         inputs = method.processor(images=image, text=text, return_tensors="pt")
-        model.generate(**inputs, custom_generate=method, max_new_tokens=TOKENS, do_sample=False)
+        written = [model.config.image_token_id]  # images in answers take passes of their own
+        model.generate(
+            **inputs, custom_generate=method, max_new_tokens=TOKENS, do_sample=False, suppress_tokens=written
+        )
     finally:
         handle.remove()
     return len(seen), sum(seen)
@@ -117,9 +120,13 @@ def every_tenth() -> Callable[..., float]:
 
 @torch.no_grad()
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=list(WEIGHTS), help="only this one")
+    only = parser.parse_args().model
     torch.set_num_threads(1)
     for name, (model, processor, image) in models().items():
+        if name != (only or name):
+            continue
         print(f"\n{name}\n\n| mode | passes | tokens | over greedy | TFLOP |\n|---|---|---|---|---|")
         base = 0
         for mode, method, share in modes(processor):

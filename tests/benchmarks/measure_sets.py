@@ -48,7 +48,9 @@ def measure(name: str, model: Any, pm: Any, images: list[Image.Image], prompt: s
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scenes", type=int, default=20)
+    count = parser.parse_args().scenes
     torch.set_num_threads(1)
     demo, processor = zoo.demo_model(), build_processor()
     random = build("cpu")
@@ -57,7 +59,7 @@ def main() -> None:
     for kept in (0, 8):
         for passes in (2, 8):
             pm = PerceptionMagnifier(demo.processor, **{**demo.settings, "max_iterations": passes}, kept_streams=kept)
-            scenes = [scene(seed) for seed in range(20)]
+            scenes = [scene(seed) for seed in range(count)]
             name = f"embedded, {passes} iterations, `kept_streams={kept}`"
             measure(name, demo.model, pm, scenes, demo.prompt("What color is the circle?"), 12)
         pm = PerceptionMagnifier(processor, kept_streams=kept)
