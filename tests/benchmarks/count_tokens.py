@@ -25,7 +25,7 @@ import pmtools.refinement
 from pmtools.decoding import Greedy, PerceptionMagnifier, _adaptive_run
 from pmtools.testing.models import image_mark, tiny_model, tiny_processor
 
-TOKENS, PASSES, MORE = 100, 8, 40
+PASSES, MORE = 8, 40
 #: Billions of weights in the layers of the real language models.
 WEIGHTS = {"LLaVA-1.5-7B": 6.48, "Qwen2.5-VL-7B": 6.53}
 SIDE = 23  # a 640 x 640 picture is 644 x 644 for Qwen2.5-VL, 23 x 23 tokens of 28 pixels
@@ -70,7 +70,7 @@ def models() -> dict[str, tuple[Any, Any, Image.Image]]:
     }
 
 
-def count(model: Any, method: Any, image: Image.Image) -> tuple[int, int]:
+def count(model: Any, method: Any, image: Image.Image, answer: int) -> tuple[int, int]:
     """Forward passes of the language model, and the tokens that went through it."""
     seen: list[int] = []
 
@@ -83,7 +83,7 @@ def count(model: Any, method: Any, image: Image.Image) -> tuple[int, int]:
         inputs = method.processor(images=image, text=text, return_tensors="pt")
         written = [model.config.image_token_id]  # images in answers take passes of their own
         model.generate(
-            **inputs, custom_generate=method, max_new_tokens=TOKENS, do_sample=False, suppress_tokens=written
+            **inputs, custom_generate=method, max_new_tokens=answer, do_sample=False, suppress_tokens=written
         )
     finally:
         handle.remove()
@@ -122,10 +122,11 @@ def every_tenth() -> Callable[..., float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=list(WEIGHTS), help="only this one")
-    only = parser.parse_args().model
+    parser.add_argument("--tokens", type=int, default=100, help="of an answer")
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
     for name, (model, processor, image) in models().items():
-        if name != (only or name):
+        if name != (arguments.model or name):
             continue
         print(f"\n{name}\n\n| mode | passes | tokens | over greedy | TFLOP |\n|---|---|---|---|---|")
         base = 0
@@ -133,7 +134,7 @@ def main() -> None:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(pmtools.refinement, "highlight_mask", MadeUpHighlights(share))
                 patch.setattr(_adaptive_run, "_movement", every_tenth())
-                passes, tokens = count(model, method, image)
+                passes, tokens = count(model, method, image, arguments.tokens)
             base = base or tokens
             flop = 2 * tokens * WEIGHTS[name] / 1000
             print(f"| {mode} | {passes} | {tokens} | {tokens / base:.1f} | {flop:.0f} |", flush=True)
