@@ -22,7 +22,6 @@ from pmtools.adapters.caches import (
     empty_cache,
     find_cache,
     fork,
-    kept_start,
 )
 from pmtools.adapters.image_inputs import encoded_images, kept_features, takes_features
 from pmtools.adapters.sequences import TokenSequences
@@ -125,6 +124,13 @@ class TestEveryFamily:
         close(step.logits[:, -1], now.output.logits[rows, -1])
 
 
+def without(sequences, hidden):
+    """As many hidden tokens left out in each row as the row with the fewest has, and where the others were."""
+    gone = hidden & (hidden.cumsum(-1) <= hidden.sum(-1).min())
+    kept = (~gone).nonzero()[:, 1].reshape(len(hidden), -1)
+    return sequences.at(kept, hidden), kept
+
+
 @pytest.mark.parametrize("family", CAUSAL)
 def test_dropped_tokens_equal_masked_tokens(family):
     model, now = model_of(family), state(family)
@@ -132,7 +138,7 @@ def test_dropped_tokens_equal_masked_tokens(family):
         pytest.skip("this transformers does not take encoded images")
     hidden, image = some_hidden(family), encoded_images(model, now.image)
     masked = now.sequences.hiding(hidden).run(empty_cache(model), image=image)
-    shorter, kept = now.sequences.without(hidden)
+    shorter, kept = without(now.sequences, hidden)
     assert shorter.length == now.sequences.length - 2  # the row with the fewest; the other masks the rest
     is_image = now.sequences.input_ids == model.config.image_token_id
     stays = torch.zeros_like(is_image).scatter(1, kept, True)
@@ -255,7 +261,6 @@ class TestRecurrentLayers:
     def test_they_cannot_be_cut_back(self, name):
         _, cache = self.filled(name, self.IDS)
         assert not can_be_cut(cache)
-        assert kept_start(cache, 5) is None
         with pytest.raises(ValueError, match="cannot be cut back to fewer tokens; use refine='exact'"):
             fork(cache, 11)
 
@@ -309,7 +314,7 @@ class TestWhatHappened:
         want = step.run(fork(now.cache)).logits[:, -1]  # as they were written: on the prompt's cache
         close(step.run(empty_cache(model), image=now.image).logits[:, -1], want)
         assert step.is_image(token).sum() == (now.sequences.input_ids == token).sum()
-        shorter, kept = step.without(torch.nn.functional.pad(some_hidden("llava"), (0, 3)))
+        shorter, kept = without(step, torch.nn.functional.pad(some_hidden("llava"), (0, 3)))
         assert shorter.prompt_length == now.sequences.length - (step.length - kept.shape[1])
 
 

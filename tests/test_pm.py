@@ -14,12 +14,12 @@ from pmtools.highlight import highlight_mask
 
 @pytest.mark.parametrize("family", FAMILIES)
 class TestUniformHeatmapIsPlainGenerate:
-    @pytest.mark.parametrize("refresh", ["every", "first", "adaptive"])
-    def test_greedy_on_a_padded_batch(self, family, refresh):
-        pm = magnifier(family, heatmap=UNIFORM, refresh=refresh)
+    @pytest.mark.parametrize(("refresh", "kept"), [("every", 0), ("every", 8), ("first", 8), ("adaptive", 8)])
+    def test_greedy_on_a_padded_batch(self, family, refresh, kept):
+        pm = magnifier(family, heatmap=UNIFORM, refresh=refresh, kept_streams=kept)
         same(run(pm, family), plain(pm, family))
         encoded = [step.forwards.get("encode", 0) for step in pm.last]
-        assert encoded == ([2, 2, 2, 2] if refresh == "every" else [2, 0, 0, 0])  # re-encoded, no shortcut
+        assert encoded == ([2, 0, 0, 0] if kept else [2, 2, 2, 2])  # without kept streams no shortcut
 
 
 @pytest.mark.parametrize("family", ["llava", "qwen3_vl", "llava_next"])
@@ -188,7 +188,7 @@ def test_a_batch_equals_its_rows_to_the_last_digits_without_grey_levels(family):
 def test_dropped_tokens_equal_masked_tokens(monkeypatch):
     pm = magnifier("llava")
     dropped, heat = run(pm), [step.heatmaps for step in pm.last]
-    monkeypatch.setattr("pmtools.adapters.heatmaps.attention.takes_features", lambda model: False)
+    monkeypatch.setattr("pmtools.adapters.streams.takes_features", lambda model: False)
     masked = run(pm)
     assert dropped.sequences.tolist() == masked.sequences.tolist()
     for step, maps in zip(pm.last, heat, strict=True):

@@ -66,7 +66,7 @@ class TestNothingIsLeftBehind:
         def broken(*_):
             raise KeyError("mine")
 
-        monkeypatch.setattr("pmtools.adapters.heatmaps.attention.kept_features", broken)
+        monkeypatch.setattr("pmtools.adapters.streams.kept_features", broken)
         monkeypatch.setattr(sequences.TokenSequences, "hiding", broken)
         pm = magnifier()
         inputs = pm.processor(images=PICTURES, text=PROMPTS, return_tensors="pt", padding=True)

@@ -128,6 +128,11 @@ def empty_cache(model: Any, /) -> Any:
     return DynamicCache(config=model.config)
 
 
+def has_recurrence(cache: Any, /) -> bool:
+    """Whether some layer keeps a state instead of keys."""
+    return any(_is_recurrent(layer) for layer in cache.layers)
+
+
 def can_be_cut(cache: Any, /) -> bool:
     """Whether the cache can be cut: not with recurrent layers, nor with windows that have dropped keys."""
     return all(not _is_recurrent(layer) and not _has_dropped(layer) for layer in cache.layers)
@@ -177,11 +182,6 @@ def fork(cache: Any, length: int | None = None, /) -> Any:
     return forked
 
 
-def kept_start(cache: Any, length: int, /) -> Any:
-    """A fork of the first `length` tokens; None if there are none, or if the cache cannot be cut."""
-    return fork(cache, length) if length and can_be_cut(cache) else None
-
-
 def cache_rows(cache: Any, rows: Sequence[int] | torch.Tensor, /) -> Any:
     """A fork that holds some rows of a cache, in the order of `rows`; a row may be repeated."""
     import torch
@@ -190,6 +190,43 @@ def cache_rows(cache: Any, rows: Sequence[int] | torch.Tensor, /) -> Any:
     for layer in forked.layers:
         map_states(layer, lambda state: state[torch.as_tensor(rows, device=state.device)])
     return forked
+
+
+def joined_caches(caches: Sequence[Any], /) -> Any:
+    """Caches of one row each as the rows of one; the shorter ones are padded on the left with zeros, to be masked."""
+    import torch
+
+    def joined(*states: torch.Tensor) -> torch.Tensor:
+        longest = max(state.shape[-2] for state in states)
+        pad = torch.nn.functional.pad
+        return torch.cat([pad(state, (0, 0, longest - state.shape[-2], 0)) for state in states])
+
+    if len(caches) == 1:
+        return caches[0]
+    whole = fork(caches[0])
+    for index, layer in enumerate(whole.layers):
+        map_states(layer, joined, *(cache.layers[index] for cache in caches[1:]))
+    return whole
+
+
+def single_caches(cache: Any, pads: Sequence[int], /) -> list[Any]:
+    """The rows of a cache as caches of their own, each without its padding on the left.
+
+    Parameters
+    ----------
+    cache : transformers.DynamicCache
+    pads : sequence of int
+        Padding of each row.
+    """
+    if len(pads) == 1 and not pads[0]:
+        return [cache]
+    found = []
+    for row, pad in enumerate(pads):
+        single = fork(cache)
+        for layer in single.layers:
+            map_states(layer, lambda state, row=row, pad=pad: state[row : row + 1, ..., pad:, :].clone())
+        found.append(single)
+    return found
 
 
 def map_states(layer: Any, change: Callable[..., Any], /, *others: Any) -> None:

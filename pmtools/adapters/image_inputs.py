@@ -112,6 +112,32 @@ def uncached_images(model: Any, image: dict[str, Any], is_image: torch.Tensor, c
     return found
 
 
+def images_of_rows(
+    image: dict[str, Any], is_image: torch.Tensor, again: Callable[[list[int]], dict[str, Any]], /
+) -> Callable[[list[int]], dict[str, Any]]:
+    """The image inputs of some rows of a batch, by their features where each token has one.
+
+    Parameters
+    ----------
+    image : dict
+        From `encoded_images`, of all rows.
+    is_image : bool tensor of shape (B, T)
+        Which tokens of the prompts are image tokens.
+    again : callable
+        `again(rows)` encodes the images of some rows, where features cannot be told apart.
+    """
+
+    def images(rows: list[int]) -> dict[str, Any]:
+        if len(rows) == len(is_image):
+            return image
+        here = is_image.new_zeros(is_image.shape)
+        here[rows] = True
+        found = kept_features(image, here[is_image].nonzero()[:, 0], int(is_image.sum()))
+        return again(rows) if found is None else found
+
+    return images
+
+
 def kept_features(image: dict[str, Any], kept: torch.Tensor, tokens: int, /) -> dict[str, Any] | None:
     """Encoded images with the features of some image tokens only; None if there is not one feature per token.
 

@@ -75,10 +75,10 @@ class ImageTokens:
         return chosen
 
     def moved(self, kept: torch.Tensor, /) -> ImageTokens:
-        """The tokens in sequences of which only the columns `kept`, (B, T'), are left; -1 for those that are gone."""
+        """The tokens where only the columns `kept`, (B, T'), are left and -1 pads them; -1 for those that are gone."""
         width = int(max(kept.max(), self.columns.max())) + 1
-        places = kept.new_full((kept.shape[0], width), -1)
-        places.scatter_(1, kept, _counting(kept))
+        places = kept.new_full((kept.shape[0], width + 1), -1)  # one more column for the padding
+        places.scatter_(1, kept.where(kept >= 0, width), _counting(kept))
         found = self.select(range(len(kept)))
         found.columns = places.gather(1, self.columns.clamp(min=0)).where(self.columns >= 0, -1)
         return found

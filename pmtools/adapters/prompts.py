@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pmtools.adapters.caches import cache_name
-from pmtools.adapters.image_inputs import image_inputs, input_device
+from pmtools.adapters.image_inputs import encoded_images, image_inputs, input_device
 from pmtools.adapters.image_tokens import ImageTokens
 from pmtools.adapters.layouts import ImageTokenLayout, image_token_layout
 from pmtools.adapters.sequences import TokenSequences, check_padding
@@ -130,6 +130,10 @@ class Prompts:
     def pixels(self) -> dict[str, Any]:
         """The model's pixel inputs, made from the images in the same way as those of the inputs; empty if there are no images."""
         return self.processor.encode(self.model, self.images) if any(self.images) else {}
+
+    def encoded(self, rows: Sequence[int], /) -> dict[str, Any]:
+        """The image inputs of some prompts, as features where the model takes them."""
+        return encoded_images(self.model, self.processor.encode(self.model, [self.images[row] for row in rows]))
 
     def prepared(self, pixels: dict[str, Any] | None = None, /) -> tuple[TokenSequences, dict[str, Any]]:
         """The prompts as `generate` runs them.

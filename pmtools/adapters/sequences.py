@@ -108,36 +108,27 @@ class TokenSequences:
         """
         return replace(self, attention_mask=self._mask() * ~hidden)
 
-    def without(self, hidden: torch.Tensor, /) -> tuple[TokenSequences, torch.Tensor]:
-        """The same sequences without hidden tokens; every row loses as many as the row with the fewest hidden ones.
+    def at(self, places: torch.Tensor, hidden: torch.Tensor, /) -> TokenSequences:
+        """The same sequences with the tokens at some places only, whose positions stay.
 
-        A token that no query may see can be left out, as long as the others keep their positions. Hidden tokens beyond
-        that number stay and are masked.
+        A token that no query may see can be left out.
 
         Parameters
         ----------
+        places : integer tensor of shape (B, T')
+            Ascending; -1 pads on the left.
         hidden : bool tensor of shape (B, T)
-            Tokens of the prompts only, not of the answers.
-
-        Returns
-        -------
-        sequences : TokenSequences
-        kept : integer tensor of shape (B, T')
-            Where the remaining tokens were.
+            Tokens that are masked for every query where they are not left out.
         """
-        gone = hidden & (hidden.cumsum(-1) <= hidden.sum(-1).min())
-        rows, length = hidden.shape
-        kept = (~gone).nonzero()[:, 1].reshape(rows, -1)
+        kept = places.clamp(min=0)
         options = dict(self.options)
         for name in ("position_ids", *_PER_TOKEN):
             if (value := options.get(name)) is not None:
                 options[name] = value.gather(-1, kept.expand(*value.shape[:-1], -1))
-        mask = (self._mask() * ~hidden).gather(1, kept)
-        prompt = None if self.prompt_length is None else self.prompt_length - (length - kept.shape[1])
+        mask = (self._mask() * ~hidden).gather(1, kept) * (places >= 0)
+        prompt = None if self.prompt_length is None else self.prompt_length - (self.length - kept.shape[1])
         ids = self.input_ids.gather(1, kept)
-        return replace(
-            self, input_ids=ids, attention_mask=mask, options=options, places=kept, prompt_length=prompt
-        ), kept
+        return replace(self, input_ids=ids, attention_mask=mask, options=options, places=kept, prompt_length=prompt)
 
     def rows(self, rows: Sequence[int] | torch.Tensor, /) -> TokenSequences:
         """Some of the sequences, in the order of `rows`; a row may be repeated."""

@@ -7,9 +7,10 @@ References
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,17 +19,18 @@ import numpy as np
 
 from pmtools import _array
 from pmtools._magnify import fit_warp, warp_from_perception
-from pmtools.adapters.caches import cache_rows, empty_cache, find_cache, kept_start, put_cache
+from pmtools.adapters.caches import cache_rows, find_cache, put_cache
 from pmtools.adapters.heatmaps import AttentionHeatmap
 from pmtools.adapters.heatmaps.attention import ModelAttention
 from pmtools.adapters.heatmaps.given import given_map
-from pmtools.adapters.image_inputs import encoded_images, input_device
+from pmtools.adapters.image_inputs import encoded_images, images_of_rows, input_device
 from pmtools.adapters.image_tokens import ImageTokens
 from pmtools.adapters.layouts import image_token_layout
 from pmtools.adapters.pixels import check_fusible, encode_fused
 from pmtools.adapters.prompts import Prompts
 from pmtools.adapters.sequences import TokenSequences
 from pmtools.adapters.source_images import SourceImages
+from pmtools.adapters.streams import KeptStreams, Original, RowImages
 from pmtools.decoding._steps import MagnifierStep, magnified_images, through_warp
 from pmtools.typing import SizeHW
 from pmtools.warp import Warp
@@ -65,6 +67,8 @@ class MagnifyingRun:
         started = time.perf_counter()
         self.forwards: Counter[str] = Counter()
         self.iterations = [0] * len(self.images)
+        self.repeated = [0] * len(self.images)
+        self.ran_on = [False] * len(self.images)
         self.met_threshold = [False] * len(self.images)
         if not self.steps:
             self._start(sequences, image)
@@ -79,6 +83,8 @@ class MagnifyingRun:
                 warps=list(self.warps),
                 refreshed=tuple(row in rows for row in range(len(self.images))),
                 iterations=tuple(self.iterations),
+                repeated=tuple(self.repeated),
+                ran_on=tuple(self.ran_on),
                 met_threshold=tuple(self.met_threshold),
                 forwards=dict(self.forwards),
                 seconds=time.perf_counter() - started,
@@ -103,17 +109,19 @@ class MagnifyingRun:
         output, cache, mass = self._original_stream(sequences, inputs)
         rows = self._rows_to_refresh(sequences, mass)
         if rows:
-            magnified = self._method(sequences.rows(rows), self._rows_of(cache, rows), mass, rows)
+            owners = [id(self.images[row]) for row in rows]  # beams share their prompt's list
+            original = Original(sequences.rows(rows), self._rows_of(cache, rows), self.tokens.first, owners)
+            magnified = self._method(original, mass, rows)
             self._join(output, magnified, rows)
         return output, rows
 
-    def _method(self, sequences: TokenSequences, cache: Any, mass: torch.Tensor | None, rows: list[int]) -> Any:
+    def _method(self, original: Original, mass: torch.Tensor | None, rows: list[int]) -> Any:
         """The paper's step for some rows: the output of their magnified stream."""
         heatmaps = self._heatmaps(mass, rows)  # 1. what the last query of the original stream attends to
-        heatmaps = self._refined(heatmaps, sequences, cache, mass, rows)  # 2. hidden where it stands out, asked again
+        heatmaps = self._refined(heatmaps, original, mass, rows)  # 2. hidden where it stands out, asked again
         warps = self._warps(heatmaps, rows)  # 3. perception map, marginals, CDFs
-        pixels = self._magnified(warps, rows)  # 4. the images through the inverse CDFs, as the model takes them
-        output = self._magnified_stream(sequences, cache, pixels)  # 5. the next token is the magnified images'
+        pictures = self._pictures(warps, rows)  # 4. the images through the inverse CDFs, as the model takes them
+        output = self._magnified_stream(original, pictures, rows)  # 5. the next token is the magnified images'
         for row, maps, found in zip(rows, heatmaps, warps, strict=True):
             self.heatmaps[row], self.warps[row] = maps, found
         return output
@@ -125,13 +133,20 @@ class MagnifyingRun:
             self.layout, sequences.input_ids, [[(item.height, item.width) for item in row] for row in self.images]
         )
         self.prompt_length = sequences.length
-        self.original = encoded_images(self.model, image)
+        self._original_images = images_of_rows(
+            encoded_images(self.model, image),
+            sequences.is_image(self.layout.image_token_id),
+            lambda rows: encoded_images(self.model, self._encoded([self.images[row] for row in rows])),
+        )
+        every = self.pm.refresh == "every" and self.pm.kept_streams
+        self.streams = KeptStreams(self.model, self.layout, len(self.images) if every else 0)  # magnified ones
         given = self.pm.heatmap
         self.attention = self._model_attention(given) if isinstance(given, AttentionHeatmap) else None
         self.prompts = Prompts.from_sequences(self.pm.processor, sequences, self.sources)
 
     def _model_attention(self, settings: AttentionHeatmap) -> ModelAttention:
-        return ModelAttention(settings, self.model, self.layout)
+        kept = 0 if self.pm.refresh == "first" else self.pm.kept_streams
+        return ModelAttention(settings, self.model, self.layout, kept_streams=kept)
 
     def _original_stream(self, sequences: TokenSequences, inputs: dict[str, Any]) -> tuple[Any, Any, Any]:
         """Output, cache, and what the last query attends to on each image, (rows, n); None without attention."""
@@ -176,29 +191,22 @@ class MagnifyingRun:
         return [[_array.asarray_like(given_map(heatmap), like) for heatmap in found[row // copies]] for row in rows]
 
     def _refined(
-        self,
-        heatmaps: list[list[torch.Tensor]],
-        sequences: TokenSequences,
-        cache: Any,
-        mass: torch.Tensor | None,
-        rows: list[int],
+        self, heatmaps: list[list[torch.Tensor]], original: Original, mass: torch.Tensor | None, rows: list[int]
     ) -> list[list[torch.Tensor]]:
         """The heatmaps after refinement; only attention is refined."""
         if mass is None or self.attention is None:
             return heatmaps
         tokens = self.tokens.select(rows)
-        found = self.attention.refined(mass[rows], sequences, tokens, cache, lambda: self._original_images(rows))
-        for row, count, met in zip(rows, found.iterations, found.met_threshold, strict=True):
-            self.iterations[row], self.met_threshold[row] = count, met
+        found = self.attention.refined(
+            mass[rows], tokens, original, lambda some: self._original_images([rows[row] for row in some])
+        )
+        for place, row in enumerate(rows):
+            self.iterations[row], self.repeated[row] = found.iterations[place], found.repeated[place]
+            self.met_threshold[row] = found.met_threshold[place]
         if not found.forwards:
             return heatmaps
         self.forwards["refine"] += found.forwards
         return tokens.heatmaps(found.mass)
-
-    def _original_images(self, rows: list[int]) -> dict[str, Any]:
-        if len(rows) == len(self.images):
-            return self.original
-        return encoded_images(self.model, self._encoded([self.images[row] for row in rows]))
 
     # --------------------------------------------------------------------- 3. perception map, 4. magnified images
 
@@ -216,18 +224,20 @@ class MagnifyingRun:
             for maps, row in zip(heatmaps, rows, strict=True)
         ]
 
-    def _magnified(self, warps: list[list[Warp]], rows: list[int]) -> dict[str, Any]:
-        """The model's pixel inputs of the magnified images of some rows."""
+    def _pictures(self, warps: list[list[Warp]], rows: list[int]) -> tuple[list[Hashable], RowImages]:
+        """What tells the magnified images of each row from others, and the model's pixel inputs of some of them."""
         images = [self.images[row] for row in rows]
-        self.forwards["encode"] += sum(len(row) for row in images)
         if self.pm.preprocess == "processor":
-            return self._encoded(magnified_images(self.view, images, warps))
-        return encode_fused(
+            views = magnified_images(self.view, images, warps)
+            kept = self.streams.limit  # nobody asks otherwise
+            digests: list[Hashable] = [tuple(_digest(view) for view in row) if kept else None for row in views]
+            return digests, lambda some: self._encoded([views[row] for row in some])
+        return [tuple(row) for row in warps], lambda some: encode_fused(
             self.model,
             self.image_processor,
             self.layout,
-            [self._pixels(image) for row in images for image in row],
-            [warp for row in warps for warp in row],
+            [self._pixels(image) for row in some for image in images[row]],
+            [warp for row in some for warp in warps[row]],
             antialias=self.pm.antialias,
         )
 
@@ -245,12 +255,32 @@ class MagnifyingRun:
 
     # ------------------------------------------------------------------------------------- 5. the magnified stream
 
-    def _magnified_stream(self, sequences: TokenSequences, cache: Any, pixels: dict[str, Any]) -> Any:
-        """The sequences with the magnified images, run from the first image on if the tokens before it may be kept."""
-        start = kept_start(cache, self.tokens.first) if self.layout.prefix_reuse else None
-        start = empty_cache(self.model) if start is None else start
-        return self._counted("magnified", sequences.run(start, image=pixels))
+    def _magnified_stream(self, original: Original, shown: tuple[list[Hashable], RowImages], rows: list[int]) -> Any:
+        """The sequences with the magnified images: those that the model saw last run on, others run from the first image on."""
+        pictures, pixels = shown
+        every = list(range(len(rows)))
+        logits: Any = None
+        for part in self.streams.parts(original, every, pixels, pictures=pictures):
+            output = self._counted("magnified", part.run())
+            self.streams.keep(part, find_cache(output))
+            if len(part.rows) == len(rows):
+                logits = output.logits
+            else:
+                logits = (
+                    output.logits.new_zeros(len(rows), *output.logits[:, -1:].shape[1:]) if logits is None else logits
+                )
+                logits[part.rows] = output.logits[:, -1:]
+            for row in part.rows:
+                self.ran_on[rows[row]] = part.runs_on
+                self.forwards["encode"] += 0 if part.runs_on else len(self.images[rows[row]])
+        output.logits = logits
+        return output
 
     def _counted(self, stream: str, output: Any) -> Any:
         self.forwards[stream] += 1
         return output
+
+
+def _digest(image: Any) -> bytes:
+    """What tells an image from any other one of its size and kind."""
+    return hashlib.blake2b(image.tobytes()).digest()

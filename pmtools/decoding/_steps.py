@@ -29,6 +29,10 @@ class MagnifierStep:
         Whether the sequence's images were magnified again in this step.
     iterations : tuple of int
         Passes with hidden tokens.
+    repeated : tuple of int
+        Those of them that hid what an earlier step had hidden too, so that only new tokens were run.
+    ran_on : tuple of bool
+        Whether the magnified images were the last step's to the bit, so that only new tokens were run after them.
     met_threshold : tuple of bool
         Whether refinement ended because the attention left was at most `threshold`. Where it never is, `max_iterations` alone
         says how often the model looks again.
@@ -42,6 +46,8 @@ class MagnifierStep:
     warps: list[list[Warp]]
     refreshed: tuple[bool, ...]
     iterations: tuple[int, ...]
+    repeated: tuple[int, ...]
+    ran_on: tuple[bool, ...]
     met_threshold: tuple[bool, ...]
     forwards: dict[str, int]
     seconds: float

@@ -12,7 +12,6 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,8 +21,8 @@ from pmtools.adapters.attention import AttentionTap
 from pmtools.adapters.heatmaps.attention import AttentionHeatmap, ModelAttention, RefinedMass
 from pmtools.adapters.image_tokens import ImageTokens
 from pmtools.adapters.interception import text_decoder
-from pmtools.adapters.sequences import TokenSequences
 from pmtools.adapters.source_images import SourceImages
+from pmtools.adapters.streams import Original, RowImages
 from pmtools.decoding._magnifying_run import MagnifyingRun
 from pmtools.decoding.pm import PerceptionMagnifier
 
@@ -90,7 +89,9 @@ class OfficialRun(MagnifyingRun):
         self.view = compat.official_magnify
 
     def _model_attention(self, settings: AttentionHeatmap) -> ModelAttention:
-        return OfficialAttention(settings, self.model, self.layout)
+        return OfficialAttention(
+            settings, self.model, self.layout
+        )  # after the prompt it does not run hidden sets again
 
     def _warps(self, heatmaps: list[list[torch.Tensor]], rows: list[int]) -> list[list[Any]]:
         settings = self.pm.warp_settings
@@ -116,33 +117,22 @@ class OfficialAttention(ModelAttention):
         mean: torch.Tensor = tap.maps.sum(1) / divisor
         return mean
 
-    def refined(
-        self,
-        mass: torch.Tensor,
-        sequences: TokenSequences,
-        tokens: ImageTokens,
-        cache: Any,
-        image: Callable[[], dict[str, Any]],
-        /,
-    ) -> RefinedMass:
+    def refined(self, mass: torch.Tensor, tokens: ImageTokens, original: Original, images: RowImages, /) -> RefinedMass:
         """At least one pass with hidden tokens; the pass that ends the loop is left out of the average."""
-        how = "exact" if sequences.length == sequences.prompt_length else "cached"
-        encoded = image()
+        how = "exact" if original.sequences.length == original.prompt_length else "cached"
+        looks = self.looks(tokens, original, images, how)
         visible = mass.new_ones(mass.shape).bool()
         running = visible[:, :1]
         total, passes = mass.new_zeros(mass.shape), mass.new_zeros(mass.shape)
-        iterations, forwards = [0] * len(mass), 0
         for _ in range(self.settings.max_iterations):
             total, passes = total + running * mass, passes + (running & visible)
             visible = visible & ~(running & self._highlights(mass))
-            mass = self.look_without(~visible, sequences, tokens, cache, encoded, how)
-            forwards += 1
-            for row in running.nonzero()[:, 0].tolist():
-                iterations[row] += 1
+            rows = running.nonzero()[:, 0]
+            mass = mass.index_copy(0, rows, looks.without(~visible, rows.tolist()))
             running = running & (mass.sum(-1, keepdim=True) > self.settings.threshold)
             if not bool(running.any()):
                 break
-        return RefinedMass(total / passes, iterations, forwards, (~running[:, 0]).tolist())
+        return looks.refined(total / passes, (~running[:, 0]).tolist())
 
     def _highlights(self, mass: torch.Tensor) -> torch.Tensor:
         values = mass.float().cpu().numpy()[:, None]  # (rows, 1, n)

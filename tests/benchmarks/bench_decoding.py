@@ -39,6 +39,10 @@ SHAPES: dict[str, dict[str, dict[str, int]]] = {
         "text": {"hidden_size": 512, "intermediate_size": 1376, "num_hidden_layers": 16, "num_attention_heads": 8},
         "vision": {"hidden_size": 192, "intermediate_size": 768, "num_hidden_layers": 6, "num_attention_heads": 3},
     },
+    "count": {  # for counting tokens only
+        "text": {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2},
+        "vision": {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2},
+    },
     "cuda": {  # LLaVA-1.5-7B
         "text": {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32},
         "vision": {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16},
@@ -46,18 +50,18 @@ SHAPES: dict[str, dict[str, dict[str, int]]] = {
 }
 
 
-def build(device: str, attention: str = "sdpa") -> Any:
+def build(device: str, attention: str = "sdpa", shape: str | None = None) -> Any:
     """A random LLaVA with 576 image tokens."""
     tokenizer = tiny_tokenizer()
-    shape = SHAPES[device]
+    sizes = SHAPES[shape or device]
     text = transformers.LlamaConfig(
-        **shape["text"],
+        **sizes["text"],
         vocab_size=32064 if device == "cuda" else len(tokenizer),
         max_position_embeddings=4096,
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
     )
-    vision = transformers.CLIPVisionConfig(**shape["vision"], image_size=336, patch_size=14)
+    vision = transformers.CLIPVisionConfig(**sizes["vision"], image_size=336, patch_size=14)
     config = transformers.LlavaConfig(
         vision_config=vision, text_config=text, image_token_index=tokenizer.convert_tokens_to_ids("<image>")
     )
@@ -180,28 +184,37 @@ class StraightforwardLoop:
 
 
 class EveryIteration(ModelAttention):
-    """Hides the same number of tokens in each pass: always as many passes as allowed, whatever the weights look at."""
+    """Hides the same number of tokens in each pass: always as many passes as allowed, whatever the weights look at.
 
-    def refined(self, mass: Any, sequences: Any, tokens: Any, cache: Any, image: Any, /) -> RefinedMass:
-        how = self.settings.refine
-        if how == "none":
-            return RefinedMass(mass, [0] * len(mass), 0, [False] * len(mass))
-        encoded = image() if how == "exact" else {}
+    With `repeating`, those of the first step, as models do that go on looking where they look.
+    """
+
+    repeating = False
+
+    def refined(self, mass: Any, tokens: Any, original: Any, images: Any, /) -> RefinedMass:
+        looks = self.looks(tokens, original, images, self.settings.refine)
+        if looks.how == "none":
+            return looks.refined(mass, [False] * len(mass))
         visible = tokens.coverage > 0
         total, count = mass.clone(), visible.to(mass)
-        for _ in range(ITERATIONS):
-            high = mass.where(visible, -1.0).topk(40, dim=-1).indices  # of 576: a usual share
-            visible = visible.scatter(1, high, False)
-            mass = self.look_without(~visible, sequences, tokens, cache, encoded, how)
+        known = self.__dict__.setdefault("sets", [])
+        for number in range(ITERATIONS):
+            if not self.repeating or len(known) == number:
+                known.append(mass.where(visible, -1.0).topk(40, dim=-1).indices)  # of 576: a usual share
+            visible = visible.scatter(1, known[number if self.repeating else -1], False)
+            mass = looks.without(~visible, list(range(len(mass))))
             total, count = total + mass * visible, count + visible
-        return RefinedMass(total / count, [ITERATIONS] * len(mass), ITERATIONS, [False] * len(mass))
+        return looks.refined(total / count, [False] * len(mass))
 
 
 class ForcedRun(MagnifyingRun):
     """Every iteration runs."""
 
     def _model_attention(self, settings: Any) -> ModelAttention:
-        return EveryIteration(settings, self.model, self.layout, self.prompt_length)
+        kept = 0 if self.pm.refresh == "first" else self.pm.kept_streams
+        attention = EveryIteration(settings, self.model, self.layout, kept_streams=kept)
+        attention.repeating = self.pm.repeating
+        return attention
 
 
 class ForcedAdaptiveRun(AdaptiveRun, ForcedRun):
@@ -213,11 +226,13 @@ class ForcedAdaptiveRun(AdaptiveRun, ForcedRun):
 
 
 class Forced(PerceptionMagnifier):
-    """The magnifier with forced refinements, and refreshes at given steps in adaptive mode."""
+    """The magnifier with forced refinements, the same at each step if `repeating`, and refreshes at given steps."""
 
-    def __init__(self, processor: Any, *, due: frozenset[int] = frozenset(), **options: Any) -> None:
+    def __init__(
+        self, processor: Any, *, due: frozenset[int] = frozenset(), repeating: bool = False, **options: Any
+    ) -> None:
         super().__init__(processor, **options)
-        self.due = due
+        self.due, self.repeating = due, repeating
 
     def new_run(self, model: Any, images: Any) -> MagnifyingRun:
         return (ForcedAdaptiveRun if self.refresh == "adaptive" else ForcedRun)(self, model, images)
@@ -247,6 +262,7 @@ def official(processor: Any, refresh: str) -> PerceptionMagnifier:
 def modes(processor: Any) -> list[tuple[str, Any, int, str]]:
     """Name, method, number of tokens, and with what attention."""
     every = {"refresh": "every"}
+    given = np.random.default_rng(0).gamma(0.3, size=(24, 24))
     gate = {"refresh": "adaptive", "refine": "cached"}
     return [
         ("greedy", Greedy(processor), 11, "sdpa"),
@@ -254,9 +270,11 @@ def modes(processor: Any) -> list[tuple[str, Any, int, str]]:
         ("official preset, `refresh='every'`", official(processor, "every"), 3, "sdpa"),
         ("official preset (magnify once)", official(processor, "first"), 11, "sdpa"),
         ("`refine='exact'`, every", Forced(processor, refine="exact", **every), 2, "sdpa"),
+        ("`refine='exact'`, every, sets come back", Forced(processor, repeating=True, **every), 3, "sdpa"),
         ("`refine='cached'`, every", Forced(processor, refine="cached", **every), 3, "sdpa"),
         ("`refine='none'`, every", Forced(processor, refine="none", **every), 3, "sdpa"),
         ("`refine='none'`, every, fused", Forced(processor, refine="none", preprocess="fused", **every), 3, "sdpa"),
+        ("a given map, every", PerceptionMagnifier(processor, heatmap=given, **every), 11, "sdpa"),
         ("`refine='exact'`, first", Forced(processor, refine="exact", refresh="first"), 11, "sdpa"),
         ("`refine='cached'`, first", Forced(processor, refine="cached", refresh="first"), 11, "sdpa"),
         ("`refine='cached'`, adaptive, 0 % refreshed", Forced(processor, **gate), 11, "sdpa"),
@@ -265,7 +283,7 @@ def modes(processor: Any) -> list[tuple[str, Any, int, str]]:
     ]
 
 
-def measure(device: str, batch: int, repeats: int) -> None:
+def measure(device: str, batch: int, repeats: int, only: str) -> None:
     processor, models = build_processor(), {"sdpa": build(device)}
 
     def clock() -> float:
@@ -282,7 +300,7 @@ def measure(device: str, batch: int, repeats: int) -> None:
     print("|---|---|---|---|---|" + "---|" * (device == "cuda"))
     base: tuple[float, float] | None = None
     for name, method, tokens, attention in modes(processor):
-        if method is None and batch > 1:
+        if (method is None and batch > 1) or (only not in name and name != "greedy"):
             continue
         if attention not in models:
             models[attention] = build(device, attention)
@@ -364,6 +382,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--only", default="", help="modes with this in their name, beside greedy")
     arguments = parser.parse_args()
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout
     torch.set_num_threads(1 if arguments.device == "cpu" else torch.get_num_threads())
@@ -373,7 +392,9 @@ def main() -> None:
         f"commit {commit.strip()}"
     )
     for batch in (1, 8) if arguments.device == "cuda" else (1,):
-        measure(arguments.device, batch, arguments.repeats)
+        measure(arguments.device, batch, arguments.repeats, arguments.only)
+    if arguments.only:
+        return
     fused_difference(arguments.device)
     capture_memory()
 

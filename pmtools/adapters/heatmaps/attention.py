@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from pmtools import _checks
 from pmtools.adapters.attention import AttentionTap, capture_attention, heat_layers
-from pmtools.adapters.caches import empty_cache, find_cache, fork, kept_start
-from pmtools.adapters.image_inputs import encoded_images, kept_features, takes_features
+from pmtools.adapters.caches import cache_rows, empty_cache, find_cache, fork
+from pmtools.adapters.image_inputs import encoded_images, images_of_rows
 from pmtools.adapters.image_tokens import ImageTokens
 from pmtools.adapters.interception import attention_layers, text_decoder
 from pmtools.adapters.layouts import ImageTokenLayout
 from pmtools.adapters.prompts import Prompts
-from pmtools.adapters.sequences import TokenSequences
+from pmtools.adapters.streams import KeptStreams, Original, RowImages
 from pmtools.refinement import refine
 
 if TYPE_CHECKING:
@@ -90,7 +90,9 @@ class AttentionHeatmap:
         with torch.no_grad():
             image = encoded_images(prompts.model, pixels)
             output, mass = attention.look(tokens, lambda: sequences.run(empty_cache(prompts.model), image=image))
-            found = attention.refined(mass, sequences, tokens, find_cache(output), lambda: image)
+            original = Original(sequences, find_cache(output), tokens.first, range(len(prompts.images)))
+            is_image = sequences.is_image(prompts.layout.image_token_id)
+            found = attention.refined(mass, tokens, original, images_of_rows(image, is_image, prompts.encoded))
         return tokens.heatmaps(found.mass)
 
 
@@ -108,12 +110,15 @@ class RefinedMass:
         Passes with hidden tokens over the batch.
     met_threshold : list of bool
         Whether the threshold ended the refinement of each row.
+    repeated : list of int
+        Those of the iterations whose hidden tokens had been hidden before, so that only new tokens were run.
     """
 
     mass: torch.Tensor
     iterations: list[int]
     forwards: int
     met_threshold: list[bool]
+    repeated: list[int]
 
 
 class ModelAttention:
@@ -124,10 +129,15 @@ class ModelAttention:
     settings : AttentionHeatmap
     model : transformers.PreTrainedModel
     layout : ImageTokenLayout
+    kept_streams : int, optional
+        How many sequences with hidden tokens are kept for the next steps.
     """
 
-    def __init__(self, settings: AttentionHeatmap, model: Any, layout: ImageTokenLayout, /) -> None:
+    def __init__(
+        self, settings: AttentionHeatmap, model: Any, layout: ImageTokenLayout, /, *, kept_streams: int = 0
+    ) -> None:
         self.settings, self.model, self.layout = settings, model, layout
+        self.streams = KeptStreams(model, layout, kept_streams)
         decoder = text_decoder(model)
         telling = layout.heat_layers or attention_layers(decoder)
         self.layers = _chosen_layers(settings, decoder.config.num_hidden_layers, telling)
@@ -144,79 +154,108 @@ class ModelAttention:
         maps = tap.maps if self.settings.heads == "max" else tap.head_maps.mean(2)
         return maps.mean(1)  # (rows, layers, n)
 
-    def refined(
-        self,
-        mass: torch.Tensor,
-        sequences: TokenSequences,
-        tokens: ImageTokens,
-        cache: Any,
-        image: Callable[[], dict[str, Any]],
-        /,
-    ) -> RefinedMass:
+    def refined(self, mass: torch.Tensor, tokens: ImageTokens, original: Original, images: RowImages, /) -> RefinedMass:
         """Attend, hide the highlight, attend again; with `refine="none"` the mass is unchanged.
 
         Parameters
         ----------
-        mass : float tensor of shape (rows, n)
+        mass : float tensor of shape (B, n)
             From `look` at these sequences.
-        sequences : TokenSequences
         tokens : ImageTokens
-            Of these rows.
-        cache : transformers.DynamicCache
-            Of these sequences; not changed.
-        image : callable
-            Makes the image inputs of these rows when they are needed.
+            Theirs.
+        original : Original
+            The stream that the mass is from.
+        images : callable
+            `images(rows)` makes the image inputs of some of the sequences, when they are needed.
         """
-        how = self.settings.refine
-        if how == "none":
-            return RefinedMass(mass, [0] * len(mass), 0, [False] * len(mass))
-        visible = tokens.coverage > 0
-        encoded = image() if how == "exact" else {}
+        everything = tokens.coverage > 0
+        looks = self.looks(tokens, original, images, self.settings.refine)
+        if looks.how == "none":
+            return looks.refined(mass, [False] * len(mass))
+        visible, latest = everything, mass
 
         def attend(shown: torch.Tensor | None) -> torch.Tensor:
-            if shown is None:
-                return mass[:, None]  # (rows, 1, n)
-            return self.look_without(visible & ~shown[:, 0], sequences, tokens, cache, encoded, how)[:, None]
+            nonlocal visible, latest
+            if shown is not None:  # rows that see what they saw have stopped
+                rows = (shown[:, 0] != visible).any(-1).nonzero()[:, 0]
+                visible = shown[:, 0]
+                latest = latest.index_copy(0, rows, looks.without(everything & ~visible, rows.tolist()))
+            return latest[:, None]  # (B, 1, n)
 
         found = refine(
             attend,
-            visible=visible[:, None],
+            visible=everything[:, None],
             threshold=self.settings.threshold,
             max_iterations=self.settings.max_iterations,
         )
-        # (rows,); the first pass hides nothing, and a row without images has nothing to hide
-        iterations = (sum(mask.any(-1)[:, 0].long() for mask in found.masks) - 1).clamp(min=0)
-        met = found.met_threshold & visible.any(-1)
-        return RefinedMass(found.aggregate[:, 0], iterations.tolist(), len(found.maps) - 1, met.tolist())
+        met = found.met_threshold & everything.any(-1)
+        return looks.refined(found.aggregate[:, 0], met.tolist())
 
-    def look_without(
-        self,
-        hidden: torch.Tensor,
-        sequences: TokenSequences,
-        tokens: ImageTokens,
-        cache: Any,
-        image: dict[str, Any],
-        how: str,
-        /,
-    ) -> torch.Tensor:
-        """The last query's attention with some image tokens hidden, (rows, n): hidden from it alone, or from every query."""
-        hidden = tokens.scatter(hidden, sequences.length)
-        if how == "cached":  # the cache keeps the rest unchanged
-            masked = sequences.hiding(hidden)
-            return self.look(tokens, lambda: masked.run(fork(cache, sequences.length - 1)))[1]
-        start = kept_start(cache, tokens.first) if self.layout.prefix_reuse else None
-        start = empty_cache(self.model) if start is None else start
-        features = None
-        if self.layout.prefix_reuse and takes_features(self.model):
-            # a token that no query may see can be left out: a shorter sequence gives the same numbers
-            shorter, kept = sequences.without(hidden)
-            is_image = sequences.is_image(self.layout.image_token_id)
-            stays = is_image.new_zeros(is_image.shape).scatter(1, kept, True)
-            features = kept_features(image, stays[is_image].nonzero()[:, 0], int(is_image.sum()))
-        if features is None:
-            masked = sequences.hiding(hidden)
-            return self.look(tokens, lambda: masked.run(start, image=image))[1]
-        return self.look(tokens.moved(kept), lambda: shorter.run(start, image=features))[1]
+    def looks(self, tokens: ImageTokens, original: Original, images: RowImages, how: str, /) -> Looks:
+        """What runs and counts the passes with hidden tokens of one step; the arguments are those of `Looks`."""
+        return Looks(self, tokens, original, images, how)
+
+
+class Looks:
+    """Passes with hidden tokens, of one step.
+
+    Parameters
+    ----------
+    attention : ModelAttention
+    tokens : ImageTokens
+    original : Original
+    images : callable
+        As for `ModelAttention.refined`.
+    how : {"none", "exact", "cached"}
+        Whether tokens are hidden from every query, or from the last one alone.
+    """
+
+    def __init__(
+        self, attention: ModelAttention, tokens: ImageTokens, original: Original, images: RowImages, how: str, /
+    ) -> None:
+        self.attention, self.tokens, self.original, self.images, self.how = attention, tokens, original, images, how
+        self.forwards = 0
+        self.iterations = [0] * len(original.owners)
+        self.repeated = [0] * len(original.owners)
+
+    def without(self, hidden: torch.Tensor, rows: list[int], /) -> torch.Tensor:
+        """The last query's attention in some rows with image tokens hidden.
+
+        Parameters
+        ----------
+        hidden : bool tensor of shape (B, n)
+        rows : list of int
+
+        Returns
+        -------
+        float tensor of shape (rows, n)
+        """
+        import torch
+
+        for row in rows:
+            self.iterations[row] += 1
+        sequences = self.original.sequences
+        hidden = self.tokens.scatter(hidden, sequences.length)
+        if self.how == "cached":  # the cache keeps the rest unchanged
+            masked, cache = sequences.hiding(hidden).rows(rows), fork(self.original.cache, sequences.length - 1)
+            start = cache if len(rows) == sequences.input_ids.shape[0] else cache_rows(cache, rows)
+            self.forwards += 1
+            return self.attention.look(self.tokens.select(rows), lambda: masked.run(start))[1]
+        places, found = [], []
+        for part in self.attention.streams.parts(self.original, rows, self.images, hidden=hidden):
+            tokens = self.tokens.select(part.rows).moved(part.kept)
+            output, mass = self.attention.look(tokens, part.run)
+            self.attention.streams.keep(part, find_cache(output))
+            self.forwards += 1
+            for row in part.rows:
+                self.repeated[row] += part.runs_on
+            places += [rows.index(row) for row in part.rows]
+            found.append(mass)
+        return torch.cat(found)[torch.as_tensor(places, device=hidden.device).argsort()]
+
+    def refined(self, mass: torch.Tensor, met_threshold: list[bool], /) -> RefinedMass:
+        """The result of the passes."""
+        return RefinedMass(mass, self.iterations, self.forwards, met_threshold, self.repeated)
 
 
 def _chosen_layers(settings: AttentionHeatmap, count: int, telling: Sequence[int]) -> list[int]:
