@@ -9,6 +9,7 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pmtools import _checks
@@ -38,6 +39,8 @@ class PerceptionMagnifier(DecodingMethod):
         The model's own: `image_processor`, `tokenizer`, and a call that makes inputs of both.
     start_layer : int or "auto", optional
         First layer whose attention counts, 1-based: 12 of 32 in the paper, "auto" the same share of any depth.
+    heads, sinks
+        Which attention heads count, and which places do not: as in `AttentionHeatmap`; `pmtools calibrate` finds both.
     gain, kernel_size, marginal, floor, max_magnification, equal_peaks, antialias
         Of the warp: as in `pmtools.magnify`.
     threshold, max_iterations
@@ -109,6 +112,8 @@ class PerceptionMagnifier(DecodingMethod):
         processor: Any,
         *,
         start_layer: int | str = "auto",
+        heads: str | Sequence[tuple[int, int]] = "max",
+        sinks: Sequence[tuple[float, float]] = (),
         gain: float = DEFAULTS.gain,
         kernel_size: int = DEFAULTS.kernel_size,
         threshold: float = 0.3,
@@ -142,7 +147,12 @@ class PerceptionMagnifier(DecodingMethod):
         self.preprocess = _checks.choice(preprocess, "preprocess", PREPROCESS)
         self.antialias = bool(antialias)
         attention = AttentionHeatmap(
-            start_layer=start_layer, refine=refine, threshold=threshold, max_iterations=max_iterations
+            start_layer=start_layer,
+            heads=heads,
+            sinks=sinks,
+            refine=refine,
+            threshold=threshold,
+            max_iterations=max_iterations,
         )
         own = isinstance(heatmap, str) and heatmap == "attention"
         self.heatmap: HeatmapSource = attention if own else heatmap_source(heatmap)
