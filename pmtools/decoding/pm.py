@@ -62,6 +62,9 @@ class PerceptionMagnifier(DecodingMethod):
     preprocess : {"processor", "fused"}, optional
         "processor": magnify at source size, then the model's image processor. "fused": one resampling from source pixels to the
         model's input, on the device; pixels differ slightly.
+    gate : float, optional
+        Share of the image, in (0, 1]: where the heatmap looks at more than that (`pmtools.perception.spread`), the image
+        stays as it is, since nothing stands out or what does is large already. Default: no such limit.
     heatmap : str, array of shape (h, w), grey PIL image, or callable, optional
         "attention": the model's, by the options above. Or any source of `pmtools.adapters.heatmaps`, by name or as it is:
         an `AttentionHeatmap` brings layers and refinement of its own; maps of the others are not refined, and are asked
@@ -128,6 +131,7 @@ class PerceptionMagnifier(DecodingMethod):
         max_magnification: float | None = DEFAULTS.max_magnification,
         equal_peaks: bool = DEFAULTS.equal_peaks,
         antialias: bool = True,
+        gate: float | None = None,
         heatmap: str | Heatmap | HeatmapSource = "attention",
     ) -> None:
         super().__init__(processor)
@@ -146,6 +150,9 @@ class PerceptionMagnifier(DecodingMethod):
         self.kept_streams = _checks.whole_number(kept_streams, "kept_streams", minimum=0)
         self.preprocess = _checks.choice(preprocess, "preprocess", PREPROCESS)
         self.antialias = bool(antialias)
+        self.gate = (
+            None if gate is None else _checks.real_number(gate, "gate", minimum=0.0, maximum=1.0, exclusive_minimum=True)
+        )
         attention = AttentionHeatmap(
             start_layer=start_layer,
             heads=heads,
