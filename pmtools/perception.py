@@ -191,7 +191,8 @@ def spread(heatmap: Heatmap, /) -> float:
     if not peak:
         return 1.0
     shares = weights / peak  # the squares neither overflow nor vanish
-    return float(xp.sum(shares)) ** 2 / (weights.shape[0] * weights.shape[1] * float(xp.sum(shares * shares)))
+    total, squares = float(xp.sum(shares)), float(xp.sum(shares * shares))
+    return total * total / (int(weights.shape[0]) * int(weights.shape[1]) * squares)
 
 
 def _running_mean(values: Array, radius: int, axis: int) -> Array:

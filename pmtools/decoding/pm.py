@@ -151,7 +151,9 @@ class PerceptionMagnifier(DecodingMethod):
         self.preprocess = _checks.choice(preprocess, "preprocess", PREPROCESS)
         self.antialias = bool(antialias)
         self.gate = (
-            None if gate is None else _checks.real_number(gate, "gate", minimum=0.0, maximum=1.0, exclusive_minimum=True)
+            None
+            if gate is None
+            else _checks.real_number(gate, "gate", minimum=0.0, maximum=1.0, exclusive_minimum=True)
         )
         attention = AttentionHeatmap(
             start_layer=start_layer,

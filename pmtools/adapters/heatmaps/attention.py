@@ -162,13 +162,15 @@ class ModelAttention:
         return output, mass * ~tokens.at(self.settings.sinks) if self.settings.sinks else mass
 
     def _layer_mean(self, tap: AttentionTap) -> torch.Tensor:
+        import torch
+
         heads = self.settings.heads
         if not isinstance(heads, str):
             count = tap.head_maps.shape[2]
             if beyond := [pair for pair in heads if pair[1] >= count]:
                 raise ValueError(f"`heads` must be below {count}, the heads of this model's layers, got {beyond[0]}")
             chosen = [tap.head_maps[:, tap.layers.index(layer), head] for layer, head in heads]
-            return sum(chosen) / len(chosen)  # type: ignore[no-any-return, call-overload]  # (rows, n)
+            return torch.stack(chosen).mean(0)  # (rows, n)
         maps = tap.maps if heads == "max" else tap.head_maps.mean(2)
         return maps.mean(1)  # (rows, layers, n)
 
