@@ -8,6 +8,7 @@ if it needs only the model itself, a row in `SOURCES`.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 
 from pmtools import _array, _checks
 from pmtools.adapters.heatmaps._source import HeatmapSource
@@ -22,7 +23,10 @@ from pmtools.typing import Heatmap
 #: The layer of API-L, as a share of the depth.
 API_LAYER = 20 / 32
 #: Sources of another model, which is named after this prefix by its folder or hub name.
-NAMED = {"api-c:": CLIPRelevance, "detector:": DetectorHeatmap}
+NAMED: dict[str, Callable[[str], HeatmapSource]] = {
+    "api-c:": CLIPRelevance.from_pretrained,
+    "detector:": DetectorHeatmap.from_pretrained,
+}
 
 #: Sources that need only the model itself, by name.
 SOURCES: dict[str, HeatmapSource] = {
@@ -61,9 +65,9 @@ def heatmap_source(heatmap: str | Heatmap | HeatmapSource, /) -> HeatmapSource:
     'GivenHeatmap'
     """
     if isinstance(heatmap, str):
-        for prefix, kind in NAMED.items():
+        for prefix, load in NAMED.items():
             if heatmap.startswith(prefix):
-                return kind.from_pretrained(heatmap.removeprefix(prefix))
+                return load(heatmap.removeprefix(prefix))
         return SOURCES[_checks.choice(heatmap, "heatmap", [*SOURCES, *(f"{prefix}NAME" for prefix in NAMED)])]
     if callable(heatmap):
         if not takes(heatmap, 1):

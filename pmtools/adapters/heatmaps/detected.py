@@ -220,8 +220,8 @@ class MaskHeatmap:
             In [0, 1].
         """
         boxes, scores = self.detector.find(image, question)
-        masks = self.masks(image, boxes) if len(boxes) else []
-        return _strongest([heatmaps.from_mask(mask) for mask in masks], scores)
+        found = [heatmaps.from_mask(mask) for mask in self.masks(image, boxes)] if len(boxes) else []
+        return _strongest(found, scores)
 
     def masks(self, image: Any, boxes_xyxy: Ndarray, /) -> Ndarray:
         """A mask for each box of one image.

@@ -16,9 +16,9 @@ from PIL import Image
 
 from pmtools import fit_mosaic, fit_warp, frames, heatmaps, perception_map, zoom_warp
 from pmtools.alternatives import ALTERNATIVES
-from pmtools.perception import spread
 from pmtools.evaluation.reading.reader import Reader
 from pmtools.evaluation.reading.signs import Picture
+from pmtools.perception import spread
 from pmtools.typing import Ndarray, SizeHW
 from pmtools.warp import Warp
 
