@@ -157,6 +157,44 @@ def _smoothed(values: Array, radius: int) -> Array:
     return _running_mean(_running_mean(values, radius, -2), radius, -1)
 
 
+def spread(heatmap: Heatmap, /) -> float:
+    r"""How much of the image a heatmap looks at: $(\sum h)^2 / (n \sum h^2)$ over its $n$ cells.
+
+    A map of equal weights in some cells and nothing elsewhere gives the share of those cells.
+
+    Parameters
+    ----------
+    heatmap : array of shape (h, w)
+        Non-negative, any scale.
+
+    Returns
+    -------
+    float
+        In (0, 1]: 1 for a constant map, where nothing stands out; `1 / n` for a single cell.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `heatmap` is not a non-negative, finite, non-empty array of two axes.
+
+    Examples
+    --------
+    >>> spread(np.array([[0.0, 2.0], [0.0, 2.0]]))
+    0.5
+    """
+    weights = _checks.weights(heatmap, "heatmap")
+    if len(weights.shape) != 2:
+        raise ValueError(f"`heatmap` must be one 2-D map (h, w), got shape {tuple(weights.shape)}; give one at a time")
+    xp = _array.namespace(weights)
+    weights = _array.widen(weights)
+    peak = float(xp.max(weights))
+    if not peak:
+        return 1.0
+    shares = weights / peak  # the squares neither overflow nor vanish
+    total, squares = float(xp.sum(shares)), float(xp.sum(shares * shares))
+    return total * total / (int(weights.shape[0]) * int(weights.shape[1]) * squares)
+
+
 def _running_mean(values: Array, radius: int, axis: int) -> Array:
     xp = _array.namespace(values)
     size = values.shape[axis]

@@ -74,6 +74,53 @@ class TestAttention:
         for got, want in zip(found, pm.last[0].heatmaps, strict=True):
             close(got[0], want[0])
 
+    def test_single_heads(self):
+        prompts = prompts_of(images=SQUARES)
+        heads = [[3, 1], [1, 0]]
+        found = AttentionHeatmap(heads=heads)(prompts)
+        for row in range(2):
+            matrix = written_out(prompts, row)
+            close(found[row][0], ((matrix[3, 1] + matrix[1, 0]) / 2).reshape(4, 4))
+        assert hash(AttentionHeatmap(heads=heads)) == hash(AttentionHeatmap(heads=((3, 1), (1, 0))))
+
+    @pytest.mark.parametrize(
+        ("heads", "message"),
+        [
+            ("sum", "max"),
+            ([], "pairs"),
+            ([(0, -1)], "pairs"),
+            ([3], "pairs"),
+            ([(7, 0)], "calibrate"),
+            ([(0, 99)], "below"),
+        ],
+    )
+    def test_heads_that_are_not_there_are_refused(self, heads, message):
+        with pytest.raises(ValueError, match=f"`heads`.*{message}"):
+            AttentionHeatmap(heads=heads)(prompts_of())
+
+    def test_sinks_count_for_nothing_and_nothing_else_changes(self):
+        plain, dropped = (AttentionHeatmap(sinks=sinks)(prompts_of(images=SQUARES)) for sinks in ((), [(0.3, 0.9)]))
+        for (before,), (after,) in zip(plain, dropped, strict=True):
+            want = before.clone()
+            want[3, 1] = 0  # of 4 x 4 cells, the one that holds the place
+            close(after, want)
+
+    @pytest.mark.parametrize("sinks", [[(1.2, 0.5)], [0.5], "all"])
+    def test_sinks_outside_the_image_are_refused(self, sinks):
+        with pytest.raises(ValueError, match="`sinks`"):
+            AttentionHeatmap(sinks=sinks)
+
+    @pytest.mark.parametrize("family", FAMILIES)
+    def test_a_place_is_found_in_every_grid(self, family):
+        prompts = prompts_of(family)
+        tokens = prompts.tokens()
+        corner, middle = tokens.at([(0.0, 0.0)]), tokens.at([(0.4, 0.6)])
+        assert corner.any(1).all()
+        assert middle.any(1).all()
+        for (heatmap,) in tokens.heatmaps(tokens.coverage * middle):  # nothing but the cells around the place
+            cells = heatmap.nonzero() + 0.5
+            assert ((cells / torch.tensor(heatmap.shape) - torch.tensor([0.6, 0.4])).abs().max(0).values < 0.5).all()
+
     def test_padding_is_cut_off(self):
         (wide,), (tall,) = AttentionHeatmap()(prompts_of())
         assert wide.shape == (3, 4)
@@ -82,8 +129,6 @@ class TestAttention:
     def test_a_model_without_the_layer_is_refused(self):
         with pytest.raises(ValueError, match="layers"):
             AttentionHeatmap([7])(prompts_of())
-        with pytest.raises(ValueError, match="heads"):
-            AttentionHeatmap(heads="sum")
 
 
 class TestRelativeAttention:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pmtools
-from pmtools.perception import amplify, normalize, perception_map, smooth, upsample
+from pmtools.perception import amplify, normalize, perception_map, smooth, spread, upsample
 from pmtools.testing import heatmaps
 
 
@@ -37,6 +37,25 @@ def test_upsample_is_bilinear(xp, rng, size_hw, torch):
         torch.as_tensor(values)[None, None], size_hw, mode="bilinear", align_corners=False
     )
     np.testing.assert_allclose(xp.numpy(upsample(xp.asarray(values), size_hw)), wanted[0, 0].numpy(), atol=1e-12)
+
+
+@pytest.mark.parametrize("weight", [1, 5e-324, 1e300])
+@pytest.mark.parametrize("cells", [1, 3, 12])
+def test_spread_is_the_share_of_equal_cells(xp, cells, weight):
+    values = np.zeros(12)
+    values[:cells] = weight
+    assert spread(xp.asarray(values.reshape(3, 4))) == pytest.approx(cells / 12)
+
+
+def test_spread_of_weights_against_the_formula(rng):
+    values = rng.random((5, 7))
+    assert spread(values) == pytest.approx(values.mean() ** 2 / (values**2).mean())
+    assert spread(np.zeros((2, 2))) == 1
+
+
+def test_spread_takes_one_map():
+    with pytest.raises(ValueError, match="one 2-D map"):
+        spread(np.ones((2, 3, 4)))
 
 
 def test_size_hw_upsamples(rng):

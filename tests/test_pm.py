@@ -7,6 +7,7 @@ from tiny_magnifier import GREY_LEVELS, UNIFORM, close, magnifier, plain, run, s
 
 import pmtools
 from pmtools.adapters.caches import cache_name, find_cache
+from pmtools.adapters.heatmaps import GivenHeatmap
 from pmtools.highlight import highlight_mask
 
 # ------------------------------------------------------------------------------------- against the plain model
@@ -45,6 +46,24 @@ class TestUniformHeatmapKeepsEveryLoop:
 
     def test_beam_sampling_with_a_penalty(self, family, refresh):
         self.check(family, refresh, num_beams=2, do_sample=True, repetition_penalty=1.3)
+
+
+@pytest.mark.parametrize("refresh", ["every", "first", "adaptive"])
+class TestGate:
+    def test_a_map_of_the_whole_image_leaves_it_as_it_is(self, refresh):
+        pm = magnifier("llava", gate=1e-6, refresh=refresh)
+        same(run(pm, "llava"), plain(pm, "llava"))
+
+    def test_each_image_has_its_own(self, refresh):
+        def half(image):  # of the first picture a half, of the second everything
+            return [[1.0, 0.0]] if image.size == PICTURES[0][0].size else [[1.0, 1.0 - 1e-3]]
+
+        gated, free = (magnifier("llava", heatmap=GivenHeatmap(half), refresh=refresh, gate=g) for g in (0.6, None))
+        for pm in (gated, free):
+            run(pm, "llava")
+        (magnified,), (left,) = gated.last[0].warps
+        assert magnified == free.last[0].warps[0][0]
+        assert left == pmtools.frames.identity(left.source_hw) != free.last[0].warps[1][0]
 
 
 # ------------------------------------------------------------------------------ against a loop without caches

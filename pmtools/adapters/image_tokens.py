@@ -88,6 +88,17 @@ class ImageTokens:
         out = flags.new_zeros(flags.shape[0], length + 1)  # one more column for the padding of `columns`
         return out.scatter(1, self.columns.where(self.columns >= 0, length), flags)[:, :length]
 
+    def at(self, places_xy: Sequence[tuple[float, float]], /) -> torch.Tensor:
+        """Which tokens, (B, n), show one of some places of their image, given as shares of its width and height."""
+        import torch
+
+        flags = torch.zeros(self.columns.shape, dtype=torch.bool)
+        for row, images in enumerate(self._images):
+            for part in (part for image in images for part in image.parts):
+                cells = [part.cell(place) for place in places_xy]
+                flags[row, [cell for cell in cells if cell is not None]] = True
+        return flags.to(self.columns.device)
+
     def heatmaps(self, mass: torch.Tensor, /) -> list[list[torch.Tensor]]:
         r"""One heatmap per image, over its content: padding cut off, border cells by area, several grids as one.
 
@@ -129,6 +140,15 @@ class _PlacedGrid:
         x0, y0, x1, y1 = self.grid.box_xyxy
         height, width = self.grid.shape_hw
         return (_overlaps(y0, y1, height, 1)[0][:, None] * _overlaps(x0, x1, width, 1)[0]).flatten()
+
+    def cell(self, place_xy: tuple[float, float]) -> int | None:
+        """Which of the row's `columns` shows a place of the image, if this grid does."""
+        x0, y0, x1, y1 = self.grid.box_xyxy
+        rows, columns = self.grid.shape_hw
+        across, down = (place_xy[0] - x0) / (x1 - x0), (place_xy[1] - y0) / (y1 - y0)
+        if not (0 <= across <= 1 and 0 <= down <= 1):
+            return None
+        return self.start + min(int(down * rows), rows - 1) * columns + min(int(across * columns), columns - 1)
 
     def cells(self, values: torch.Tensor) -> torch.Tensor:
         height, width = self.grid.shape_hw

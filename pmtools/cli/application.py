@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from pmtools import _kernel
 from pmtools.cli import app as web_page
-from pmtools.cli import ask, demo, eval, magnify, mcp, methods, proxy, score, serve, show, unmagnify
+from pmtools.cli import ask, calibrate, demo, eval, magnify, mcp, methods, proxy, score, serve, show, unmagnify
 from pmtools.cli.console import print_error
 from pmtools.cli.coordinates.command import coords
 
@@ -73,6 +73,7 @@ app.command()(show.show)
 app.add_typer(score.app, name="score")
 app.add_typer(eval.app, name="eval")
 app.command(help=methods.with_methods(ask.ask))(ask.ask)
+app.command()(calibrate.calibrate)
 app.command()(demo.demo)
 app.command()(web_page.app)
 app.command(help=methods.with_methods(serve.serve))(serve.serve)

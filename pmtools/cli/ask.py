@@ -54,7 +54,7 @@ def ask(
     picture = _read(image, max_pixels)
     if save is not None:
         opt.check_folder(save, "--save")
-    loaded = load_model(looking.model, looking.device, command="ask")
+    loaded = load_model(looking.model, looking.device, command="ask", settings=looking.settings)
     try:
         prompt = _prompt(loaded, question)
         decoder = methods.make(method, loaded, given)

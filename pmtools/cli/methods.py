@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeAlias
 from pmtools.alternatives import ALTERNATIVES
 from pmtools.cli import options as opt
 from pmtools.cli.console import usage_error
-from pmtools.cli.models import DeviceOption, LoadedModel, ModelOption
+from pmtools.cli.models import DeviceOption, LoadedModel, ModelOption, SettingsOption
 from pmtools.decoding import METHODS, DecodingMethod, ImagePrompting, PerceptionMagnifier, options_like_pm
 
 LOOK = "How it looks"
@@ -54,6 +54,7 @@ class Looking:
 
     model: ModelOption = None
     device: DeviceOption = None
+    settings: SettingsOption = None
     method: MethodOption = Method["pm"]
     refine: RefineOption = None
     refresh: RefreshOption = None
@@ -63,7 +64,9 @@ class Looking:
 
     def given(self) -> dict[str, Any]:
         """The options of the method that were given; a usage error, before anything is loaded, where it takes no such option."""
-        options = {name: value for name, value in vars(self).items() if name not in ("model", "device", "method")}
+        options = {
+            name: value for name, value in vars(self).items() if name not in ("model", "device", "settings", "method")
+        }
         found = {name: getattr(value, "value", value) for name, value in options.items() if value is not None}
         for name in found:
             if name not in takes(METHODS[self.method.value]):

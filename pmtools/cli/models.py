@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import inspect
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
+from pmtools import io
 from pmtools.cli import options as opt
 from pmtools.cli.console import CommandError, in_options, quoted, usage_error
 
@@ -16,6 +18,10 @@ ModelOption: TypeAlias = Annotated[
 ]
 DeviceOption: TypeAlias = Annotated[
     str | None, opt.value("DEVICE", "cpu, cuda, ... Default: a GPU where there is one.", panel=MODEL)
+]
+SettingsOption: TypeAlias = Annotated[
+    Path | None,
+    opt.value("FILE", "How PM looks: what `pmtools calibrate` wrote.", panel=MODEL, exists=True, dir_okay=False),
 ]
 
 
@@ -45,14 +51,20 @@ class LoadedModel:
     demo: Any = None
 
 
-def load_model(name: str | None, device: str | None, *, command: str) -> LoadedModel:
+def load_model(name: str | None, device: str | None, *, command: str, settings: Path | None = None) -> LoadedModel:
     """The model of `--model`, or the embedded one; on `--device`, or a GPU where there is one.
+
+    What the file of `--settings` says goes before what was chosen for the model.
 
     Raises
     ------
     CommandError
         If packages are missing, or device or model cannot be used.
     """
+    if settings is not None:
+        own = _read_settings(settings)
+        loaded = load_model(name, device, command=command)
+        return replace(loaded, settings=loaded.settings | own)
     try:
         import torch
         import transformers
@@ -86,6 +98,26 @@ def load_model(name: str | None, device: str | None, *, command: str) -> LoadedM
             f"--model: cannot load {name!r}: {str(error).strip().splitlines()[0]}", exit_code=1
         ) from None
     return LoadedModel(short, model.to(where).eval(), processor, {})
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    """Arguments of `PerceptionMagnifier` from a JSON file."""
+    from pmtools.decoding import PerceptionMagnifier
+
+    try:
+        found = io.read_json(path)
+    except io.ImageFileError as error:
+        raise usage_error(str(error), "--settings") from None
+    known = {
+        name for name, one in inspect.signature(PerceptionMagnifier).parameters.items() if one.default != one.empty
+    }
+    if not isinstance(found, dict) or set(found) - known:
+        what = ", ".join(sorted(set(found) - known)) if isinstance(found, dict) else type(found).__name__
+        raise usage_error(
+            f"{quoted(path)} must hold one JSON object of PM's options, got {what}; `pmtools calibrate` writes one",
+            "--settings",
+        )
+    return found
 
 
 def _loaded_demo(name: str, demo: Any, where: str) -> LoadedModel:

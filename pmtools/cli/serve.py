@@ -27,7 +27,7 @@ def serve(
     from pmtools.serving import serving_app
 
     with addresses.bound_socket(host, port) as bound:
-        loaded = load_model(looking.model, looking.device, command="serve")
+        loaded = load_model(looking.model, looking.device, command="serve", settings=looking.settings)
         name = loaded.name.replace(" ", "-")
         try:
             decoder = methods.make(method, loaded, given)

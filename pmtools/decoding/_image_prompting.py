@@ -175,10 +175,11 @@ def options_like_pm(alternative: str, settings: Mapping[str, Any], /) -> dict[st
     dict
         Of `ImagePrompting`: `heatmap`, and those of gain, smoothing and warp that the settings have and it takes.
     """
-    looks = {name: settings[name] for name in ("start_layer", "threshold", "max_iterations") if name in settings}
+    names = ("start_layer", "heads", "sinks", "threshold", "max_iterations")
+    looks = {name: settings[name] for name in names if name in settings}
     taken = inspect.signature(ALTERNATIVES[alternative]).parameters
-    names = ["gain", "kernel_size", *(name for name in (*vars(DEFAULTS), "antialias") if name in taken)]
-    shows = {name: settings[name] for name in names if name in settings}
+    shown = ["gain", "kernel_size", *(name for name in (*vars(DEFAULTS), "antialias") if name in taken)]
+    shows = {name: settings[name] for name in shown if name in settings}
     return {"heatmap": AttentionHeatmap(refine="exact", **looks), **shows}
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pmtools import _array
+from pmtools import _array, frames
 from pmtools._magnify import fit_warp, warp_from_perception
 from pmtools.adapters.caches import cache_rows, find_cache, put_cache
 from pmtools.adapters.heatmaps import AttentionHeatmap
@@ -32,6 +32,7 @@ from pmtools.adapters.sequences import TokenSequences
 from pmtools.adapters.source_images import SourceImages
 from pmtools.adapters.streams import KeptStreams, Original, RowImages
 from pmtools.decoding._steps import MagnifierStep, magnified_images, through_warp
+from pmtools.perception import spread
 from pmtools.typing import SizeHW
 from pmtools.warp import Warp
 
@@ -214,6 +215,8 @@ class MagnifyingRun:
         settings = self.pm.warp_settings
 
         def fit(heatmap: torch.Tensor, source_hw: SizeHW) -> Warp:
+            if self.pm.gate is not None and spread(heatmap) > self.pm.gate:
+                return frames.identity(source_hw)
             if getattr(self.pm.heatmap, "perceptual", False):  # the map is final
                 return warp_from_perception(heatmap, settings, source_hw=source_hw)
             warp: Warp = fit_warp(heatmap, source_hw=source_hw, **vars(settings))

@@ -9,6 +9,7 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pmtools import _checks
@@ -38,6 +39,8 @@ class PerceptionMagnifier(DecodingMethod):
         The model's own: `image_processor`, `tokenizer`, and a call that makes inputs of both.
     start_layer : int or "auto", optional
         First layer whose attention counts, 1-based: 12 of 32 in the paper, "auto" the same share of any depth.
+    heads, sinks
+        Which attention heads count, and which places do not: as in `AttentionHeatmap`; `pmtools calibrate` finds both.
     gain, kernel_size, marginal, floor, max_magnification, equal_peaks, antialias
         Of the warp: as in `pmtools.magnify`.
     threshold, max_iterations
@@ -59,6 +62,9 @@ class PerceptionMagnifier(DecodingMethod):
     preprocess : {"processor", "fused"}, optional
         "processor": magnify at source size, then the model's image processor. "fused": one resampling from source pixels to the
         model's input, on the device; pixels differ slightly.
+    gate : float, optional
+        Share of the image, in (0, 1]: where the heatmap looks at more than that (`pmtools.perception.spread`), the image
+        stays as it is, since nothing stands out or what does is large already. Default: no such limit.
     heatmap : str, array of shape (h, w), grey PIL image, or callable, optional
         "attention": the model's, by the options above. Or any source of `pmtools.adapters.heatmaps`, by name or as it is:
         an `AttentionHeatmap` brings layers and refinement of its own; maps of the others are not refined, and are asked
@@ -109,6 +115,8 @@ class PerceptionMagnifier(DecodingMethod):
         processor: Any,
         *,
         start_layer: int | str = "auto",
+        heads: str | Sequence[tuple[int, int]] = "max",
+        sinks: Sequence[tuple[float, float]] = (),
         gain: float = DEFAULTS.gain,
         kernel_size: int = DEFAULTS.kernel_size,
         threshold: float = 0.3,
@@ -123,6 +131,7 @@ class PerceptionMagnifier(DecodingMethod):
         max_magnification: float | None = DEFAULTS.max_magnification,
         equal_peaks: bool = DEFAULTS.equal_peaks,
         antialias: bool = True,
+        gate: float | None = None,
         heatmap: str | Heatmap | HeatmapSource = "attention",
     ) -> None:
         super().__init__(processor)
@@ -141,8 +150,18 @@ class PerceptionMagnifier(DecodingMethod):
         self.kept_streams = _checks.whole_number(kept_streams, "kept_streams", minimum=0)
         self.preprocess = _checks.choice(preprocess, "preprocess", PREPROCESS)
         self.antialias = bool(antialias)
+        self.gate = (
+            None
+            if gate is None
+            else _checks.real_number(gate, "gate", minimum=0.0, maximum=1.0, exclusive_minimum=True)
+        )
         attention = AttentionHeatmap(
-            start_layer=start_layer, refine=refine, threshold=threshold, max_iterations=max_iterations
+            start_layer=start_layer,
+            heads=heads,
+            sinks=sinks,
+            refine=refine,
+            threshold=threshold,
+            max_iterations=max_iterations,
         )
         own = isinstance(heatmap, str) and heatmap == "attention"
         self.heatmap: HeatmapSource = attention if own else heatmap_source(heatmap)

@@ -14,6 +14,7 @@ from typing import Any
 from pmtools import _checks, decoding
 from pmtools.adapters.heatmaps import AttentionHeatmap, CLIPRelevance
 from pmtools.adapters.image_inputs import input_device
+from pmtools.adapters.prompts import Prompts
 from pmtools.alternatives import ALTERNATIVES
 from pmtools.evaluation.batch import Batch
 from pmtools.evaluation.methods import METHODS
@@ -135,6 +136,23 @@ class ModelAnswers:
             except (TypeError, ValueError) as error:
                 raise UnusableMethodError(f"the method {method!r} cannot be used with this model: {error}") from error
         return replies
+
+    def prompts(self, items: Sequence[Any], /) -> Prompts:
+        """The items' texts and pictures as the model takes them.
+
+        Parameters
+        ----------
+        items : sequence
+            With `image`.
+
+        Returns
+        -------
+        Prompts
+        """
+        processor = decoding.Greedy(self.processor).processor
+        texts = [processor.as_prompt(self._prompt(self.text(item)), 1) for item in items]
+        inputs = processor(images=[[item.image] for item in items], text=texts, return_tensors="pt", padding=True)
+        return Prompts.from_inputs(self.model, processor, inputs)
 
     def batch(self, items: Sequence[Any], maps: dict[AttentionHeatmap, Any] | None = None, /) -> Batch:
         """The input of a method's row: items, and the options of these answers.

@@ -1,4 +1,4 @@
-"""Heatmaps from models, for batches of prompts: what the model itself attends to, and what CLIP finds relevant.
+"""Heatmaps from models, for batches of prompts: what the model itself attends to, and what others find for the question.
 
 Every source is called with `Prompts` and returns, for each prompt, one map (h, w) per image, over the content of the
 image: padding is cut off. Sources are interchangeable; controls and your own maps are sources too. Each has a file and,
@@ -8,20 +8,25 @@ if it needs only the model itself, a row in `SOURCES`.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 
 from pmtools import _array, _checks
 from pmtools.adapters.heatmaps._source import HeatmapSource
 from pmtools.adapters.heatmaps.attention import AttentionHeatmap
 from pmtools.adapters.heatmaps.clip_relevance import CLIPRelevance
 from pmtools.adapters.heatmaps.control import ControlHeatmap
+from pmtools.adapters.heatmaps.detected import DetectorHeatmap, MaskHeatmap
 from pmtools.adapters.heatmaps.given import GivenHeatmap, takes
 from pmtools.adapters.heatmaps.relative import RelativeAttention
 from pmtools.typing import Heatmap
 
 #: The layer of API-L, as a share of the depth.
 API_LAYER = 20 / 32
-#: Prefix of a source that is named by its CLIP.
-API_C = "api-c:"
+#: Sources of another model, which is named after this prefix by its folder or hub name.
+NAMED: dict[str, Callable[[str], HeatmapSource]] = {
+    "api-c:": CLIPRelevance.from_pretrained,
+    "detector:": DetectorHeatmap.from_pretrained,
+}
 
 #: Sources that need only the model itself, by name.
 SOURCES: dict[str, HeatmapSource] = {
@@ -40,8 +45,8 @@ def heatmap_source(heatmap: str | Heatmap | HeatmapSource, /) -> HeatmapSource:
     Parameters
     ----------
     heatmap : str, array of shape (h, w), or callable
-        A name in `SOURCES`, or `api-c:NAME` for relevance by the CLIP of that folder or hub name; a map for every image;
-        or a source.
+        A name in `SOURCES`, or `api-c:NAME` for relevance by the CLIP of that folder or hub name, `detector:NAME` for what
+        that open-vocabulary detector finds; a map for every image; or a source.
 
     Returns
     -------
@@ -60,9 +65,10 @@ def heatmap_source(heatmap: str | Heatmap | HeatmapSource, /) -> HeatmapSource:
     'GivenHeatmap'
     """
     if isinstance(heatmap, str):
-        if heatmap.startswith(API_C):
-            return CLIPRelevance.from_pretrained(heatmap.removeprefix(API_C))
-        return SOURCES[_checks.choice(heatmap, "heatmap", [*SOURCES, f"{API_C}NAME"])]
+        for prefix, load in NAMED.items():
+            if heatmap.startswith(prefix):
+                return load(heatmap.removeprefix(prefix))
+        return SOURCES[_checks.choice(heatmap, "heatmap", [*SOURCES, *(f"{prefix}NAME" for prefix in NAMED)])]
     if callable(heatmap):
         if not takes(heatmap, 1):
             raise TypeError(
@@ -80,6 +86,8 @@ __all__ = [  # noqa: RUF022  in the order of the reference
     "AttentionHeatmap",
     "RelativeAttention",
     "CLIPRelevance",
+    "DetectorHeatmap",
+    "MaskHeatmap",
     "GivenHeatmap",
     "ControlHeatmap",
 ]

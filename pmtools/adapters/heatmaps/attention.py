@@ -8,6 +8,7 @@ References
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -40,8 +41,9 @@ class AttentionHeatmap:
         "deep": from `start_layer` on, as in the paper. "single": that layer alone. A share of the depth, in [0, 1): the
         one layer there. Or 0-based layers. In families with sliding-window or recurrent layers, only the other layers
         count.
-    heads : {"max", "mean"}, optional
-        How the heads of a layer become one map.
+    heads : {"max", "mean"} or sequence of (int, int), optional
+        How the heads of a layer become one map. Or the mean of these heads alone, each by its layer and its number in the
+        layer, 0-based; `layers` and `start_layer` then say nothing. `pmtools calibrate` finds them.
     start_layer : int or "auto", optional
         First layer that counts, 1-based: 12 of 32 in the paper, "auto" the same share of any depth.
     refine : {"none", "exact", "cached"}, optional
@@ -50,6 +52,9 @@ class AttentionHeatmap:
     threshold : float, optional
     max_iterations : int, optional
         Of the refinement.
+    sinks : sequence of (float, float), optional
+        Places (x, y), as shares of the image in [0, 1], whose tokens count for nothing: those that are attended to whatever
+        is asked.
 
     Raises
     ------
@@ -62,14 +67,19 @@ class AttentionHeatmap:
     """
 
     layers: str | float | Sequence[int] = "deep"
-    heads: str = "max"
+    heads: str | Sequence[tuple[int, int]] = "max"
     start_layer: int | str = "auto"
     refine: str = "none"
     threshold: float = 0.3
     max_iterations: int = 8
+    sinks: Sequence[tuple[float, float]] = ()
 
     def __post_init__(self) -> None:
-        _checks.choice(self.heads, "heads", HEADS)
+        if isinstance(self.heads, str):
+            _checks.choice(self.heads, "heads", HEADS)
+        else:
+            object.__setattr__(self, "heads", _checked_heads(self.heads))
+        object.__setattr__(self, "sinks", _checked_sinks(self.sinks))
         _checks.choice(self.refine, "refine", REFINE)
         if isinstance(self.layers, str):
             _checks.choice(self.layers, "layers", ("deep", "single"))
@@ -145,13 +155,23 @@ class ModelAttention:
     def look(self, tokens: ImageTokens, forward: Callable[[], Any], /) -> tuple[Any, torch.Tensor]:
         """A forward pass, and its last query's attention to each image: (rows, n), mean over layers, without padding."""
         with capture_attention(
-            self.model, tokens.columns, layers=self.layers, heads=self.settings.heads == "mean"
+            self.model, tokens.columns, layers=self.layers, heads=self.settings.heads != "max"
         ) as tap:
             output = forward()
-        return output, self._layer_mean(tap).to(tokens.coverage) * tokens.coverage
+        mass = self._layer_mean(tap).to(tokens.coverage) * tokens.coverage
+        return output, mass * ~tokens.at(self.settings.sinks) if self.settings.sinks else mass
 
     def _layer_mean(self, tap: AttentionTap) -> torch.Tensor:
-        maps = tap.maps if self.settings.heads == "max" else tap.head_maps.mean(2)
+        import torch
+
+        heads = self.settings.heads
+        if not isinstance(heads, str):
+            count = tap.head_maps.shape[2]
+            if beyond := [pair for pair in heads if pair[1] >= count]:
+                raise ValueError(f"`heads` must be below {count}, the heads of this model's layers, got {beyond[0]}")
+            chosen = [tap.head_maps[:, tap.layers.index(layer), head] for layer, head in heads]
+            return torch.stack(chosen).mean(0)  # (rows, n)
+        maps = tap.maps if heads == "max" else tap.head_maps.mean(2)
         return maps.mean(1)  # (rows, layers, n)
 
     def refined(self, mass: torch.Tensor, tokens: ImageTokens, original: Original, images: RowImages, /) -> RefinedMass:
@@ -260,9 +280,39 @@ class Looks:
 
 def _chosen_layers(settings: AttentionHeatmap, count: int, telling: Sequence[int]) -> list[int]:
     """The 0-based layers that count, of `count`; `telling` are those that tell where the model looks."""
+    if not isinstance(settings.heads, str):
+        layers = sorted({layer for layer, _ in settings.heads})
+        if other := [layer for layer in layers if layer not in telling]:
+            raise ValueError(
+                f"`heads` must be of layers that tell where this model looks, {list(telling)}, got layer {other[0]}; run "
+                "`pmtools calibrate` for this model"
+            )
+        return layers
     if isinstance(settings.layers, float):
         return [min(telling, key=lambda layer: abs(layer - int(settings.layers * count)))]  # type: ignore[operator]
     if not isinstance(settings.layers, str):
         return list(settings.layers)
     deep = heat_layers(count, settings.start_layer, telling)
     return deep if settings.layers == "deep" else deep[:1]
+
+
+def _checked_heads(heads: Any) -> tuple[tuple[int, int], ...]:
+    try:
+        pairs = tuple((operator.index(layer), operator.index(head)) for layer, head in heads)
+    except (TypeError, ValueError):
+        pairs = ()
+    if not pairs or min(min(pair) for pair in pairs) < 0:
+        raise ValueError(
+            f"`heads` must be 'max', 'mean' or pairs (layer, head) of numbers from 0, at least one, got {heads!r}"
+        )
+    return pairs
+
+
+def _checked_sinks(sinks: Any) -> tuple[tuple[float, float], ...]:
+    try:
+        places = tuple((float(x), float(y)) for x, y in sinks)
+    except (TypeError, ValueError):
+        places = ((-1.0, -1.0),)
+    if not all(0 <= share <= 1 for place in places for share in place):
+        raise ValueError(f"`sinks` must be places (x, y), as shares of the image in [0, 1], got {sinks!r}")
+    return places

@@ -58,7 +58,7 @@ def answer_parts(
     for part in parts:
         opt.check_folder(part.out, "--out")
     with shared.reported():
-        loaded = load_model(options.model, options.device, command="eval")
+        loaded = load_model(options.model, options.device, command="eval", settings=options.settings)
         if loaded.demo is not None:
             for question in (question for part in parts for question in part.questions):
                 demo_prompt(loaded.demo, question.text)

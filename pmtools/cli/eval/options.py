@@ -27,6 +27,10 @@ ModelOption = Annotated[
 DeviceOption = Annotated[
     str | None, opt.value("DEVICE", "cpu, cuda, ... Default: a GPU where there is one.", show_default=False)
 ]
+SettingsOption = Annotated[
+    Path | None,
+    opt.value("FILE", "How PM looks: what `pmtools calibrate` wrote.", exists=True, dir_okay=False, show_default=False),
+]
 BatchOption = Annotated[
     int | None, opt.value("N", "Questions at a time. Default: 8, the embedded model 48.", min=1, show_default=False)
 ]
@@ -55,6 +59,7 @@ class Answering:
     methods: MethodsOption = None
     model: ModelOption = None
     device: DeviceOption = None
+    settings: SettingsOption = None
     clip: ClipOption = None
     limit: LimitOption = None
     seed: SeedOption = 0

@@ -29,6 +29,7 @@ def scenes(
     ] = 384,
     model: shared.ModelOption = None,
     device: shared.DeviceOption = None,
+    settings: shared.SettingsOption = None,
     clip: shared.ClipOption = None,
     batch_size: shared.BatchOption = None,
     max_new_tokens: shared.TokensOption = 16,
@@ -45,7 +46,7 @@ def scenes(
     names = shared.read_methods(methods, default=USUAL, known=METHODS, clip=clip)
     opt.check_folder(out, "--out")
     with shared.reported():
-        loaded = load_model(model, device, command="eval")
+        loaded = load_model(model, device, command="eval", settings=settings)
         # the embedded model's answers are single tokens, and it knows no word of an instruction
         answer = shared.answers_of(
             loaded,

@@ -18,6 +18,7 @@ from pmtools import fit_mosaic, fit_warp, frames, heatmaps, perception_map, zoom
 from pmtools.alternatives import ALTERNATIVES
 from pmtools.evaluation.reading.reader import Reader
 from pmtools.evaluation.reading.signs import Picture
+from pmtools.perception import spread
 from pmtools.typing import Ndarray, SizeHW
 from pmtools.warp import Warp
 
@@ -29,6 +30,8 @@ CAP = 3.0  # of a warp, where it is capped
 MARGIN = 0.3  # around a box, in its heights
 PART = 0.3  # of a map's maximum, for a crop
 _TWICE = 2
+#: Share of the picture that the own map may look at, for a gate: above every photograph for tuning (0.019 at most).
+GATE = 0.05
 
 
 @dataclass(frozen=True)
@@ -167,6 +170,10 @@ def _box_crop(case: Case) -> list[Look]:
     return case.cropped(np.concatenate([case.boxes[:, :2].min(0), case.boxes[:, 2:].max(0)]))
 
 
+def _gated(case: Case) -> list[Look]:
+    return [case.plain] if spread(case.own_map) > GATE else case.magnified(case.own_map)
+
+
 def _mosaic(case: Case) -> list[Look]:
     mosaic = fit_mosaic(case.boxes, source_hw=case.source_hw, target_hw=case.size_hw)
     return [Look(mosaic.image(case.image), lambda boxes: np.asarray(mosaic.inverse_boxes(boxes).coordinates))]
@@ -186,6 +193,7 @@ def _twice(case: Case) -> list[Look]:
 METHODS: dict[str, Callable[[Case], list[Look]]] = {
     BASELINE: lambda case: [case.plain],
     "own-map": lambda case: case.magnified(case.own_map),
+    "own-map-gated": _gated,
     "own-map-crop": _own_crop,
     "own-map-shuffled": lambda case: case.magnified(heatmaps.shuffled(case.own_map, rng=case.rng)),
     **{f"own-map-{name}": _edited(name) for name in ALTERNATIVES if name not in ("magnify", "crop")},
