@@ -1,6 +1,6 @@
 """Pictures that stand in a row are stacked on a narrow screen.
 
-A wide picture that `pmtools.viz.side_by_side` drew is cut at its gaps, which are white and as wide as its margins. Anything
+A picture that `pmtools.viz.side_by_side` drew is cut at its gaps, which are white and as wide as its margins. Anything
 else is left as it is, to be scrolled.
 """
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from mkdocs.structure.pages import Page
     from PIL.Image import Image
 
-WIDE = re.compile(r'<img(?=[^>]*class="[^"]*\bwide\b)[^>]*\bsrc="(?P<src>[^"]+\.jpg)"[^>]*>')
+ROW = re.compile(r'<img(?=[^>]*class="[^"]*\bshown\b)[^>]*\bsrc="(?P<src>[^"]+\.jpg)"[^>]*>')
 NARROW = "(max-width: 44rem)"
-WHITE, SAME = 250, 3  # of 255, what JPEG leaves of white; pixels by which a gap may differ from the margin
+WHITE, SAME = 250, 4  # of 255, what JPEG leaves of a white column; pixels by which a gap may differ from the margin
 
 
 def on_page_content(content: str, page: Page, config: MkDocsConfig, files: Files, **_: Any) -> str:
@@ -45,15 +45,15 @@ def on_page_content(content: str, page: Page, config: MkDocsConfig, files: Files
         if files.get_file_from_path(uri) is None:
             files.append(File.generated(config, uri, content=stream.getvalue()))
         source = found["src"].removesuffix(".jpg") + "_stacked.jpg"
-        image = found[0].replace("wide", "row")
+        image = found[0].replace(" wide", "")
         return f'<picture><source media="{NARROW}" srcset="{source}">{image}</picture>'
 
-    return WIDE.sub(stack, content)
+    return ROW.sub(stack, content)
 
 
 def panels(picture: Image) -> list[Image]:
     """The pictures of a row, each with its title; the whole where it is no row."""
-    white = np.asarray(picture.convert("L")).min(axis=0) >= WHITE
+    white = np.asarray(picture.convert("L")).mean(axis=0) >= WHITE
     edges = np.flatnonzero(np.diff(np.concatenate([[False], white, [False]]).astype(int))).reshape(-1, 2)
     if len(edges) < 3 or edges[0, 0] != 0 or edges[-1, 1] != len(white):
         return [picture]
