@@ -200,6 +200,7 @@ figure
     assert first == again
     html = (site(index=text) / "index.html").read_text("utf-8")
     assert 'alt="a grey square"' in html
+    assert "<figcaption>a grey square.</figcaption>" in html
     assert "<details" in html
 
 

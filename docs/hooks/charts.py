@@ -28,7 +28,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         done = TABLE.sub(above, markdown)
     except ValueError as error:
         raise PluginError(f"{page.file.src_uri}: {error}") from None
-    if "<!-- chart" in done:
+    if re.search(r"^<!-- chart", done, re.M):
         raise PluginError(f"{page.file.src_uri}: a mark of a chart has no table below it")
     return done
 
