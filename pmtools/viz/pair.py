@@ -59,8 +59,8 @@ def compare(
     --------
     >>> import pmtools
     >>> image = np.zeros((40, 60, 3), dtype=np.uint8)
-    >>> warp = pmtools.zoom_warp([10, 5, 30, 25], source_hw=(40, 60), zoom=1.5)
-    >>> compare(image, warp.image(image), boxes=[10, 5, 30, 25], warp=warp, height=40).mode
+    >>> warp = pmtools.zoom_warp([10, 5, 20, 15], source_hw=(40, 60), zoom=1.5)
+    >>> compare(image, warp.image(image), boxes=[10, 5, 20, 15], warp=warp, height=40).mode
     'RGB'
     """
     if boxes is None and (warp is not None or labels is not None):
