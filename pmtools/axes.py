@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pmtools import _array, _checks
+from pmtools._brief import brief
 from pmtools.interpolation import interpolate
 from pmtools.typing import Array, Ndarray
 
@@ -26,6 +27,9 @@ class Piece(NamedTuple):
 
     before: Array
     after: Array
+
+    def __repr__(self) -> str:
+        return brief(self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +50,9 @@ class AxisMap:
     source_size: int
     target_size: int
     window: Array
+
+    def __repr__(self) -> str:
+        return brief(self)
 
     def __post_init__(self) -> None:
         for name, value in (

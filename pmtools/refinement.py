@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pmtools import _array, _checks
+from pmtools._brief import brief
 from pmtools.highlight import highlight_mask
 from pmtools.typing import Array, Heatmap
 
@@ -37,6 +38,9 @@ class Refinement:
     maps: list[Array]
     masks: list[Array]
     met_threshold: Array
+
+    def __repr__(self) -> str:
+        return brief(self)
 
 
 def refine(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pmtools._brief import brief
 from pmtools.axes import AxisMap
 from pmtools.typing import Ndarray, SizeHW
 
@@ -57,6 +58,9 @@ class WarpReport:
     rounding: float
     tool: str
     advice: str
+
+    def __repr__(self) -> str:
+        return brief(self)
 
     def __str__(self) -> str:
         lines = ["  box  scale x  scale y     zoom     pixels   patches"]

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pmtools import _array, _checks, frames
+from pmtools._brief import brief
 from pmtools.typing import BoxesXYXY, Image, Ndarray, SizeHW
 from pmtools.warp import Warp
 
@@ -35,6 +36,9 @@ class Detections(NamedTuple):
     scores: Ndarray
     labels: Ndarray
     tile: Ndarray
+
+    def __repr__(self) -> str:
+        return brief(self)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

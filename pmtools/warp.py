@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from pmtools import _array, _checks, _images, _kernel, axis_algebra, marginals
+from pmtools._brief import brief
 from pmtools.axes import AxisMap, axis_map, from_jsonable, to_jsonable
 from pmtools.footprints import Footprints, footprints
 from pmtools.resample import resample
@@ -37,6 +38,9 @@ class LocalMagnification(NamedTuple):
 
     x: Array
     y: Array
+
+    def __repr__(self) -> str:
+        return brief(self)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -253,6 +257,11 @@ class Warp:
     def __repr__(self) -> str:
         batch = f", batch of {len(self)}" if self.batch_shape else ""
         return f"Warp({_by(self.source_hw)} -> {_by(self.target_hw)}{batch})"
+
+    def _repr_html_(self) -> str:
+        from pmtools._warp_html import as_html
+
+        return as_html(self)
 
     def local_magnification(self) -> LocalMagnification:
         """How many output pixels each source pixel spreads over, per axis: $X(i + 1) - X(i)$.

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pmtools import _array, _checks, _images
+from pmtools._brief import brief
 from pmtools.axes import AxisMap, axis_map
 from pmtools.typing import Array, BoxesXYXY, Image, Ndarray, PointsXY, SizeHW
 from pmtools.warp import Warp
@@ -32,6 +33,9 @@ class Placed(NamedTuple):
 
     coordinates: Array
     window: Ndarray
+
+    def __repr__(self) -> str:
+        return brief(self)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -10,6 +10,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -24,7 +25,6 @@ from mkdocs.exceptions import Abort
 from PIL import Image
 
 import pmtools
-from pmtools.testing.models import tiny_model, tiny_processor
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -39,23 +39,38 @@ def blocks(page: str, *languages: str) -> list[str]:
 # ------------------------------------------------------------------------------------------------------ code and commands
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
-def test_front_page_code_runs(page, astronaut):
-    model = tiny_model("llava")
-    namespace = {
-        "image": astronaut,
-        "heatmap": np.eye(24),
-        "model": model,
-        "processor": tiny_processor(model),
-        "boxes_on_the_magnified": np.array([[10.0, 20.0, 200.0, 300.0]]),
-    }
-    found = blocks(page, "python")
-    assert found
-    for code in found:
-        exec(compile(code, page, "exec"), namespace)
-    assert namespace["magnified"].shape == astronaut.shape
-    there = namespace["warp"].boxes(namespace["boxes_on_the_original"])
-    np.testing.assert_allclose(there, namespace["boxes_on_the_magnified"])
+def test_front_page_code_runs_as_it_stands(capsys):
+    """The site's front page includes the same lines."""
+    (code,) = blocks("README.md", "python")
+    namespace: dict[str, object] = {}
+    exec(compile(code, "README.md", "exec"), namespace)
+    warp, patch = namespace["warp"], namespace["patch"]
+    assert np.shape(namespace["magnified"]) == (512, 512, 3)
+    np.testing.assert_allclose(np.ptp(np.reshape(namespace["box"], (2, 2)), axis=0), [3 * 78, 3 * 82], rtol=1e-6)
+    np.testing.assert_allclose(warp.inverse_boxes(namespace["box"]), patch)
+    assert "[128. 346. 206. 428.]" in capsys.readouterr().out
+    assert '--8<-- "README.md:five_lines"' in (ROOT / "docs" / "index.md").read_text("utf-8")
+
+
+def shares_not_in(text: str, evidence: str) -> list[str]:
+    """Percentages that a text claims and the page of evidence does not have, as a share of three digits."""
+    return [share for share in re.findall(r"(\d+\.\d) %", text) if f"{float(share) / 100:.3f}" not in evidence]
+
+
+def test_readme_claims_only_what_the_page_of_evidence_has():
+    evidence = (ROOT / "docs" / "evidence.md").read_text("utf-8")
+    assert shares_not_in("34.0 % read, 12.3 % not", "0.340 of 300") == ["12.3"]
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert len(re.findall(r"\d+\.\d %", readme)) >= 6
+    assert shares_not_in(readme, evidence) == []
+
+
+def test_every_extra_is_on_the_page_that_says_how_to_install():
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        extras = set(tomllib.load(file)["project"]["optional-dependencies"])
+    for_work_on_pmtools = {"docs", "test", "test-browser", "pipelines", "wrapped", "bench", "dev"}
+    page = (ROOT / "docs" / "install.md").read_text("utf-8")
+    assert set(re.findall(r"^\| `([\w-]+)` \|", page, re.M)) == extras - for_work_on_pmtools
 
 
 def test_readme_commands_run(tmp_path, astronaut):
@@ -185,6 +200,7 @@ figure
     assert first == again
     html = (site(index=text) / "index.html").read_text("utf-8")
     assert 'alt="a grey square"' in html
+    assert "<figcaption>a grey square.</figcaption>" in html
     assert "<details" in html
 
 
@@ -276,6 +292,8 @@ class Page(HTMLParser):
             self.loads.append(at["href"])
         if "src" in at:
             self.loads.append(at["src"])
+        if "srcset" in at:
+            self.loads.append(at["srcset"])
         if tag == "img" and not at.get("alt"):
             self.without_alt.append(at.get("src", ""))
 
@@ -370,4 +388,5 @@ def test_the_site(built: dict[str, Page]):
 def test_every_page_is_in_the_navigation():
     text = (ROOT / "mkdocs.yml").read_text("utf-8")
     pages = [page.removeprefix("docs/") for page in PAGES if page.startswith("docs/")]
-    assert [page for page in pages if f": {page}\n" not in text and f"- {page}\n" not in text] == []
+    assert [page for page in pages if f": {page}\n" not in text and f"- {page}\n" not in text] == ["log.md"]
+    assert "(log.md)" in (ROOT / "docs" / "contributing.md").read_text("utf-8")  # the developers' own

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 from pmtools import zoo
 from pmtools.cli.application import app
+from pmtools.cli.eval.scenes import FIVE
 from pmtools.decoding import Greedy
 from pmtools.evaluation import methods as methods_module
 from pmtools.evaluation import model_answers
@@ -128,10 +129,17 @@ def test_json_without_greedy_compares_nothing(monkeypatch, tmp_path):
 def test_tables_fit_a_terminal_and_say_where_files_went(monkeypatch, tmp_path):
     known_replies(monkeypatch, **dict.fromkeys(USUAL, "yes"))
     result = run("scenes", "--limit", 14, "--out", tmp_path)
-    assert max(map(len, result.stdout.splitlines())) <= 80
-    assert "…" not in result.stdout
-    for name in USUAL:  # the default
-        assert len(re.findall(rf"^ {re.escape(name)} ", result.stdout, re.M)) == 2
+    every = run("scenes", "--limit", 14, "--out", tmp_path, "--all")  # from the answers that are there
+    for shown, names, tables in ((result.stdout, FIVE, 1), (every.stdout, USUAL, 2)):
+        assert max(map(len, shown.splitlines())) <= 80
+        assert "…" not in shown
+        for name in USUAL:
+            assert len(re.findall(rf"^ {re.escape(name)} ", shown, re.M)) == tables * (name in names)
+        text = " ".join(shown.split())
+        assert "all: share of right answers" in text
+        assert re.search(
+            r"Of 14 questions, greedy answers [\d.]+% right and pm [\d.]+%: 0 fixed, 0 newly wrong\.", text
+        )
     assert repr(str(tmp_path)) in result.stderr
     assert {"answers", "summary.json", "tables.md", "setup.json"} <= {path.name for path in tmp_path.iterdir()}
 

@@ -5,13 +5,14 @@ notebook, what it prints is shown, and its last expression: a PIL image, a Matpl
 Any error ends the build with the page, the line and the traceback.
 
 After `exec` may come `hide` (show the results only), `fold` (the code behind a click) and `alt="..."`, which says in words
-what the picture shows; a picture without it is an error.
+what to see in the picture, and is its caption; a picture without it is an error.
 """
 
 from __future__ import annotations
 
 import ast
 import contextlib
+import html
 import io
 import re
 import tempfile
@@ -63,7 +64,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
             uri = f"{place}_{len(done)}.{suffix}"
             files.append(File.generated(config, uri, content=data))
             kind = " .wide" if ratio > WIDE else ""
-            parts.append(f"![{alt}]({uri.rsplit('/', 1)[-1]}){{ .shown{kind} loading=lazy }}")
+            image = f"![{alt}]({uri.rsplit('/', 1)[-1]}){{ .shown{kind} loading=lazy }}"
+            parts.append(f'<figure markdown="span">\n{image}\n<figcaption>{html.escape(alt)}.</figcaption>\n</figure>')
         return "\n\n".join(part for part in parts if part)
 
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):

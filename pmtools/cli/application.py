@@ -15,6 +15,7 @@ from pmtools.cli import app as web_page
 from pmtools.cli import ask, calibrate, demo, eval, magnify, mcp, methods, proxy, score, serve, show, unmagnify
 from pmtools.cli.console import print_error
 from pmtools.cli.coordinates.command import coords
+from pmtools.cli.examples import examples
 
 
 class OneLineErrors(TyperGroup):
@@ -66,19 +67,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(magnify.magnify)
-app.command()(unmagnify.unmagnify)
-app.command()(coords)
-app.command()(show.show)
+app.command(epilog=examples("magnify"))(magnify.magnify)
+app.command(epilog=examples("unmagnify"))(unmagnify.unmagnify)
+app.command(epilog=examples("coords"))(coords)
+app.command(epilog=examples("show"))(show.show)
 app.add_typer(score.app, name="score")
 app.add_typer(eval.app, name="eval")
-app.command(help=methods.with_methods(ask.ask))(ask.ask)
-app.command()(calibrate.calibrate)
-app.command()(demo.demo)
-app.command()(web_page.app)
-app.command(help=methods.with_methods(serve.serve))(serve.serve)
-app.command()(proxy.proxy)
-app.command()(mcp.mcp)
+app.command(help=methods.with_methods(ask.ask), epilog=examples("ask"))(ask.ask)
+app.command(epilog=examples("calibrate"))(calibrate.calibrate)
+app.command(epilog=examples("demo"))(demo.demo)
+app.command(epilog=examples("app"))(web_page.app)
+app.command(help=methods.with_methods(serve.serve), epilog=examples("serve"))(serve.serve)
+app.command(epilog=examples("proxy"))(proxy.proxy)
+app.command(epilog=examples("mcp"))(mcp.mcp)
 
 
 def _print_version(wanted: bool) -> None:

@@ -39,8 +39,6 @@ def calibrate(
     """Find the layers and heads that look at what is asked about, and the tokens that are looked at whatever is asked.
 
     Asks questions whose boxes are known; half of them rank the heads, half choose how many, or the first layer.
-
-    Example: pmtools calibrate --model MODEL --out look.json
     """
     from pmtools.evaluation.boxed_questions import read_boxed_questions
     from pmtools.evaluation.calibration import calibrate as find

@@ -1,6 +1,7 @@
 """What people read, on stderr: errors, the progress bar, the closing line. Stdout is for data.
 
-Plain lines of any length, never wrapped by us, without escape codes where stderr is not a terminal.
+On a terminal, lines are broken between words before column 80. Elsewhere a message is one plain line of any length, so that
+programs can read it, without escape codes.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+#: Columns of what people read.
+WIDTH = 80
 
 # How the library calls in its errors what the command line calls otherwise.
 _OPTIONS = {
@@ -80,10 +84,14 @@ def one_line(message: str) -> str:
 
 
 def stderr() -> Console:
-    """A rich console that leaves the text alone."""
+    """A rich console that leaves the text alone, but for line breaks on a terminal."""
     from rich.console import Console
 
-    return Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
+    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+    console.soft_wrap = not console.is_terminal
+    if console.is_terminal:
+        console.width = min(console.width, WIDTH)
+    return console
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from pmtools import io
 from pmtools.app.pictures import PATCH_XYXY
 from pmtools.cli import options as opt
-from pmtools.cli.console import CommandError, progress, quoted, stderr
+from pmtools.cli.console import WIDTH, CommandError, progress, quoted, stderr
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from pmtools.zoo.demonstration import Demonstration, Example
 
 NEEDS = {"torch": "hf", "transformers": "hf", "matplotlib": "viz", "skimage": "cli"}
-WIDTH = 80  # of what is printed, in columns
 
 
 def demo(

@@ -13,6 +13,7 @@ import typer
 from pmtools.cli import judging
 from pmtools.cli import options as opt
 from pmtools.cli.console import CommandError, progress, stderr, usage_error
+from pmtools.cli.examples import examples
 from pmtools.cli.tables import print_json, print_table
 from pmtools.evaluation.json_lines import RecordError
 from pmtools.evaluation.llava_bench import (
@@ -70,7 +71,7 @@ MissingOption = Annotated[
 JsonOption = Annotated[bool, opt.flag("Print one JSON object instead of a table.", "--json")]
 
 
-@app.command()
+@app.command(epilog=examples("score mme"))
 def mme(
     *,
     questions: Annotated[Path | None, _file("MME's questions, JSON lines.")] = None,
@@ -111,7 +112,15 @@ def mme(
         for name in ("perception", "cognition", "hallucination")
         if name in score.intervals
     ]
-    print_table(["MME", "n", "accuracy", "accuracy+", "score", "95 % from", "to"], rows, totals)
+    count = sum(category.n for category in score.categories.values())
+    print_table(
+        ["MME", "n", "accuracy", "accuracy+", "score", "95 % from", "to"],
+        rows,
+        totals,
+        legend="n: questions; accuracy+: share of images with both answers right; score: 100 accuracy + 100 accuracy+; "
+        "95 %: bootstrap over images.",
+        closing=f"Of {count} answers, {sum(c.n * c.accuracy for c in score.categories.values()) / count:.1%} are right.",
+    )
     members = {"perception": PERCEPTION, "cognition": COGNITION, "hallucination": HALLUCINATION}
     for name, categories in members.items():
         lacking = [category for category in categories if category in score.absent]
@@ -126,7 +135,7 @@ def _label_mme(questions: list[Question], official: Path | None) -> list[Questio
     return questions if questions[0].label is not None else label_yes_then_no(questions)
 
 
-@app.command()
+@app.command(epilog=examples("score pope"))
 def pope(
     *,
     questions: Annotated[Path, _file("POPE's questions with labels, JSON lines.")],
@@ -149,11 +158,16 @@ def pope(
         [name.replace("_", " "), f"{getattr(score, name):.4f}", *_ends(score.intervals, name, 4)]
         for name in score.intervals
     ]
-    print_table([f"POPE, n = {score.n}", "value", "95 % from", "to"], rows)
+    print_table(
+        [f"POPE, n = {score.n}", "value", "95 % from", "to"],
+        rows,
+        legend="yes is the positive class; yes ratio: share of answers that say yes; 95 %: bootstrap over images.",
+        closing=f"Of {score.n} answers, {score.accuracy:.1%} are right, and {score.yes_ratio:.1%} say yes.",
+    )
     _note_leftovers(matching)
 
 
-@app.command()
+@app.command(epilog=examples("score llava-bench"))
 def llava_bench(
     *,
     reviews: Annotated[Path, opt.value("FILE", "Reviews, JSON lines; a judge adds to it.", dir_okay=False)],
@@ -186,7 +200,13 @@ def llava_bench(
         return
     rows = [[name, f"{ratio:.1f}", *_ends(score.intervals, name, 1)] for name, ratio in score.categories.items()]
     overall = ["overall", f"{score.overall:.1f}", *_ends(score.intervals, "overall", 1)]
-    print_table([f"LLaVA-Bench, n = {score.n}", "score", "95 % from", "to"], rows, [overall])
+    print_table(
+        [f"LLaVA-Bench, n = {score.n}", "score", "95 % from", "to"],
+        rows,
+        [overall],
+        legend="score: 100 x the model's scores / the reference's, as the judge gave them; 95 %: bootstrap.",
+        closing=f"Over {score.n} reviews, the model gets {score.overall:.1f} % of the reference's scores.",
+    )
     if skipped:
         _note(f"{skipped} reviews without scores left out")
     if any(tokens):

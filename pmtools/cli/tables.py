@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import typer
+
+from pmtools.cli.console import WIDTH
 
 
 def print_json(numbers: Mapping[str, Any]) -> None:
@@ -20,10 +23,13 @@ def print_table(
     totals: Sequence[Sequence[object]] = (),
     *,
     narrow: bool = False,
+    legend: str = "",
+    closing: str = "",
 ) -> None:
     """A table, its first column to the left and the others to the right; `totals` below a line.
 
-    A table that is narrow has one space between its columns.
+    A table that is narrow has one space between its columns. Below it, `legend` says what the columns are, and `closing`, one
+    sentence, what the table says.
     """
     from rich import box
     from rich.console import Console
@@ -38,4 +44,8 @@ def print_table(
         table.add_section()
     for row in totals:
         table.add_row(*map(str, row))
-    Console(highlight=False, markup=False, emoji=False).print(table)
+    console = Console(highlight=False, markup=False, emoji=False)
+    console.print(table)
+    for text in (legend, closing):
+        if text:
+            typer.echo(textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False))

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pmtools import _array, _checks
+from pmtools._brief import brief
 from pmtools.adapters.caches import cache_name, find_cache, put_cache
 from pmtools.adapters.heatmaps import AttentionHeatmap, HeatmapSource, heatmap_source
 from pmtools.adapters.prompts import Prompts
 from pmtools.adapters.sequences import TokenSequences
 from pmtools.adapters.source_images import SourceImages
 from pmtools.alternatives import ALTERNATIVES, Edited
+from pmtools.decoding._filmstrip import Steps
 from pmtools.decoding.method import DecodingMethod
 from pmtools.decoding.second_stream import SecondStream
 from pmtools.perception import perception_map
@@ -46,6 +48,14 @@ class ImagePromptingStep:
     heatmaps: list[list[Heatmap]]
     shown: list[list[list[Any]]]
     frames: list[list[Warp]]
+
+    def __repr__(self) -> str:
+        return brief(self)
+
+    def pictures(self) -> dict[str, Any]:
+        """What the first prompt's first image was replaced by, by name: a notebook shows them."""
+        shown = self.shown[0][0] if self.shown and self.shown[0] else []
+        return {f"shown {number}" if number else "shown": image for number, image in enumerate(shown)}
 
 
 class ImagePrompting(DecodingMethod):
@@ -188,7 +198,7 @@ class ImagePromptingRun:
 
     def __init__(self, method: ImagePrompting, images: SourceImages) -> None:
         self.method, self.images = method, images
-        self.steps: list[ImagePromptingStep] = []
+        self.steps: list[ImagePromptingStep] = Steps()
         self._stream: SecondStream | None = None
 
     def step(self, sequences: TokenSequences, inputs: dict[str, Any], image: dict[str, Any], /) -> Any:

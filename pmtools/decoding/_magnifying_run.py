@@ -31,6 +31,7 @@ from pmtools.adapters.prompts import Prompts
 from pmtools.adapters.sequences import TokenSequences
 from pmtools.adapters.source_images import SourceImages
 from pmtools.adapters.streams import KeptStreams, Original, RowImages
+from pmtools.decoding._filmstrip import Steps
 from pmtools.decoding._steps import MagnifierStep, magnified_images, through_warp
 from pmtools.perception import spread
 from pmtools.typing import SizeHW
@@ -56,7 +57,7 @@ class MagnifyingRun:
         self.layout = image_token_layout(model, self.processor)
         if pm.preprocess == "fused":
             check_fusible(model, self.processor, self.layout, images.options)
-        self.steps: list[MagnifierStep] = []
+        self.steps: list[MagnifierStep] = Steps()
         self.heatmaps: list[list[torch.Tensor]] = [[] for _ in images]
         self.warps: list[list[Warp]] = [[] for _ in images]
         self.prompt_cache: Any = None  # the original stream's, if the magnified one runs on alone

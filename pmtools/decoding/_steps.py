@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from pmtools._brief import brief
+from pmtools.decoding._filmstrip import heat
 from pmtools.warp import Warp
 
 if TYPE_CHECKING:
@@ -54,9 +56,24 @@ class MagnifierStep:
     _sources: list[list[Any]] = field(repr=False)
     _view: Callable[[Any, Any], Any] = field(repr=False)
 
+    def __repr__(self) -> str:
+        return brief(self)
+
     def images(self) -> list[list[Any]]:
         """The magnified images of the step, made again from the originals."""
         return magnified_images(self._view, self._sources, self.warps)
+
+    def pictures(self) -> dict[str, Any]:
+        """Where the step looked and what it saw, of the first sequence's first image: a notebook shows them."""
+        from pmtools import viz
+
+        if not self.warps or not self.warps[0]:
+            return {}
+        original = self._sources[0][0]
+        return {
+            "where it looked": viz.overlay(original, self.heatmaps[0][0], colormap=heat),
+            "what it saw": viz.side_by_side([self.images()[0][0]], gap=0),
+        }
 
 
 def magnified_images(

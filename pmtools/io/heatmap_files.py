@@ -31,7 +31,7 @@ def read_heatmap(path: Source, /, *, max_pixels: int | None = MAX_PIXELS) -> Nda
         Told by its content. An image of any bits, integer or floating-point; colour only where all channels agree. Arrays
         of shape (h, w), or (1, h, w) and (h, w, 1).
     max_pixels : int or None, optional
-        Largest width times height to decode, of arrays too; None for no limit.
+        Largest height times width to decode, of arrays too; None for no limit.
 
     Returns
     -------

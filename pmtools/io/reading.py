@@ -37,7 +37,7 @@ def read_image(path: Source, /, *, max_pixels: int | None = MAX_PIXELS) -> Image
     path : path, bytes or binary stream
         In one of the `FORMATS`.
     max_pixels : int or None, optional
-        Largest width times height to decode; None for no limit.
+        Largest height times width to decode; None for no limit.
 
     Returns
     -------

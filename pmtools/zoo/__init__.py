@@ -47,6 +47,12 @@ class DemoModel:
     settings: dict[str, Any]
     alternatives: dict[str, dict[str, Any]]
 
+    def __repr__(self) -> str:
+        count = sum(parameter.numel() for parameter in self.model.parameters())
+        return (
+            f"DemoModel({type(self.model).__name__} of {count / 1e6:.1f} million parameters, settings={self.settings})"
+        )
+
     def prompt(self, question: str, /, *, images: int = 1) -> str:
         """The processor's prompt for a question.
 

@@ -25,7 +25,7 @@ def table(methods: Mapping[str, Mapping[str, Any]]) -> str:
     """A row a method: accuracy with its interval, by size, and the paired test against greedy."""
     sizes = list(next(iter(methods.values()))["by_size"])
     head = ["method", "all", "95 %", *sizes, "vs greedy", "fixed", "newly wrong", "p"]
-    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    lines = ["<!-- chart: all -->\n", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for name, entry in methods.items():
         low, high = entry["interval"]
         cells = [name, f"{entry['accuracy']:.3f}", f"{low:.3f} to {high:.3f}"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from pmtools.cli.eval import llava_bench, mme, pope, reading, scenes
+from pmtools.cli.examples import examples
 
 app = typer.Typer(help="Answer a benchmark with several methods, resumably, and score the answers.")
 
@@ -15,8 +16,8 @@ def _evaluate(context: typer.Context) -> None:
         typer.echo(context.get_help())
 
 
-app.command()(scenes.scenes)
-app.command()(reading.reading)
-app.command()(mme.mme)
-app.command()(pope.pope)
-app.command()(llava_bench.llava_bench)
+app.command(epilog=examples("eval scenes"))(scenes.scenes)
+app.command(epilog=examples("eval reading"))(reading.reading)
+app.command(epilog=examples("eval mme"))(mme.mme)
+app.command(epilog=examples("eval pope"))(pope.pope)
+app.command(epilog=examples("eval llava-bench"))(llava_bench.llava_bench)

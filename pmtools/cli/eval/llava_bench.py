@@ -116,4 +116,11 @@ def _print_scores(scores: Mapping[str, LLaVABenchScore], title: str) -> None:
         for method, score in scores.items()
     ]
     typer.echo(title)
-    print_table(["method", "overall", "95 %", *categories], rows, narrow=True)
+    best = max(scores, key=lambda name: scores[name].overall)
+    print_table(
+        ["method", "overall", "95 %", *categories],
+        rows,
+        narrow=True,
+        legend="100 x the method's scores / the reference's, as the judge gave them; 95 %: bootstrap over questions.",
+        closing=f"The highest overall score is {scores[best].overall:.1f}, that of {best}.",
+    )

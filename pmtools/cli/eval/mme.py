@@ -60,7 +60,14 @@ def _print_mme(scores: Mapping[str, MMEScore], title: str) -> None:
         for name, score in scores.items()
     ]
     typer.echo(title)
-    print_table(["method", *head], rows, narrow=True)
+    best = max(scores, key=lambda name: getattr(scores[name], totals[0])) if totals else None
+    print_table(
+        ["method", *head],
+        rows,
+        narrow=True,
+        legend="Sums of the scores of their categories, 100 accuracy + 100 accuracy+ each; 95 %: bootstrap over images.",
+        closing=f"The highest {totals[0]} is {getattr(scores[best], totals[0]):.2f}, that of {best}." if best else "",
+    )
     for group in (HALLUCINATION, PERCEPTION[len(HALLUCINATION) :], COGNITION):
         categories = [category for category in group if category in first.categories]
         if categories:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -39,10 +40,7 @@ def reading(
     ] = "test",
     as_json: shared.JsonOption = False,
 ) -> None:
-    """Small words, read by pretrained OCR that never saw a warp: plain, magnified, cropped, tiled, and controls.
-
-    Example: pmtools eval reading --out out/reading
-    """
+    """Small words, read by pretrained OCR that never saw a warp: plain, magnified, cropped, tiled, and controls."""
     from pmtools.evaluation.reading.benchmark import evaluate_reading
     from pmtools.evaluation.reading.looks import METHODS
     from pmtools.evaluation.reading.pages import page_pictures, scan_pictures
@@ -91,7 +89,19 @@ def reading(
         print_json(summary)
         return
     typer.echo(f"reading, {what} at {size} px, {summary['groups']} photographs or pages, seed {seed}, {split}")
-    print_table(HEAD, [[name, *cells(entry)] for name, entry in summary["methods"].items()], narrow=True)
-    typer.echo("read: letter by letter; placed: and where it stands on the original; others: lines still found")
-    typer.echo("won, lost: against plain; p: signs of whole photographs turned, corrected for the number of methods")
+    print_table(
+        HEAD,
+        [[name, *cells(entry)] for name, entry in summary["methods"].items()],
+        narrow=True,
+        legend="read: letter by letter; placed: and where it stands on the original; others: lines still found; won, lost: "
+        "against plain; p: signs of whole photographs turned, corrected for the number of methods.",
+        closing=_closing(summary["methods"], limit),
+    )
     stderr().print(f"wrote answers and tables to {quoted(out)}")
+
+
+def _closing(methods: Mapping[str, Mapping[str, Any]], count: int) -> str:
+    """One sentence: which method reads most, beside plain."""
+    best = max(methods, key=lambda name: methods[name]["read"])
+    plain = f"; plain, {methods['plain']['read']:.1%}" if "plain" in methods and best != "plain" else ""
+    return f"Most is read, {methods[best]['read']:.1%} of {count}, with {best}{plain}."

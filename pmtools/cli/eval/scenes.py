@@ -14,6 +14,9 @@ from pmtools.cli.models import load_model
 from pmtools.cli.tables import print_json, print_table
 from pmtools.evaluation.scenes.report import BASELINE
 
+#: What is shown unless somebody asks for more: plain, the method, its simplest ablation, an alternative, a control.
+FIVE = (BASELINE, "pm", "pm-single-layer", "crop", "shuffled")
+
 
 def scenes(
     *,
@@ -33,11 +36,13 @@ def scenes(
     clip: shared.ClipOption = None,
     batch_size: shared.BatchOption = None,
     max_new_tokens: shared.TokensOption = 16,
+    all_rows: Annotated[bool, opt.flag("Every row, and accuracy by category.", "--all")] = False,
     as_json: shared.JsonOption = False,
 ) -> None:
     """Questions with exact answers about synthetic pictures: accuracy by category and object size, against greedy.
 
-    Without `--methods`: greedy, PM and its ablations, the alternatives and the controls. `all` adds the others.
+    Without `--methods`: greedy, PM and its ablations, the alternatives and the controls; five of them are shown, and all
+    with `--all`. `--methods all` adds the others.
     """
     from pmtools.evaluation.methods import METHODS, USUAL
     from pmtools.evaluation.scenes import scene_items
@@ -72,7 +77,12 @@ def scenes(
     if as_json:
         print_json({"methods": {name: _for_programs(name, entry) for name, entry in summary["methods"].items()}})
         return
-    _print_scenes(summary["methods"], f"scenes, n = {limit}, seed {seed}, {split}, {side} pixels")
+    typer.echo(f"scenes, n = {limit}, seed {seed}, {split}, {side} pixels")
+    found = summary["methods"]
+    shown = found if all_rows or methods is not None else {name: found[name] for name in FIVE if name in found}
+    _print_scenes(shown, closing=_closing(found))
+    if all_rows:
+        _print_categories(found)
     stderr().print(f"wrote answers, tables and plots to {quoted(out)}")
 
 
@@ -84,8 +94,8 @@ def _for_programs(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
     return {**kept, f"vs_{BASELINE}": test and {key: test[key] for key in ("difference", "z", "p")}}
 
 
-def _print_scenes(methods: Mapping[str, Mapping[str, Any]], title: str) -> None:
-    sizes, categories = ([*next(iter(methods.values()))[key]] for key in ("by_size", "by_category"))
+def _print_scenes(methods: Mapping[str, Mapping[str, Any]], *, closing: str) -> None:
+    sizes = [*next(iter(methods.values()))["by_size"]]
     rows = []
     for name, entry in methods.items():
         low, high = entry["interval"]
@@ -93,7 +103,29 @@ def _print_scenes(methods: Mapping[str, Mapping[str, Any]], title: str) -> None:
         against = [f"{test['difference']:+.3f}", f"{test['z']:.1f}", f"{test['p']:.1g}"] if test else ["", "", ""]
         by_size = [f"{entry['by_size'][size]:.3f}" for size in sizes]
         rows.append([name, f"{entry['accuracy']:.3f}", f"{low:.3f}-{high:.3f}", *by_size, *against])
-    typer.echo(title)
-    print_table(["method", "all", "95 %", *sizes, f"vs\n{BASELINE}", "z", "p"], rows, narrow=True)
+    print_table(
+        ["method", "all", "95 %", *sizes, f"vs\n{BASELINE}", "z", "p"],
+        rows,
+        narrow=True,
+        legend=f"all: share of right answers, with its interval over pictures; {', '.join(sizes)}: by the size of what is "
+        f"asked about; vs {BASELINE}: difference on the same questions, z and p by McNemar.",
+        closing=closing,
+    )
+
+
+def _closing(methods: Mapping[str, Mapping[str, Any]]) -> str:
+    """One sentence: what the first method does that is not the baseline."""
+    others = [name for name, entry in methods.items() if f"vs_{BASELINE}" in entry]
+    if not others:
+        return ""
+    name, test = others[0], methods[others[0]][f"vs_{BASELINE}"]
+    return (
+        f"Of {test['n']} questions, {BASELINE} answers {methods[BASELINE]['accuracy']:.1%} right and {name} "
+        f"{methods[name]['accuracy']:.1%}: {test['won']} fixed, {test['lost']} newly wrong."
+    )
+
+
+def _print_categories(methods: Mapping[str, Mapping[str, Any]]) -> None:
+    categories = [*next(iter(methods.values()))["by_category"]]
     rows = [[name, *(f"{e['by_category'][category]:.3f}" for category in categories)] for name, e in methods.items()]
     print_table(["method", *(category.replace("_", "\n") for category in categories)], rows, narrow=True)
