@@ -61,7 +61,7 @@ def real_number(
 ) -> float:
     """`value` as a finite float inside the given bounds."""
 
-    def wish() -> str:
+    def wanted() -> str:
         low = ("(" if exclusive_minimum or minimum == -math.inf else "[") + f"{minimum:g}"
         high = f"{maximum:g}" + (")" if maximum == math.inf else "]")
         return f"`{name}` must be a finite number in {low}, {high}"
@@ -69,15 +69,15 @@ def real_number(
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         item = getattr(value, "item", None)
         if isinstance(value, bool) or item is None or getattr(value, "shape", None) != ():
-            raise TypeError(f"{wish()}, got {describe(value)}")
+            raise TypeError(f"{wanted()}, got {describe(value)}")
         value = item()
     try:
         number = float(value)  # type: ignore[arg-type]
     except OverflowError:  # of whole numbers without bound
-        raise ValueError(f"{wish()}, got a number beyond all floats") from None
+        raise ValueError(f"{wanted()}, got a number beyond all floats") from None
     below = number <= minimum if exclusive_minimum else number < minimum
     if not math.isfinite(number) or below or number > maximum:
-        raise ValueError(f"{wish()}, got {number:g}" + (f"; {hint}" if hint else ""))
+        raise ValueError(f"{wanted()}, got {number:g}" + (f"; {hint}" if hint else ""))
     return number
 
 
@@ -99,16 +99,16 @@ def choice(value: object, name: str, options: Collection[str]) -> str:
 
 def size_hw(value: object, name: str) -> SizeHW:
     """`value` as (height, width), two integers >= 1."""
-    wish = f"`{name}` must be (height, width), two integers >= 1"
+    wanted = f"`{name}` must be (height, width), two integers >= 1"
     try:
         sides: tuple[object, ...] = tuple(value)  # type: ignore[arg-type]
     except TypeError:
         sides = ()
     if len(sides) != 2 or isinstance(value, str):
-        raise TypeError(f"{wish}, got {describe(value)}")
+        raise TypeError(f"{wanted}, got {describe(value)}")
     size = whole_number(sides[0], f"{name}[0]"), whole_number(sides[1], f"{name}[1]")
     if size[0] * size[1] > MAX_PIXELS:
-        raise ValueError(f"{wish} of at most {MAX_PIXELS} pixels together, got {size[0]} x {size[1]}")
+        raise ValueError(f"{wanted} of at most {MAX_PIXELS} pixels together, got {size[0]} x {size[1]}")
     return size
 
 
@@ -173,10 +173,10 @@ def boxes(value: object, name: str) -> Ndarray:
         raise ValueError(f"`{name}` must have shape (4,) or (n, 4), got shape {tuple(array.shape)}")
     finite = (abs(found) < math.inf).all(axis=1)
     upright = (found[:, 2:] >= found[:, :2]).all(axis=1)
-    for right, wish in ((finite, "be finite"), (upright, "hold x0, y0, x1, y1 with x0 <= x1 and y0 <= y1")):
+    for right, wanted in ((finite, "be finite"), (upright, "hold x0, y0, x1, y1 with x0 <= x1 and y0 <= y1")):
         if not right.all():
             i = int(right.argmin())
-            raise ValueError(f"`{name}` must {wish}; got {found[i].tolist()} at {i}")
+            raise ValueError(f"`{name}` must {wanted}; got {found[i].tolist()} at {i}")
     return found
 
 

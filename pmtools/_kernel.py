@@ -27,24 +27,24 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
-_WISHES = ("", "numpy", "portable")
+_CHOICES = ("", "numpy", "portable")
 #: Numbers of the kernels in _resample.c; a copy is a gather there.
 _KERNELS = {"copy": 0, "gather": 0, "linear": 1, "box": 2, "cubic": 3}
 #: Numbers below which a thread costs more than it gains.
 WORTH_A_THREAD = 1 << 18
 
 
-def _load(wish: str) -> tuple[ModuleType | None, str]:
+def _load(choice: str) -> tuple[ModuleType | None, str]:
     """The extension, or None, and what to call the choice."""
-    if wish not in _WISHES:
-        return None, f"none (PMTOOLS_KERNEL={wish})"
-    if wish == "numpy":
+    if choice not in _CHOICES:
+        return None, f"none (PMTOOLS_KERNEL={choice})"
+    if choice == "numpy":
         return None, "numpy (PMTOOLS_KERNEL=numpy)"
     try:
         extension = importlib.import_module("pmtools._resample")
     except ImportError as error:
         return None, f"numpy (the compiled kernel is not there: {error})"
-    return extension, "c (avx2)" if extension.has_avx2() and wish != "portable" else "c (portable)"
+    return extension, "c (avx2)" if extension.has_avx2() and choice != "portable" else "c (portable)"
 
 
 _WISH = os.environ.get("PMTOOLS_KERNEL", "")
@@ -53,12 +53,12 @@ _extension, NAME = _load(_WISH)
 
 def check_environment() -> None:
     """Refuse environment variables that cannot be meant, before there is work to lose."""
-    _check_wish()
+    _check_choice()
     thread_count()
 
 
-def _check_wish() -> None:
-    if _WISH not in _WISHES:
+def _check_choice() -> None:
+    if _WISH not in _CHOICES:
         raise ValueError(
             f'PMTOOLS_KERNEL must be "numpy", "portable" or unset, got {_WISH!r}; unset it for the fastest'
         )
@@ -66,7 +66,7 @@ def _check_wish() -> None:
 
 def serves(pixels: Ndarray) -> bool:
     """Whether the compiled kernel is there and takes pixels of this dtype."""
-    _check_wish()
+    _check_choice()
     return _extension is not None and pixels.dtype in (np.uint8, np.uint16, np.float32) and pixels.dtype.isnative
 
 
@@ -220,11 +220,11 @@ def interpolate(x: Ndarray, knots_x: Ndarray, knots_y: Ndarray, out: Ndarray) ->
 
 def thread_count() -> int:
     """How many threads a batch may use: PMTOOLS_THREADS, or the processors this process may run on."""
-    wish = os.environ.get("PMTOOLS_THREADS", "")
-    if wish:
-        if not wish.isdecimal() or int(wish) < 1:
-            raise ValueError(f"PMTOOLS_THREADS must be an integer >= 1, got {wish!r}; unset it to use all processors")
-        return int(wish)
+    count = os.environ.get("PMTOOLS_THREADS", "")
+    if count:
+        if not count.isdecimal() or int(count) < 1:
+            raise ValueError(f"PMTOOLS_THREADS must be an integer >= 1, got {count!r}; unset it to use all processors")
+        return int(count)
     return processor_count()
 
 

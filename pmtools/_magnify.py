@@ -158,8 +158,8 @@ def _the_one_given(given: dict[str, Any]) -> tuple[str, Any]:
     found = [(name, value) for name, value in given.items() if value is not None]
     if len(found) != 1:
         names = " and ".join(f"`{name}`" for name, _ in found) or "none"
-        wish = "`heatmap` must be given, or one of `boxes`, `points` and `mask` in its place"
-        raise TypeError(f"{wish}, got {names}")
+        wanted = "`heatmap` must be given, or one of `boxes`, `points` and `mask` in its place"
+        raise TypeError(f"{wanted}, got {names}")
     return found[0]
 
 

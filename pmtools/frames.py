@@ -153,18 +153,18 @@ def crop(source_hw: SizeHW, box_xyxy: tuple[int, int, int, int], /) -> Warp:
         If an argument is not as described above; the message names it.
     """
     h, w = _checks.size_hw(source_hw, "source_hw")
-    wish = "`box_xyxy` must be four integers x0, y0, x1, y1 with x0 < x1 and y0 < y1"
+    wanted = "`box_xyxy` must be four integers x0, y0, x1, y1 with x0 < x1 and y0 < y1"
     try:
         count = len(tuple(box_xyxy))
     except TypeError:
-        raise TypeError(f"{wish}, got {_checks.describe(box_xyxy)}") from None
+        raise TypeError(f"{wanted}, got {_checks.describe(box_xyxy)}") from None
     if count != 4:
-        raise ValueError(f"{wish}, got {_checks.describe(box_xyxy)}")
+        raise ValueError(f"{wanted}, got {_checks.describe(box_xyxy)}")
     x0, y0, x1, y1 = (
         _checks.whole_number(value, f"box_xyxy[{i}]", minimum=-_checks.MAX_PIXELS) for i, value in enumerate(box_xyxy)
     )
     if x0 >= x1 or y0 >= y1:
-        raise ValueError(f"{wish}, got {(x0, y0, x1, y1)}")
+        raise ValueError(f"{wanted}, got {(x0, y0, x1, y1)}")
     return Warp(x=affine_map(1.0, -x0, w, x1 - x0), y=affine_map(1.0, -y0, h, y1 - y0))
 
 

@@ -209,8 +209,10 @@ class _Profile:
         gaps = np.append(self.low, source_size) - np.append(0.0, self.high)  # (k + 1,)
         room = gaps / 2
         room[0], room[-1] = gaps[0], gaps[-1]  # at the borders there is one fall, between spans there are two
-        wish = falloff * (self.high - self.low)
-        falls = np.stack([np.append(0.0, np.minimum(wish, room[1:])), np.append(np.minimum(wish, room[:-1]), 0.0)])
+        longest = falloff * (self.high - self.low)
+        falls = np.stack(
+            [np.append(0.0, np.minimum(longest, room[1:])), np.append(np.minimum(longest, room[:-1]), 0.0)]
+        )
         falls = np.where(falls < _CLOSED, 0.0, falls)  # (2, k + 1): at the start and at the end of each gap
         total = falls.sum(axis=0)
         nearly = (total > 0) & (gaps - total < _CLOSED)  # what is left between falls is closed too

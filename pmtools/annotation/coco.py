@@ -254,14 +254,14 @@ class _Record:
 
 def _numbers(values: Any, count: int | None, place: str, *, multiple: int = 2) -> list[Any]:
     """A flat list of finite numbers as they are, `count` of them or a multiple."""
-    wish = f"{count} finite numbers" if count else f"a flat list of finite numbers, {multiple} each"
+    wanted = f"{count} finite numbers" if count else f"a flat list of finite numbers, {multiple} each"
     numbers = values.tolist() if isinstance(values, np.ndarray) else values
     if not isinstance(numbers, (list, tuple)) or not all(
         isinstance(n, (int, float)) and not isinstance(n, bool) and np.isfinite(n) for n in numbers
     ):
-        raise TypeError(f"{place} must be {wish}, got {_checks.describe(values)}")
+        raise TypeError(f"{place} must be {wanted}, got {_checks.describe(values)}")
     if len(numbers) != count if count else len(numbers) % multiple:
-        raise ValueError(f"{place} must be {wish}, got {len(numbers)}")
+        raise ValueError(f"{place} must be {wanted}, got {len(numbers)}")
     return list(numbers)
 
 

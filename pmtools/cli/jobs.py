@@ -141,8 +141,8 @@ def destinations(
         raise usage_error(f"{quoted(value)} is one file, but there are {len(sources)} images; name a folder", option)
     known = [".json"] if suffix == ".json" else list(io.FORMATS)
     if path.suffix.lower() not in known:
-        wish = f"must end in {' or '.join([', '.join(known[:-1]), known[-1]] if known[1:] else known)}"
-        raise usage_error(f"{quoted(value)} {wish}; for a folder, end it with a slash", option)
+        wanted = f"must end in {' or '.join([', '.join(known[:-1]), known[-1]] if known[1:] else known)}"
+        raise usage_error(f"{quoted(value)} {wanted}; for a folder, end it with a slash", option)
     return [path]
 
 

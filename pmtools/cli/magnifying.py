@@ -46,8 +46,8 @@ class HeatmapFolder:
         if found:
             names = ", ".join(quoted(path.name) for path in found)
             raise io.ImageFileError(self.folder, f"has several heatmaps of that name: {names}; keep one")
-        wish = quoted(source.stem + ".*")
-        raise io.ImageFileError(self.folder, f"has no heatmap {wish} ({', '.join(_HEATMAP_SUFFIXES)})")
+        wanted = quoted(source.stem + ".*")
+        raise io.ImageFileError(self.folder, f"has no heatmap {wanted} ({', '.join(_HEATMAP_SUFFIXES)})")
 
 
 @dataclass(frozen=True)
@@ -130,14 +130,14 @@ def _read_heatmap(path: Path, max_pixels: int) -> Numbers | HeatmapFolder:
     return HeatmapFolder(path) if path.is_dir() else io.read_heatmap(path, max_pixels=max_pixels)
 
 
-def _numbers(text: str, count: int, option: str, wish: str, units: Units) -> list[float]:
+def _numbers(text: str, count: int, option: str, wanted: str, units: Units) -> list[float]:
     """`count` finite numbers from text such as "10,20,30,40"."""
     try:
         values = [float(part) for part in text.split(",")]
     except ValueError:
         values = []
     if len(values) != count or not np.isfinite(values).all():
-        raise usage_error(f"{text!r} must be {wish}, {count} numbers with commas and no spaces", option)
+        raise usage_error(f"{text!r} must be {wanted}, {count} numbers with commas and no spaces", option)
     if units is Units.PIXELS and max(values) <= 1 and any(value % 1 for value in values):
         raise usage_error(f"{text!r} lies within one pixel; are these --units fractions?", option)
     return values

@@ -47,8 +47,8 @@ class Record:
         """The string under the first of `names` that is present; an error if none is, or if it is not a string."""
         found = self.optional_text(*names)
         if found is None:
-            wish = " or ".join(f"`{name}`" for name in names)
-            raise self.error(f"{wish} is missing; the line has {_listed(self.fields)}")
+            wanted = " or ".join(f"`{name}`" for name in names)
+            raise self.error(f"{wanted} is missing; the line has {_listed(self.fields)}")
         return found
 
     def optional_text(self, *names: str) -> str | None:

@@ -142,10 +142,10 @@ class _Warps:
                 raise usage_error(
                     f"{quoted(path)} is a folder of warps; name the one to use, --warp {path}/NAME.json", "--warp"
                 )
-            wish = records.warp_file_of(image)
-            found = namesake(self.named, Path(wish))
+            wanted = records.warp_file_of(image)
+            found = namesake(self.named, Path(wanted))
             if found is None:
-                raise usage_error(f"{quoted(path)} has no warp {quoted(wish)}", "--warp")
+                raise usage_error(f"{quoted(path)} has no warp {quoted(wanted)}", "--warp")
             path = found
         warp = opt.read_warp(path)
         return warp.inverse() if self.inverse else warp

@@ -84,8 +84,8 @@ class SceneItem:
     @property
     def instruction(self) -> str:
         """The question with MME's instruction for yes/no questions, or a request for one word."""
-        wish = "Please answer yes or no." if self.question.answer in {"yes", "no"} else "Answer with one word."
-        return f"{self.question.text} {wish}"
+        instruction = "Please answer yes or no." if self.question.answer in {"yes", "no"} else "Answer with one word."
+        return f"{self.question.text} {instruction}"
 
     @property
     def relevant_boxes_xyxy(self) -> NDArray[Any]:
