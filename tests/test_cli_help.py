@@ -45,7 +45,7 @@ def test_the_examples_of_the_help_parse(path, tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     for folder in ("maps", "photos", "mme", "pope", "bench"):
         Path(folder).mkdir()
-    for file in ("warp.json", "mme.jsonl", "pope.jsonl", "answers.jsonl", "reviews.jsonl"):
+    for file in ("warp.json", "questions.jsonl", "mme.jsonl", "pope.jsonl", "answers.jsonl", "reviews.jsonl"):
         Path(file).touch()
     shown = CliRunner().invoke(app, [*path, "--help"]).stdout
     text = " ".join(shown.split())
