@@ -146,3 +146,41 @@ def test_training_runs_and_goes_on_where_it_stopped(tmp_path):
     states = [torch.load(tmp_path / name / "checkpoint.pt", weights_only=True) for name in ("whole", "cut")]
     for name, value in states[0]["model"].items():
         torch.testing.assert_close(states[1]["model"][name], value, atol=1e-6, rtol=1e-5)
+
+
+# ------------------------------------------------------------------------------------------------------- the factorial
+
+
+@pytest.mark.parametrize("kind", ["far pairs", "three or four"])
+def test_questions_that_need_several_small_objects(kind):
+    from training.factorial import FAR, several_objects
+
+    items = list(several_objects(kind, seed=3, limit=8))
+    again = list(several_objects(kind, seed=3, limit=8))
+    assert [item.question for item in items] == [item.question for item in again]
+    assert [item.question.answer for item in items] == ["yes", "no"] * 4
+    for item in items:
+        relevant = list(item.question.relevant)
+        assert item.scene.diameters[relevant].max() <= 19
+        if kind == "far pairs":
+            assert len(relevant) == 2
+            assert (np.ptp(item.scene.centers_xy[relevant], axis=0) >= FAR * 384).all()
+        else:
+            same = [item.scene.colors, item.scene.shapes]
+            assert len(relevant) in (3, 4)
+            assert any(len(set(values[relevant])) == 1 for values in same)
+
+
+@pytest.mark.slow
+def test_every_kind_of_map_is_tuned_on_the_same_grid():
+    from training.factorial import KINDS, tables, tuned_ablations
+
+    found = tuned_ablations(zoo.demo_model(), questions=4, tests=8)
+    sizes = {kind: sum(row["kind"] == kind for row in found["tuning"]) for kind in KINDS}
+    assert sizes == {kind: 24 if refined else 8 for kind, (_, refined) in KINDS.items()}
+    for kind, chosen in found["chosen"].items():
+        assert chosen["accuracy"] == max(row["accuracy"] for row in found["tuning"] if row["kind"] == kind)
+    plain, *magnified = found["far pairs"]
+    assert plain["least_growth"] == 1
+    assert all(row["least_growth"] != 1 for row in magnified)
+    assert "| single layer, refined |" in tables(found)

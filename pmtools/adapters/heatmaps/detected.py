@@ -139,12 +139,17 @@ class DetectorHeatmap:
             In pixels, inside the image.
         scores : float64 array of shape (n,)
             In [0, 1].
+
+        Raises
+        ------
+        ValueError
+            If `phrases` returns something other than a list of phrases.
         """
         import torch
 
         phrases = self.phrases(question)
         if isinstance(phrases, str) or not phrases or not all(isinstance(each, str) and each for each in phrases):
-            raise ValueError(f"`phrases` must return a list of phrases, got {phrases!r}; ['a kite'] say")
+            raise ValueError(f"`phrases` must return a list of phrases, got {phrases!r}; for example ['a kite']")
         device = input_device(self.model)
         inputs = self.processor(images=image, text=[list(phrases)], return_tensors="pt", truncation=True).to(device)
         with torch.no_grad():
