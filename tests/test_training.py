@@ -184,3 +184,18 @@ def test_every_kind_of_map_is_tuned_on_the_same_grid():
     assert plain["least_growth"] == 1
     assert all(row["least_growth"] != 1 for row in magnified)
     assert "| single layer, refined |" in tables(found)
+
+
+# ------------------------------------------------------------------------------------------------------- the ablations
+
+
+def test_pictures_without_warps_keep_their_pixels_evenly_spaced():
+    drawn = {warps: set() for warps in (True, False)}
+    for warps, spacings in drawn.items():
+        rng = np.random.default_rng(0)
+        for scene in (item.scene for item in scene_items(seed=0, limit=40)):
+            view = views.make_view(scene, rng, warps=warps)
+            if view is not None:
+                steps = np.diff(view.edges_x)
+                spacings.add(bool(np.allclose(steps, steps[0])))
+    assert drawn == {True: {True, False}, False: {True}}

@@ -1,6 +1,6 @@
 """The schedule: one seeded, resumable command that trains the demo model from nothing.
 
-    python -m training --out DIR [--hours 3] [--seed 0] [--device cuda --batch-factor 8 --workers 12]
+    python -m training --out DIR [--hours 3] [--seed 0] [--without warps] [--device cuda --batch-factor 8 --workers 12]
 
 Two stages: pictures (patch labels), then questions. The number of steps follows from `--hours` alone, at the speed of
 one core of 2025, so a run depends on its arguments and not on the machine. Run it again to go on after a break.
@@ -34,6 +34,7 @@ from training.packaging import save_demo_model
 
 PICTURE_BATCH, QUESTION_BATCH = 32, 8
 PICTURE_SECONDS, QUESTION_SECONDS = 0.52, 0.45  # nominal seconds a step, measured on one core (AMD EPYC)
+ABLATIONS = ("warps", "localisation")
 PICTURE_SHARE = 0.27  # of the hours
 PICTURE_SIZES = Sizes(start=40, end=12, begin=0.2, finish=0.8)
 QUESTION_SIZES = Sizes(start=28, end=12, begin=0.35, finish=0.8)
@@ -49,6 +50,13 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=0, help="processes that draw pictures")
     parser.add_argument("--batch-factor", type=int, default=1, help="times larger batches (and as many more pictures)")
     parser.add_argument("--rate-factor", type=float, default=1.0, help="times the learning rate")
+    parser.add_argument(
+        "--without",
+        action="append",
+        choices=ABLATIONS,
+        default=[],
+        help="leave out warps of pictures, or the losses of where to look",
+    )
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--save-every", type=float, default=60.0, help="seconds between checkpoints")
@@ -86,10 +94,11 @@ def _run_stage(
     stage: str, steps: int, model: Any, readouts: Readouts, options: argparse.Namespace, resume: dict[str, Any] | None
 ) -> None:
     batch = (PICTURE_BATCH if stage == "pictures" else QUESTION_BATCH) * options.batch_factor
+    warps, fade = "warps" not in options.without, float("localisation" not in options.without)
     if stage == "pictures":
-        data: Any = PictureSamples(steps * batch, seed=options.seed, sizes=PICTURE_SIZES)
+        data: Any = PictureSamples(steps * batch, seed=options.seed, sizes=PICTURE_SIZES, warps=warps)
     else:
-        data = QuestionSamples(steps * batch, seed=options.seed, sizes=QUESTION_SIZES, batch=batch)
+        data = QuestionSamples(steps * batch, seed=options.seed, sizes=QUESTION_SIZES, batch=batch, warps=warps)
     optimizer = _optimizer(stage, model, readouts, options.rate_factor)
     start = 0
     if resume:
@@ -114,7 +123,8 @@ def _run_stage(
         if stage == "pictures":
             loss, seen = _picture_step(model, readouts, samples)
         else:
-            loss, seen = _question_step(model, readouts, samples, step / steps, torch.Generator().manual_seed(step))
+            generator = torch.Generator().manual_seed(step)
+            loss, seen = _question_step(model, readouts, samples, step / steps, generator, fade=fade)
             notes.answers(samples, seen.pop("_right"))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -162,14 +172,20 @@ def _picture_step(model: Any, readouts: Readouts, samples: dict[str, Tensor]) ->
 
 
 def _question_step(
-    model: Any, readouts: Readouts, samples: dict[str, Tensor], progress: float, generator: torch.Generator
+    model: Any,
+    readouts: Readouts,
+    samples: dict[str, Tensor],
+    progress: float,
+    generator: torch.Generator,
+    *,
+    fade: float,
 ) -> tuple[Tensor, dict[str, Any]]:
     # half of the plain questions may look only with their last token: this is where PM reads its heatmap
     share = float(np.interp(progress, [0.6, 0.9], [0.5, 0.15]))
     lookup = torch.rand(samples["last"].shape, generator=generator).to(samples["last"].device) < share
     lookup &= ~samples["pair"] & (samples["counted"] < 0)
     done = packed_pass(model, samples["pixels"], samples["ids"], samples["last"], lookup)
-    loss, seen = question_loss(readouts, done, samples, lookup)
+    loss, seen = question_loss(readouts, done, samples, lookup, fade=fade)
     index = samples["last"][:, :, None, None].expand(-1, -1, 1, done.logits.shape[-1])
     right = done.logits.detach().gather(2, index)[:, :, 0].argmax(-1) == samples["answers"]
     return loss, seen | {"_right": right}

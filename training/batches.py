@@ -72,10 +72,12 @@ class PictureSamples(Dataset[dict[str, Any]]):
         Samples of the whole stage.
     seed : int
     sizes : Sizes
+    warps : bool, optional
+        Whether warps are among the changes of pictures.
     """
 
-    def __init__(self, total: int, /, *, seed: int, sizes: Sizes) -> None:
-        self.total, self.seed, self.sizes = total, seed, sizes
+    def __init__(self, total: int, /, *, seed: int, sizes: Sizes, warps: bool = True) -> None:
+        self.total, self.seed, self.sizes, self.warps = total, seed, sizes, warps
 
     def __len__(self) -> int:
         return self.total
@@ -88,9 +90,8 @@ class PictureSamples(Dataset[dict[str, Any]]):
         # large objects first: shapes are learned where they can be seen
         high = float(np.interp(progress, [0.2, 0.5], [100.0, LARGEST]))
         while True:
-            view = make_view(
-                compose_scene(rng, plan=_draw(rng, PLAN_SHARES), diameters=(low, high)), rng, strength=strength
-            )
+            scene = compose_scene(rng, plan=_draw(rng, PLAN_SHARES), diameters=(low, high))
+            view = make_view(scene, rng, strength=strength, warps=self.warps)
             if view is not None:
                 break
         labels = targets(view)
@@ -112,10 +113,14 @@ class QuestionSamples(Dataset[dict[str, Any]]):
         Samples a step; all samples of a step have the same number of pictures.
     questions : int
         Questions a picture.
+    warps : bool, optional
+        Whether warps are among the changes of pictures.
     """
 
-    def __init__(self, total: int, /, *, seed: int, sizes: Sizes, batch: int, questions: int = 16) -> None:
-        self.total, self.seed, self.sizes = total, seed, sizes
+    def __init__(
+        self, total: int, /, *, seed: int, sizes: Sizes, batch: int, questions: int = 16, warps: bool = True
+    ) -> None:
+        self.total, self.seed, self.sizes, self.warps = total, seed, sizes, warps
         self.batch, self.questions = batch, questions
 
     def __len__(self) -> int:
@@ -130,7 +135,7 @@ class QuestionSamples(Dataset[dict[str, Any]]):
             scene = compose_scene(rng, plan=plan, diameters=(self.sizes(progress), LARGEST))
             original = draw_scene(scene, rng)
             strength = 0.0 if two_pictures else float(np.interp(progress, [0.0, 0.25], [0.5, 0.9]))
-            views = [make_view(scene, rng, strength=strength, original=original)]
+            views = [make_view(scene, rng, strength=strength, original=original, warps=self.warps)]
             if two_pictures:
                 views.append(make_view(scene, rng, geometry="crop", original=original))
             if any(view is None for view in views):

@@ -20,6 +20,7 @@ GRID = INPUT // PATCH  # tokens a side
 TOKENS = GRID * GRID
 
 GEOMETRIES = {"identity": 0.46, "smooth": 0.14, "steep": 0.18, "crop": 0.14, "pad": 0.08}
+WARPS = ("smooth", "steep")
 EDITS = {"none": 0.70, "blur": 0.10, "mask": 0.10, "boxes": 0.10}
 
 _UNIFORM = np.linspace(0, SIDE, INPUT + 1)
@@ -73,6 +74,7 @@ def make_view(
     strength: float = 1.0,
     geometry: str | None = None,
     original: NDArray[Any] | None = None,
+    warps: bool = True,
 ) -> View | None:
     """Draw a scene and change it at random; None if no object is left.
 
@@ -86,11 +88,14 @@ def make_view(
         A key of `GEOMETRIES`, to make only this change.
     original : float32 array of shape (3, SIDE, SIDE), optional
         The drawn scene, if it already exists.
+    warps : bool, optional
+        Whether warps are among the changes that are drawn.
     """
     changed = geometry is None and rng.random() < strength
     edit = _choose(rng, EDITS) if changed else "none"
     if geometry is None:
-        geometry = _choose(rng, GEOMETRIES) if changed else "identity"
+        shares = {name: share for name, share in GEOMETRIES.items() if warps or name not in WARPS}
+        geometry = _choose(rng, shares) if changed else "identity"
     edges_x, edges_y = _edges(geometry, scene, rng)
     inside = (
         (scene.centers_xy[:, 0] > edges_x[0])
