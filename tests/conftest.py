@@ -25,9 +25,9 @@ settings.register_profile("thorough", settings.get_profile("default"), max_examp
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
-# what a file of tests imports if it is about models; `make test-core` runs the others where there is no torch
+# what a file of tests imports if it is about models or the site; `make test-core` runs the others where there is no torch
 ABOUT_MODELS = re.compile(
-    r"^(?:from|import) (?:torch|transformers|tiny\w*|pmtools\.testing\.models|pmtools\.zoo)\b", re.MULTILINE
+    r"^(?:from|import) (?:torch|transformers|mkdocs|tiny\w*|pmtools\.testing\.models|pmtools\.zoo)\b", re.MULTILINE
 )
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from pmtools import viz
 
+pytest.importorskip("mkdocs", reason="mkdocs is not installed: pip install 'pmtools[docs]'")
 ROOT = Path(__file__).parent.parent
 
 
