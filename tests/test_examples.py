@@ -121,6 +121,8 @@ def test_ray_data(tmp_path, astronaut):
 @pytest.mark.slow
 def test_ray_data_asks_a_real_server(tmp_path):
     pandas = pytest.importorskip("pandas")
+    for name in ("fastapi", "uvicorn", "openai"):
+        pytest.importorskip(name, reason=f"the server needs {name}: pip install 'pmtools[serve]'")
     items = list(scene_items(limit=4, seed=11))
     (tmp_path / "in").mkdir()
     for index, item in enumerate(items):
