@@ -142,5 +142,5 @@ versions: test-lowest test test-latest  ## the page of tested versions, once the
 	$(PY) tests/versions.py page
 
 clean:
-	rm -rf $(VENV) .venv-app .venv-core .venv-families .venv-transforms .venv-lowest .venv-latest .venv-harness .venv-package site out build dist *.egg-info \
+	rm -rf $(VENV) .venv-app .venv-core .venv-families .venv-transforms .venv-lowest .venv-latest .venv-harness .venv-servers .venv-package site out build dist *.egg-info \
 		.pytest_cache .mypy_cache .ruff_cache
