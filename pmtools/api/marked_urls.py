@@ -10,6 +10,8 @@ import json
 from typing import Any
 from urllib.parse import quote, unquote
 
+import numpy as np
+
 from pmtools.answers import Undone, undo
 from pmtools.api.view_options import ViewOptions
 from pmtools.typing import BoxesXYXY, SizeHW
@@ -43,8 +45,6 @@ def mark_url(url: str, boxes_xyxy: BoxesXYXY, /, **options: Any) -> str:
     >>> mark_url("https://example.com/a.png", [900, 40, 1060, 90], format="qwen3-vl")
     'https://example.com/a.png#pmtools=%7B%22boxes%22%3A[[900,40,1060,90]],%22format%22%3A%22qwen3-vl%22%7D'
     """
-    import numpy as np
-
     if _MARK in url:
         raise ValueError("`url` must not have a mark, got one; mark the original URL with all boxes at once")
     options["boxes"] = np.reshape(np.asarray(boxes_xyxy), (-1, 4)).tolist()

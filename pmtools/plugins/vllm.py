@@ -10,6 +10,7 @@ import dataclasses
 from typing import Any
 
 from pmtools.api.marked_urls import read_mark
+from pmtools.api.view_options import ViewOptions
 
 NAME = "pmtools"
 
@@ -25,19 +26,18 @@ def register() -> None:
         """vLLM's own connector, its limits and caches, and magnification after it."""
 
         def load_from_url(self, url: str, media_io: Any, **options: Any) -> Any:
-            plain, _ = read_mark(url)
-            return _magnified(super().load_from_url(plain, media_io, **options), url)
+            plain, marked = read_mark(url)
+            return _magnified(super().load_from_url(plain, media_io, **options), marked, url[len(plain) :])
 
         async def load_from_url_async(self, url: str, media_io: Any, **options: Any) -> Any:
-            plain, _ = read_mark(url)
+            plain, marked = read_mark(url)
             loaded = await super().load_from_url_async(plain, media_io, **options)
-            return await asyncio.to_thread(_magnified, loaded, url)
+            return await asyncio.to_thread(_magnified, loaded, marked, url[len(plain) :])
 
     MEDIA_CONNECTOR_REGISTRY.register(NAME)(MagnifyingConnector)
 
 
-def _magnified(loaded: Any, url: str) -> Any:
-    plain, marked = read_mark(url)
+def _magnified(loaded: Any, marked: ViewOptions | None, mark: str) -> Any:
     if marked is None:
         return loaded
     image = getattr(loaded, "media", None)
@@ -45,5 +45,4 @@ def _magnified(loaded: Any, url: str) -> Any:
         raise ValueError("only the URL of an image may have a mark of pmtools, got one of other media")
     shown = marked.view(image, marked.boxes)
     # vLLM's caches know an image by its bytes: the mark makes it another one
-    mark = url.removeprefix(plain).encode()
-    return dataclasses.replace(loaded, media=shown.image, original_bytes=loaded.original_bytes + mark)
+    return dataclasses.replace(loaded, media=shown.image, original_bytes=loaded.original_bytes + mark.encode())

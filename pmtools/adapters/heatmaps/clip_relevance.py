@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pmtools.adapters.heatmaps._by_question import by_question, loaded
 from pmtools.adapters.image_inputs import input_device
 from pmtools.adapters.image_tokens import ImageTokens
 from pmtools.adapters.layouts import ImageTokenLayout, TokenGrid
@@ -74,18 +75,13 @@ class CLIPRelevance:
         -------
         CLIPRelevance
         """
-        import torch
-        from transformers import AutoProcessor, CLIPModel
+        from transformers import CLIPModel
 
-        where = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        return cls(CLIPModel.from_pretrained(name).to(where).eval(), AutoProcessor.from_pretrained(name), **options)
+        return cls(*loaded(CLIPModel, name, device), **options)
 
     def __call__(self, prompts: Prompts, /) -> list[list[torch.Tensor]]:
         """Masks of the images of each prompt."""
-        return [
-            [self.mask(image, question) for image in row]
-            for row, question in zip(prompts.images, prompts.questions(), strict=True)
-        ]
+        return by_question(self.mask, prompts)
 
     def mask(self, image: Any, question: str, /) -> torch.Tensor:
         """The mask of one image.

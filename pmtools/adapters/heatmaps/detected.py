@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from pmtools import _checks, heatmaps
+from pmtools.adapters.heatmaps._by_question import by_question, loaded
 from pmtools.adapters.image_inputs import input_device
 from pmtools.adapters.prompts import Prompts
 from pmtools.typing import Ndarray
@@ -99,14 +100,11 @@ class DetectorHeatmap:
         """
         from transformers import AutoModelForZeroShotObjectDetection
 
-        return cls(*_loaded(AutoModelForZeroShotObjectDetection, name, device), **options)
+        return cls(*loaded(AutoModelForZeroShotObjectDetection, name, device), **options)
 
     def __call__(self, prompts: Prompts, /) -> list[list[Ndarray]]:
         """Maps of the images of each prompt."""
-        return [
-            [self.heatmap(image, question) for image in row]
-            for row, question in zip(prompts.images, prompts.questions(), strict=True)
-        ]
+        return by_question(self.heatmap, prompts)
 
     def heatmap(self, image: Any, question: str, /) -> Ndarray:
         """The map of one image.
@@ -202,14 +200,11 @@ class MaskHeatmap:
         """
         from transformers import SamModel
 
-        return cls(detector, *_loaded(SamModel, name, device))
+        return cls(detector, *loaded(SamModel, name, device))
 
     def __call__(self, prompts: Prompts, /) -> list[list[Ndarray]]:
         """Maps of the images of each prompt."""
-        return [
-            [self.heatmap(image, question) for image in row]
-            for row, question in zip(prompts.images, prompts.questions(), strict=True)
-        ]
+        return by_question(self.heatmap, prompts)
 
     def heatmap(self, image: Any, question: str, /) -> Ndarray:
         """The map of one image.
@@ -260,11 +255,3 @@ def _strongest(maps: Sequence[Ndarray], scores: Ndarray) -> Ndarray:
         return np.ones((1, 1))
     found: Ndarray = np.max([each * score for each, score in zip(maps, scores / scores.max(), strict=True)], axis=0)
     return found if found.any() else np.ones((1, 1))
-
-
-def _loaded(kind: Any, name: str, device: str | None) -> tuple[Any, Any]:
-    import torch
-    from transformers import AutoProcessor
-
-    where = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return kind.from_pretrained(name).to(where).eval(), AutoProcessor.from_pretrained(name)
