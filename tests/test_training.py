@@ -132,10 +132,10 @@ def test_training_runs_and_goes_on_where_it_stopped(tmp_path):
     script = (
         "import sys, training.__main__ as t\n"
         "step, count = t._question_step, []\n"
-        "def stopping(*a):\n"
+        "def stopping(*given, **named):\n"
         "    count.append(1)\n"
         "    if len(count) == 4: raise SystemExit(3)\n"
-        "    return step(*a)\n"
+        "    return step(*given, **named)\n"
         "t._question_step = stopping\n"
         f"sys.argv = ['x', '--out', {str(tmp_path / 'cut')!r}, '--hours', '0.0011', '--save-every', '0']\n"
         "t.main()\n"
