@@ -16,6 +16,7 @@ from PIL import Image
 
 from pmtools import fit_mosaic, fit_warp, frames, heatmaps, perception_map, zoom_warp
 from pmtools.alternatives import ALTERNATIVES
+from pmtools.decoding.vicrop import best_window
 from pmtools.evaluation.reading.reader import Reader
 from pmtools.evaluation.reading.signs import Picture
 from pmtools.perception import spread
@@ -166,6 +167,10 @@ def _own_crop(case: Case) -> list[Look]:
     )
 
 
+def _window(case: Case) -> list[Look]:
+    return case.cropped(np.array(best_window(case.own_map, source_hw=case.source_hw, window=min(case.size_hw))))
+
+
 def _box_crop(case: Case) -> list[Look]:
     return case.cropped(np.concatenate([case.boxes[:, :2].min(0), case.boxes[:, 2:].max(0)]))
 
@@ -195,6 +200,7 @@ METHODS: dict[str, Callable[[Case], list[Look]]] = {
     "own-map": lambda case: case.magnified(case.own_map),
     "own-map-gated": _gated,
     "own-map-crop": _own_crop,
+    "own-map-window": _window,
     "own-map-shuffled": lambda case: case.magnified(heatmaps.shuffled(case.own_map, rng=case.rng)),
     **{f"own-map-{name}": _edited(name) for name in ALTERNATIVES if name not in ("magnify", "crop")},
     "boxes": lambda case: case.magnified(case.box_map()),
