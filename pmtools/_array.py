@@ -212,21 +212,49 @@ def clip(array: Array, low: Any, high: Any) -> Array:
     return namespace(array).clip(array, low, high)
 
 
+def least(array: Array, axis: int | tuple[int, ...]) -> Array:
+    """Minimum over `axis`, which stays with length 1."""
+    return _reduced(array, axis, np.minimum, "min")
+
+
+def greatest(array: Array, axis: int | tuple[int, ...]) -> Array:
+    """Maximum over `axis`, which stays with length 1."""
+    return _reduced(array, axis, np.maximum, "max")
+
+
+def total(array: Array, axis: int | tuple[int, ...]) -> Array:
+    """Sum over `axis`, which stays with length 1."""
+    return _reduced(array, axis, np.add, "sum")
+
+
+def _reduced(array: Array, axis: int | tuple[int, ...], ufunc: np.ufunc, name: str) -> Array:
+    """`name` of the standard over `axis`; for NumPy in half the time that its function of this name takes for short arrays."""
+    if isinstance(array, np.ndarray):
+        return ufunc.reduce(array, axis=axis, keepdims=True)
+    return getattr(namespace(array), name)(array, axis=axis, keepdims=True)
+
+
 def mean(array: Array, axis: int | tuple[int, ...]) -> Array:
     """Mean over `axis`, which stays with length 1; for NumPy the sum over the count, which is what its `mean` does slowly."""
     if isinstance(array, np.ndarray):
         axes = axis if isinstance(axis, tuple) else (axis,)
-        total: Array = np.add.reduce(array, axis=axis, keepdims=True)
-        return total / math.prod(array.shape[i] for i in axes)
+        return total(array, axis) / math.prod(array.shape[i] for i in axes)
     return namespace(array).mean(array, axis=axis, keepdims=True)
 
 
-def cumulative_sum(array: Array) -> Array:
-    """Running sums along the last axis."""
+def running_sums(array: Array) -> Array:
+    """Sums of the first 0, 1, ... n entries of the last axis, of shape (..., n + 1)."""
     if isinstance(array, np.ndarray):
-        sums: Array = np.add.accumulate(array, axis=-1)
+        sums = np.zeros((*array.shape[:-1], array.shape[-1] + 1), array.dtype)
+        np.add.accumulate(array, axis=-1, out=sums[..., 1:])
         return sums
-    return namespace(array).cumulative_sum(array, axis=-1)
+    xp = namespace(array)
+    return xp.concat([xp.zeros_like(array[..., :1]), xp.cumulative_sum(array, axis=-1)], axis=-1)
+
+
+def somewhere(mask: Array) -> bool:
+    """Whether `mask` is True anywhere."""
+    return bool(mask.any() if isinstance(mask, np.ndarray) else namespace(mask).any(mask))
 
 
 def nowhere(mask: Array) -> bool:

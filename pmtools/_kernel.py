@@ -215,6 +215,15 @@ def interpolate(x: Ndarray, knots_x: Ndarray, knots_y: Ndarray, out: Ndarray) ->
     _extension.interpolate(x, out, np.ascontiguousarray(knots_x), np.ascontiguousarray(knots_y))  # type: ignore[union-attr]
 
 
+def upsampled_greatest(values: Array, size: int) -> Ndarray | None:
+    """The greatest of each column of a float64 map (h, w) whose rows are resampled to `size` cells; None if it is not served."""
+    if not takes_places(values) or values.ndim != 2:
+        return None
+    greatest = np.empty(size, np.float64)
+    _extension.upsampled_greatest(values, greatest)  # type: ignore[union-attr]
+    return greatest
+
+
 # ------------------------------------------------------------------------------------------------------- threads
 
 

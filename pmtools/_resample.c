@@ -994,6 +994,52 @@ static enum outcome map_places(struct places from, struct places to, const doubl
     return DONE;
 }
 
+/* ---------------------------------------------------------------------------------------------------- marginals
+ * The greatest of each column of a map whose rows are interpolated linearly, as marginals.upsampled_marginal has it, in the
+ * sums of interpolation.resample_axis. All samples between two cells share these: no interpolated map is needed. */
+
+struct grid {                            /* strides in bytes; base and strides are aligned */
+    const char *base;
+    index_t rows, cells, row_stride, cell_stride;
+};
+
+static double cell_at(const struct grid *grid, index_t row, index_t cell)
+{
+    return *(const double *)(grid->base + row * grid->row_stride + cell * grid->cell_stride);
+}
+
+static enum outcome upsampled_greatest(const struct grid *grid, double *restrict out, index_t length)
+{
+    const index_t last = grid->cells - 1;
+    const double step = (double)grid->cells / (double)length;
+    double *place = allocate((size_t)length, sizeof *place), *share = allocate((size_t)length, sizeof *share);
+    if (!place || !share) {
+        free(place);
+        free(share);
+        return NO_MEMORY;
+    }
+    for (index_t x = 0; x < length; x++) {
+        place[x] = within(((double)x + 0.5) * step - 0.5, 0.0, (double)last);
+        share[x] = place[x] - floor(place[x]); /* of the second cell */
+        out[x] = -INFINITY;
+    }
+    for (index_t begin = 0, end; begin < length; begin = end) {
+        const index_t first = (index_t)place[begin], second = least(first + 1, last);
+        for (end = begin + 1; end < length && place[end] < (double)(first + 1);)
+            end++;
+        for (index_t row = 0; row < grid->rows; row++) {
+            const double a = cell_at(grid, row, first), b = cell_at(grid, row, second);
+            for (index_t x = begin; x < end; x++) {
+                const double value = a * (1.0 - share[x]) + b * share[x];
+                out[x] = value > out[x] ? value : out[x];
+            }
+        }
+    }
+    free(place);
+    free(share);
+    return DONE;
+}
+
 /* ------------------------------------------------------------------------------------------------ Python's door */
 
 static int cpu_has_avx2(void)
@@ -1316,6 +1362,47 @@ end:
     return result;
 }
 
+PyDoc_STRVAR(upsampled_greatest_doc,
+"upsampled_greatest(values, out)\n--\n\n"
+"The greatest of each column of `values`, float64 (rows, cells) with any strides, after every row is resampled linearly to as\n"
+"many cells as `out` has, float64 (length,), contiguous.");
+
+static PyObject *upsampled_greatest_of(PyObject *module, PyObject *args)
+{
+    (void)module;
+    PyObject *values, *out, *result = NULL;
+    Py_buffer view, out_view;
+    if (!PyArg_ParseTuple(args, "OO:upsampled_greatest", &values, &out))
+        return NULL;
+    if (PyObject_GetBuffer(values, &view, PyBUF_STRIDES | PyBUF_FORMAT) < 0)
+        return NULL;
+    if (open_numbers(out, "d", -1, &out_view) < 0) {
+        PyBuffer_Release(&view);
+        return NULL;
+    }
+    const index_t number = sizeof(double);
+    if (view.ndim != 2 || !view.format || strcmp(view.format, "d") != 0 || (uintptr_t)view.buf % sizeof(double) != 0 ||
+        view.strides[0] % number != 0 || view.strides[1] % number != 0 || view.shape[0] < 1 || view.shape[1] < 1 ||
+        out_view.readonly) {
+        PyErr_SetString(PyExc_ValueError, "`values` must have shape (rows, cells) and dtype float64, aligned and not empty, and "
+                                          "`out` must be writeable");
+        goto end;
+    }
+    const struct grid grid = {view.buf, view.shape[0], view.shape[1], view.strides[0], view.strides[1]};
+    enum outcome outcome;
+    Py_BEGIN_ALLOW_THREADS
+    outcome = upsampled_greatest(&grid, out_view.buf, out_view.len / number);
+    Py_END_ALLOW_THREADS
+    if (outcome == NO_MEMORY)
+        PyErr_NoMemory();
+    else
+        result = Py_NewRef(Py_None);
+end:
+    PyBuffer_Release(&out_view);
+    PyBuffer_Release(&view);
+    return result;
+}
+
 static PyObject *has_avx2(PyObject *module, PyObject *ignored)
 {
     (void)module;
@@ -1327,6 +1414,7 @@ static PyMethodDef methods[] = {
     {"interpolate", interpolate, METH_VARARGS, interpolate_doc},
     {"plan", plan, METH_VARARGS, plan_doc},
     {"resample", resample, METH_VARARGS, resample_doc},
+    {"upsampled_greatest", upsampled_greatest_of, METH_VARARGS, upsampled_greatest_doc},
     {"has_avx2", has_avx2, METH_NOARGS, PyDoc_STR("has_avx2()\n--\n\nWhether this processor runs the AVX2 loops.")},
     {NULL, NULL, 0, NULL},
 };

@@ -64,14 +64,13 @@ class Footprints:
     @cached_property
     def partly_outside(self) -> bool:
         """Whether some output pixel shows nothing of the source."""
-        if isinstance(self.outside, np.ndarray):
-            return bool(self.outside.any())
-        return bool(_array.namespace(self.outside).any(self.outside))
+        return _array.somewhere(self.outside)
 
     @cached_property
     def averaging(self) -> str:
         """The kernel where output pixels may average: "box" or "cubic", or "" if no footprint is wider than a pixel."""
-        width = _array.to_numpy(self.high) - _array.to_numpy(self.low)
+        _, low, high = self.positions
+        width = high - low
         if width.max() <= 1 + TOLERANCE:
             return ""
         return "cubic" if len(self) < width.sum() - TOLERANCE else "box"
@@ -119,11 +118,13 @@ def footprints(axis: AxisMap) -> list[Footprints]:
     visible = _array.to_numpy(axis.window).reshape(-1, 2).tolist()
     result = []
     for position, (low, high) in zip(positions, visible, strict=True):
-        cut = _array.clip(position, low, high)
-        centre = position[1::2]
+        if isinstance(position, np.ndarray) and low <= position[0] and position[-1] <= high:  # nothing to be cut
+            cut, outside = position, np.zeros(m, bool)
+        else:
+            cut, centre = _array.clip(position, low, high), position[1::2]
+            outside = (centre < low - TOLERANCE) | (centre > high + TOLERANCE)
         first = min(max(math.floor(low + TOLERANCE), 0), axis.source_size - 1)
         last = min(max(math.ceil(high - TOLERANCE) - 1, first), axis.source_size - 1)
-        outside = (centre < low - TOLERANCE) | (centre > high + TOLERANCE)
         result.append(Footprints(cut[1::2], cut[:-1:2], cut[2::2], outside, first, last, axis.source_size))
     return result
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pmtools import _array, _checks
+from pmtools import _array, _checks, _kernel
 from pmtools.interpolation import resample_axis
 from pmtools.perception import CONSTANT_ULPS
 from pmtools.settings import DEFAULTS, MARGINALS, WarpSettings
@@ -78,6 +78,9 @@ def upsampled_marginal(weights: Array, size: int, /, *, axis: int, reduce: str =
         values = _array.widen(weights)
         if axis == -2:  # the long axis last: NumPy finds many short maxima ten times as fast along the first axis
             values = _array.namespace(values).matrix_transpose(values)
+        compiled = _kernel.upsampled_greatest(values, size)
+        if compiled is not None:
+            return compiled
         return marginal(resample_axis(values, size, axis=-1), axis=-1, reduce=reduce)
     return resample_axis(marginal(weights, axis=axis, reduce=reduce), size, axis=-1)
 
@@ -154,23 +157,22 @@ def _density(mass: Array, settings: WarpSettings, rounding: float | None) -> Arr
 
 def _integral(relative: Array, floor: float) -> Array:
     """Density to CDF, at the cell edges."""
-    xp = _array.namespace(relative)
-    n = relative.shape[-1]
-    total = _array.cumulative_sum(relative)
-    edges = xp.concat([xp.zeros_like(total[..., :1]), total / total[..., -1:]], axis=-1)
-    if not bool(xp.all(relative >= LEAST_DENSITY * total[..., -1:] / n * (1 - 1e-9))):
+    sums = _array.running_sums(relative)
+    total = sums[..., -1:]
+    scarce = _array.least(relative, -1) < LEAST_DENSITY * total / relative.shape[-1] * (1 - 1e-9)
+    if _array.somewhere(scarce):
         raise ValueError(
             f"`floor` {floor:g} is too small for this map: cells compressed more than {1 / LEAST_DENSITY:.0e} times do not come "
             f"back from rounding; use at least {LEAST_DENSITY:g}"
         )
-    return edges
+    return sums / total
 
 
 def _relative_mass(mass: Array, rounding: float) -> Array:
     """Mass in units of the mean mass; exactly 1 everywhere if the mass is constant."""
     xp = _array.namespace(mass)
-    peak = xp.max(mass, axis=-1, keepdims=True)
-    constant = peak - xp.min(mass, axis=-1, keepdims=True) <= CONSTANT_ULPS * rounding * peak
+    peak = _array.greatest(mass, -1)
+    constant = peak - _array.least(mass, -1) <= CONSTANT_ULPS * rounding * peak
     if _array.nowhere(constant):
         scaled = mass / peak
         return scaled / _array.mean(scaled, -1)
@@ -193,7 +195,7 @@ def _cap(relative: Array, cap: Any) -> Array:
     """
     xp = _array.namespace(relative)
     n = relative.shape[-1]
-    others = _array.cumulative_sum(xp.sort(relative, axis=-1))  # from the light end, so that nothing cancels
+    others = _array.running_sums(xp.sort(relative, axis=-1))[..., 1:]  # from the light end, so that nothing cancels
     heaviest = (n - 1) - _array.arange(n, relative)
     scale = xp.max((n - heaviest * cap) / others, axis=-1, keepdims=True)
     cap = cap + xp.zeros_like(relative)

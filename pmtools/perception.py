@@ -99,8 +99,7 @@ def normalize(heatmap: Heatmap, /) -> Array:
     xp = _array.namespace(heatmap)
     rounding = CONSTANT_ULPS * _array.epsilon(heatmap)
     values = _array.widen(heatmap)
-    low = xp.min(values, axis=(-2, -1), keepdims=True)
-    high = xp.max(values, axis=(-2, -1), keepdims=True)
+    low, high = _array.least(values, (-2, -1)), _array.greatest(values, (-2, -1))
     constant = high - low <= rounding * high
     if _array.nowhere(constant):
         return (values - low) / (high - low)
@@ -130,7 +129,7 @@ def _amplified(values: Array, gain: float) -> Array:
     xp = _array.namespace(values)
     cells = values.shape[-2] * values.shape[-1]
     centred = values - _array.mean(values, (-2, -1))
-    variance = xp.sum(centred * centred, axis=(-2, -1), keepdims=True) / max(cells - 1, 1)  # unbiased, as the paper's
+    variance = _array.total(centred * centred, (-2, -1)) / max(cells - 1, 1)  # unbiased, as the paper's
     flat = variance <= 0
     deviation = xp.sqrt(variance if _array.nowhere(flat) else xp.where(flat, xp.ones_like(variance), variance))
     scores = gain * centred / deviation

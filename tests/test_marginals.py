@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pmtools import _array
+from pmtools import _array, _kernel
 from pmtools.marginals import cdf, marginal, upsampled_marginal
 from pmtools.perception import upsample
 from pmtools.settings import WarpSettings
 from pmtools.testing import heatmaps
+
+compiled = pytest.mark.skipif(_kernel.serves(np.zeros(1, np.uint8)) is False, reason=_kernel.NAME)
+FUZZ = runpy.run_path(str(Path(__file__).parent / "fuzz" / "fuzz_kernel.py"))
 
 
 def marginal_cdf(weights, *, axis, **options):
@@ -126,6 +132,43 @@ def test_upsampled_sum_marginal_is_that_of_the_full_map(rng):
 def test_a_finer_map_keeps_its_cells(rng):
     weights = rng.random((30, 40))
     np.testing.assert_array_equal(upsampled_marginal(weights, 7, axis=-1), weights.max(axis=0))
+
+
+@compiled
+def test_the_compiled_marginal_is_that_of_numpy_to_the_last_bit():
+    for seed in range(200):
+        FUZZ["check_marginal"](seed)
+        FUZZ["check_hostile_map"](seed)
+
+
+@compiled
+def test_the_comparison_notices_a_mirrored_map(monkeypatch):
+    right = _kernel.upsampled_greatest
+    monkeypatch.setattr(_kernel, "upsampled_greatest", lambda values, size: right(values[:, ::-1], size))
+    with pytest.raises(SystemExit, match="the marginal of"):
+        list(map(FUZZ["check_marginal"], range(10)))
+
+
+@compiled
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"values": np.zeros(3)},
+        {"values": np.zeros((2, 3), np.float32)},
+        {"values": np.zeros((2, 0))},
+        {"values": np.zeros(49, np.uint8)[1:].view(np.float64).reshape(2, 3)},
+        {"out": np.zeros(4, np.float32)},
+        {"out": np.zeros(8)[::2]},
+        {"out": np.frombuffer(bytes(32))},
+    ],
+)
+def test_bad_arrays_are_refused_at_the_compiled_door(changes):
+    from pmtools import _resample
+
+    right = {"values": np.zeros((2, 3)), "out": np.zeros(4)}
+    _resample.upsampled_greatest(*right.values())
+    with pytest.raises((ValueError, BufferError)):
+        _resample.upsampled_greatest(*(right | changes).values())
 
 
 def test_batch_equals_items(xp, rng):

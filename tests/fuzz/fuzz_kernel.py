@@ -3,14 +3,15 @@
 Usage: `python tests/fuzz/fuzz_kernel.py [seconds] [first seed]`. Needs gcc or clang with their sanitizers; where they are
 missing it says so and does nothing. Every seed is one case: random shapes down to one pixel, strides (flipped, transposed,
 cut, every other pixel, unaligned, rows a page apart), dtypes, kernels and maps with windows; results must equal the NumPy
-path. So do places through knots. A share of the cases has coordinates that no map would give: the kernel may refuse them or
-return anything, but not touch memory that is not its own.
+path. So do places through knots, and the marginals of maps. A share of the cases has coordinates that no map would give:
+the kernel may refuse them or return anything, but not touch memory that is not its own.
 
 tests/test_kernel.py draws its cases from here.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.machinery
 import importlib.util
 import os
@@ -28,6 +29,7 @@ from pmtools import _kernel, _resample_numpy
 from pmtools.axes import AxisMap, axis_map
 from pmtools.footprints import Footprints, footprints
 from pmtools.interpolation import interpolate
+from pmtools.marginals import upsampled_marginal
 
 ROOT = Path(__file__).resolve().parents[2]
 SPREAD = {"uint8": 255, "uint16": 65535, "float32": 1.0}
@@ -101,6 +103,16 @@ def random_case(seed):
     return pixels, random_axis(rng, height, h), random_axis(rng, width, w), kernels, limits
 
 
+@contextlib.contextmanager
+def numpy_only():
+    """The NumPy path behind the doors that look for the kernel."""
+    extension, _kernel._extension = _kernel._extension, None
+    try:
+        yield
+    finally:
+        _kernel._extension = extension
+
+
 def largest_difference(a, b):
     return float(np.max(np.abs(a.astype(np.float64) - b.astype(np.float64)), initial=0.0))
 
@@ -151,12 +163,8 @@ def random_places(seed):
 def check_places(seed):
     """The map of coordinates: the bits of the NumPy path, in memory of its own or in place."""
     x, *knots = random_places(seed)
-    extension, _kernel._extension = _kernel._extension, None
-    try:
-        with np.errstate(all="ignore"):
-            expected = interpolate(x, *knots)
-    finally:
-        _kernel._extension = extension
+    with numpy_only(), np.errstate(all="ignore"):
+        expected = interpolate(x, *knots)
     out = exact(np.zeros(2 * len(x)))[::2]
     for to in (out, x):
         _kernel.interpolate(x, *knots, to)
@@ -171,6 +179,32 @@ def check_hostile_places(seed):
     for axis in knots:
         axis[rng.random(len(axis)) < 0.3] = rng.choice([np.nan, np.inf, 0.0, -1e300])
     _kernel.interpolate(x, *knots, exact(np.zeros(len(x))))
+
+
+def random_map(seed):
+    """A map in one of the layouts of memory, and how many cells its marginal is to have."""
+    rng = np.random.default_rng(seed)
+    values = rng.random(rng.choice(SIDES, 2)) * 10.0 ** rng.integers(-300, 300)
+    values[rng.random(values.shape) < rng.choice([0.0, 0.9])] = 0.0
+    layouts = [exact(values), exact(values.T).T, exact(values)[::-1, ::-1], exact(np.repeat(values, 2, axis=1))[:, ::2]]
+    return layouts[seed % 4], int(rng.choice([*SIDES, 336, 1000])), int(rng.choice([-2, -1]))
+
+
+def check_marginal(seed):
+    """The marginal of an upsampled map: the bits of the NumPy path."""
+    values, size, axis = random_map(seed)
+    with numpy_only():
+        expected = upsampled_marginal(values, size, axis=axis)
+    if upsampled_marginal(values, size, axis=axis).tobytes() != expected.tobytes():
+        raise SystemExit(f"seed {seed}: the marginal of {values.shape} along {axis} to {size} cells differs")
+
+
+def check_hostile_map(seed):
+    """Cells that are no numbers, and marginals shorter than the map."""
+    values, size, _ = random_map(seed)
+    rng = np.random.default_rng(seed)
+    values[rng.random(values.shape) < 0.3] = rng.choice([np.nan, np.inf, -1e300])
+    _kernel.upsampled_greatest(values, size)
 
 
 # --------------------------------------------------------------------------------------------------- the driver
@@ -223,6 +257,7 @@ def run(library, seconds, seed):
     while time.monotonic() < end:
         (check_hostile if seed % 4 == 3 else check)(seed)
         (check_hostile_places if seed % 4 == 3 else check_places)(seed)
+        (check_hostile_map if seed % 4 == 3 else check_marginal)(seed)
         seed += 1
     print(f"{seed - first} cases, seeds {first} to {seed - 1}: no error; AVX2: {_kernel._extension.has_avx2()}")
 
