@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -145,12 +146,21 @@ def magnify(
 
     if not isinstance(image, (list, tuple)):
         return apply(fit(image, focus), image, out)
-    # the fits first: small steps of Python, in which threads would only wait for each other
     each_focus = _one_each(focus, len(image)) if kind == "heatmap" else _listed(focus, kind, len(image))
-    warps = [fit(*pair) for pair in zip(image, each_focus, strict=True)]
-    each = _kernel.map_threads if all(_is_worth_a_thread(one) for one in image) else map
     outs = [None] * len(image) if out is None else _listed(out, "out", len(image))
-    return list(each(lambda case: apply(*case), zip(warps, image, outs, strict=True)))
+    if not all(_is_worth_a_thread(one) for one in image):
+        warps = [fit(*pair) for pair in zip(image, each_focus, strict=True)]
+        return [apply(*case) for case in zip(warps, image, outs, strict=True)]
+    turn = threading.Lock()
+
+    def in_a_thread(case: tuple[Any, Any, Any]) -> Any:
+        one, its_focus, its_out = case
+        with turn:  # NumPy's short steps: threads that take them at once wait for each other at every one of them
+            warp = fit(one, its_focus)
+            warp._look(antialias=antialias)
+        return apply(warp, one, its_out)
+
+    return _kernel.map_threads(in_a_thread, zip(image, each_focus, outs, strict=True))
 
 
 def _the_one_given(given: dict[str, Any]) -> tuple[str, Any]:

@@ -6,6 +6,7 @@ here is fitted or searched. Frames (padding, cropping, resizing) are warps too.
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 from collections.abc import Iterable, Iterator
@@ -18,7 +19,7 @@ import numpy as np
 from pmtools import _array, _checks, _images, _kernel, axis_algebra, marginals
 from pmtools._brief import brief
 from pmtools.axes import AxisMap, axis_map, from_jsonable, to_jsonable
-from pmtools.footprints import Footprints, footprints
+from pmtools.footprints import Footprints, choose_kernel, footprints
 from pmtools.resample import resample
 from pmtools.settings import DEFAULTS, WarpSettings
 from pmtools.typing import Array, BoxesXYXY, Image, PointsXY, SizeHW
@@ -708,6 +709,11 @@ class Warp:
     def _footprints(self) -> list[tuple[Footprints, Footprints]]:
         """Where the output pixels of both axes look, for each warp; made once, since a warp does not change."""
         return list(zip(footprints(self.y), footprints(self.x), strict=True))
+
+    def _look(self, *, antialias: bool) -> None:
+        """Find out where output pixels look, and by which kernels, before there is an image."""
+        for axis in itertools.chain.from_iterable(self._footprints):
+            choose_kernel(axis, antialias=antialias)
 
     def __reduce__(self) -> tuple[type[Warp], tuple[AxisMap, AxisMap]]:
         return Warp, (self.x, self.y)  # without what is made on the way

@@ -237,6 +237,25 @@ def test_ragged_lists(rng, heatmap, torch):
         magnify([small, small], [heatmap])
 
 
+def test_large_images_of_a_list_share_threads(rng, heatmap, monkeypatch):
+    """Fits in turns, each in the thread of its image, give the pixels of one call each."""
+    monkeypatch.setenv("PMTOOLS_THREADS", "3")
+    images = [rng.integers(0, 255, (512, 512 + 8 * i, 3)).astype(np.uint8) for i in range(5)]
+    maps = [np.roll(heatmap, i, axis=1) for i in range(5)]
+    out = [np.empty_like(image) for image in images]
+    results = magnify([*images, Image.fromarray(images[0])], [*maps, maps[0]])
+    assert all(a is b for a, b in zip(magnify(images, maps, out=out), out, strict=True))
+    for image, heat, result, written in zip(images, maps, results, out, strict=False):
+        np.testing.assert_array_equal(result, magnify(image, heat))
+        np.testing.assert_array_equal(result, written)
+    assert np.array_equal(results[-1], results[0])
+    boxes = [[9, 9, 50 + i, 60] for i in range(5)]
+    for image, box, result in zip(images, boxes, magnify(images, boxes=boxes), strict=True):
+        np.testing.assert_array_equal(result, magnify(image, boxes=box))
+    with pytest.raises(ValueError, match="`heatmap` must be non-negative"):
+        magnify(images, [*maps[:-1], -maps[0]])
+
+
 @pytest.mark.parametrize(
     "convert", [lambda a: a, "as_tensor", lambda a: a.tolist(), Image.fromarray, lambda a: a.astype(bool)]
 )
