@@ -154,6 +154,7 @@ def test_the_command(tmp_path):
 def test_what_it_says_of_an_example(monkeypatch, tmp_path, example, found):
     shown = demonstration.Demonstration(200, 30, 10, 150, 170, example if found else None)
     monkeypatch.setattr(command, "_demonstrate", lambda questions, seed: shown)
+    monkeypatch.setattr(command, "_show_signs", lambda console, path: {})  # read in test_the_command
     result = run("--out", tmp_path)
     assert result.exit_code == 0, result.output
     assert (tmp_path / "question.png").exists() is found

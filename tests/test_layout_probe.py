@@ -39,7 +39,7 @@ class TestProbe:
             assert min(found) >= 0.9, (size, found)
 
     @pytest.mark.parametrize("family", ["llava", "qwen2_vl", "gemma3", "paligemma"])
-    @pytest.mark.parametrize("size", SIZES, ids=str)
+    @pytest.mark.parametrize("size", [SIZES[0], SIZES[2]], ids=str)
     def test_swapped_axes_are_seen(self, family, size):
         def swapped(grids):
             (grid,) = grids

@@ -187,7 +187,7 @@ def test_other_answers_of_a_prompt_share_its_streams():
 
 
 @pytest.mark.parametrize("refresh", ["every", "adaptive"])
-@pytest.mark.parametrize("options", [{}, {"num_beams": 2}, {"max_new_tokens": 7}])
+@pytest.mark.parametrize("options", [{"num_beams": 2}, {"max_new_tokens": 7}])
 def test_the_magnifier_with_and_without_kept_streams(refresh, options):
     found = []
     for kept in (0, 32):
