@@ -31,7 +31,7 @@ class Refinement:
     masks : list of bool arrays of shape (..., h, w)
         The cells each pass counts for: those visible in it. In a batch, False throughout an item that had stopped before.
     met_threshold : bool array of shape (...)
-        Whether `threshold` ended the loop, and not `max_iterations` or a map that nothing stands out of.
+        Whether a threshold ended the loop, and not `max_iterations` or a map that nothing stands out of.
     """
 
     aggregate: Array
@@ -49,12 +49,14 @@ def refine(
     *,
     visible: Array | None = None,
     threshold: float = 0.3,
+    relative_threshold: float = 0.0,
     max_iterations: int = 8,
 ) -> Refinement:
     r"""Attend, hide what stood out, attend again, until little attention is left; then average.
 
-    A pass ends the loop when the attention on the visible cells, $\sum_i h_i$, is at most `threshold`; otherwise the high
-    cluster of its visible cells is hidden as well, and the next pass runs. The aggregate is, per cell, the mean over the
+    A pass ends the loop when the attention on the visible cells, $\sum_i h_i$, is at most `threshold`, or at most
+    `relative_threshold` times that of the first pass; otherwise the high cluster of its visible cells is hidden as well, and the
+    next pass runs. The aggregate is, per cell, the mean over the
     passes in which that cell was visible, the last pass too.
 
     Parameters
@@ -70,6 +72,8 @@ def refine(
         is 0 there.
     threshold : float, optional
         Attention left at which to stop, >= 0. The paper uses 0.3 (its POPE script 0.4).
+    relative_threshold : float, optional
+        The same as a share of the first pass's attention, in [0, 1]; 0, the default, ends the loop only where nothing is left.
     max_iterations : int, optional
         Greatest number of passes with hidden cells, >= 0.
 
@@ -97,6 +101,7 @@ def refine(
     array([[0.5, 0.3, 0.1]])
     """
     threshold = _checks.real_number(threshold, "threshold", minimum=0.0)
+    relative = _checks.real_number(relative_threshold, "relative_threshold", minimum=0.0, maximum=1.0)
     max_iterations = _checks.whole_number(max_iterations, "max_iterations", minimum=0)
 
     first = _checks.weights(attend(None), "attend(None)")
@@ -111,11 +116,11 @@ def refine(
             )
     maps, masks = [first], [visible]
     running = xp.ones((*first.shape[:-2], 1, 1), dtype=xp.bool, device=_array.device(first))
-    met = ~running
+    met, at_first = ~running, _left(first, visible)
     for _ in range(max_iterations):
-        heat = xp.where(visible, _array.widen(maps[-1]), 0.0)
         highlight = highlight_mask(maps[-1], visible=visible)
-        enough = xp.sum(heat, axis=(-2, -1), keepdims=True) <= threshold
+        left = _left(maps[-1], visible)
+        enough = (left <= threshold) | (left <= relative * at_first)
         met = met | (running & enough)
         # a constant map has no highlight: there is nothing to hide
         running = running & ~enough & xp.any(highlight, axis=(-2, -1), keepdims=True)
@@ -131,6 +136,13 @@ def refine(
         maps.append(heatmap)
         masks.append(visible & running)
     return Refinement(_mean_where_visible(maps, masks), maps, masks, met[..., 0, 0])
+
+
+def _left(heatmap: Array, visible: Array) -> Array:
+    """The attention on the visible cells, of shape (..., 1, 1)."""
+    xp = _array.namespace(heatmap)
+    shown: Array = xp.sum(xp.where(visible, _array.widen(heatmap), 0.0), axis=(-2, -1), keepdims=True)
+    return shown
 
 
 def _mean_where_visible(maps: list[Array], masks: list[Array]) -> Array:

@@ -95,6 +95,7 @@ def test_a_method_that_the_model_cannot_run_is_named():
 
 def test_settings_reach_the_methods(parts):
     settings = {"start_layer": 3, "gain": 30.0, "kernel_size": 1, "floor": 0.3, "max_iterations": 2, "threshold": 0.1}
+    settings |= {"relative_threshold": 0.7}
     given = answers(parts, settings=settings)
     pm = METHODS["pm"](given.batch(ITEMS))
     assert (pm.heatmap.start_layer, pm.heatmap.max_iterations, pm.refresh) == (3, 2, "first")
@@ -103,6 +104,7 @@ def test_settings_reach_the_methods(parts):
     assert (single.warp_settings, single.options) == (WarpSettings(gain=30.0, kernel_size=1), {"floor": 0.3})
     source = single.heatmap.source
     assert (source.layers, source.start_layer, source.refine, source.threshold) == ("single", 3, "exact", 0.1)
+    assert (pm.heatmap.relative_threshold, source.relative_threshold) == (0.7, 0.7)
     neither = METHODS["pm-neither"](given.batch(ITEMS))
     assert (neither.heatmap.source.layers, neither.heatmap.source.refine) == ("single", "none")
     assert METHODS["pm-no-refinement"](given.batch(ITEMS)).heatmap.refine == "none"

@@ -178,6 +178,7 @@ class TestRefusals:
             ("heatmap", np.array([[-1.0]]), ValueError),
             ("tolerance", -1, ValueError),
             ("threshold", "low", TypeError),
+            ("relative_threshold", 1.5, ValueError),
             ("start_layer", 0, ValueError),
             ("kernel_size", 2, ValueError),
             ("floor", 0, ValueError),

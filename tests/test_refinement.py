@@ -22,12 +22,12 @@ class Attention:
         return self.xp.asarray(weight / (weight.sum((-2, -1), keepdims=True) + 10.0))
 
 
-def by_hand(attend, threshold, max_iterations):
+def by_hand(attend, threshold, relative, max_iterations):
     """The loop of METHOD section 2, one image, plain NumPy."""
     maps, masks = [attend(None)], [None]
     visible = np.ones(maps[0].shape, bool)
     for _ in range(max_iterations):
-        if (maps[-1] * visible).sum() <= threshold:
+        if (maps[-1] * visible).sum() <= max(threshold, relative * maps[0].sum()):
             break
         high = highlight_mask(maps[-1], visible=visible)
         if not high.any():
@@ -41,13 +41,14 @@ def by_hand(attend, threshold, max_iterations):
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.3, 0.6, 2.0])
+@pytest.mark.parametrize("relative", [0.0, 0.5, 0.9, 1.0])
 @pytest.mark.parametrize("max_iterations", [0, 1, 8])
-def test_equals_the_loop_by_hand(xp, rng, threshold, max_iterations):
+def test_equals_the_loop_by_hand(xp, rng, threshold, relative, max_iterations):
     scores = rng.normal(size=(5, 6)) * 2
     attention = Attention(scores, xp)
-    found = refine(attention, threshold=threshold, max_iterations=max_iterations)
+    found = refine(attention, threshold=threshold, relative_threshold=relative, max_iterations=max_iterations)
     numpy_attention = Attention(scores, type(xp)("numpy", np.asarray, np.asarray, np.ndarray))
-    aggregate, passes = by_hand(numpy_attention, threshold, max_iterations)
+    aggregate, passes = by_hand(numpy_attention, threshold, relative, max_iterations)
     assert len(found.maps) == len(found.masks) == len(attention.calls) == passes
     np.testing.assert_allclose(xp.numpy(found.aggregate), aggregate, rtol=1e-12)
     assert attention.calls[0] is None
@@ -64,11 +65,12 @@ def test_hand_worked():
     np.testing.assert_allclose(found.aggregate, [[0.5, 0.3, (0.1 + 0.25) / 2]])
 
 
-def test_a_batch_equals_its_items(xp, rng):
+@pytest.mark.parametrize("options", [{"threshold": 0.4}, {"threshold": 0.0, "relative_threshold": 0.7}])
+def test_a_batch_equals_its_items(xp, rng, options):
     scores = rng.normal(size=(4, 5, 6)) * np.array([0.1, 1.0, 3.0, 0.0])[:, None, None]
-    together = refine(Attention(scores, xp), threshold=0.4, max_iterations=5)
+    together = refine(Attention(scores, xp), **options, max_iterations=5)
     for i in range(4):
-        alone = refine(Attention(scores[i], xp), threshold=0.4, max_iterations=5)
+        alone = refine(Attention(scores[i], xp), **options, max_iterations=5)
         np.testing.assert_allclose(xp.numpy(together.aggregate)[i], xp.numpy(alone.aggregate), rtol=1e-12)
         assert sum(bool(xp.numpy(mask)[i].any()) for mask in together.masks) == len(alone.maps)
 
@@ -114,6 +116,21 @@ def test_what_ended_the_loop_is_told(xp):
     assert xp.numpy(refine(attend, threshold=9.0).met_threshold).all()
 
 
+@pytest.mark.parametrize(("relative", "passes"), [(0.3, 3), (0.45, 2), (1.0, 1)])
+def test_a_relative_threshold_does_not_mind_the_scale_of_a_map(relative, passes):
+    """Sums of 2.0, 0.8 and 0.5: the threshold of the paper is never met."""
+    left = {None: [1.2, 0.5, 0.3], 2: [0.0, 0.5, 0.3], 1: [0.0, 0.0, 0.5]}
+    for scale in (1.0, 1e-3):
+        found = refine(
+            lambda visible, by=scale: by * np.array([left[None if visible is None else int(visible.sum())]]),
+            threshold=0.3 * scale,
+            relative_threshold=relative,
+            max_iterations=2,
+        )
+        assert len(found.maps) == passes
+        assert bool(found.met_threshold) == (passes < 3)
+
+
 def test_constant_attention_stops_at_once():
     calls = []
     refine(lambda visible: calls.append(visible) or np.ones((3, 3)))
@@ -121,7 +138,15 @@ def test_constant_attention_stops_at_once():
 
 
 @pytest.mark.parametrize(
-    "options", [{"threshold": -1}, {"threshold": np.nan}, {"max_iterations": -1}, {"max_iterations": 1.5}]
+    "options",
+    [
+        {"threshold": -1},
+        {"threshold": np.nan},
+        {"relative_threshold": -0.1},
+        {"relative_threshold": 1.1},
+        {"max_iterations": -1},
+        {"max_iterations": 1.5},
+    ],
 )
 def test_bad_options(options):
     with pytest.raises((TypeError, ValueError), match=f"`{next(iter(options))}`"):

@@ -148,13 +148,15 @@ def test_the_papers_threshold_never_ends_the_shipped_models_refinement():
     demo, items = zoo.demo_model(), list(scene_items(seed=3, limit=12))
     images, texts = [[item.image] for item in items], [demo.prompt(item.question.text) for item in items]
     met, sums = {}, {}
-    for threshold in (0.3, 100.0):
-        pm = PerceptionMagnifier(demo.processor, **{**demo.settings, "threshold": threshold})
+    for threshold in (0.3, 100.0, "relative"):
+        options = {"relative_threshold": 1.0} if threshold == "relative" else {"threshold": threshold}
+        pm = PerceptionMagnifier(demo.processor, **{**demo.settings, **options})
         pm.generate(demo.model, images, texts, max_new_tokens=1)
         met[threshold] = pm.last[0].met_threshold
         sums[threshold] = [float(maps[0].sum()) for maps in pm.last[0].heatmaps]
     assert not any(met[0.3])
     assert all(met[100.0])
+    assert all(met["relative"])
     assert min(sums[100.0]) > 1
 
 

@@ -185,7 +185,7 @@ def options_like_pm(alternative: str, settings: Mapping[str, Any], /) -> dict[st
     dict
         Of `ImagePrompting`: `heatmap`, and those of gain, smoothing and warp that the settings have and it takes.
     """
-    names = ("start_layer", "heads", "sinks", "threshold", "max_iterations")
+    names = ("start_layer", "heads", "sinks", "threshold", "relative_threshold", "max_iterations")
     looks = {name: settings[name] for name in names if name in settings}
     taken = inspect.signature(ALTERNATIVES[alternative]).parameters
     shown = ["gain", "kernel_size", *(name for name in (*vars(DEFAULTS), "antialias") if name in taken)]

@@ -36,8 +36,8 @@ class MagnifierStep:
     ran_on : tuple of bool
         Whether the magnified images were the last step's to the bit, so that only new tokens were run after them.
     met_threshold : tuple of bool
-        Whether refinement ended because the attention left was at most `threshold`. Where it never is, `max_iterations` alone
-        says how often the model looks again.
+        Whether refinement ended because little attention was left, by `threshold` or `relative_threshold`. Where it never is,
+        `max_iterations` alone says how often the model looks again.
     forwards : dict
         Forward passes over the batch, by stream: "original", "refine", "magnified", "both"; "encode" counts images.
     seconds : float

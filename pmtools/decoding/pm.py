@@ -43,7 +43,7 @@ class PerceptionMagnifier(DecodingMethod):
         Which attention heads count, and which places do not: as in `AttentionHeatmap`; `pmtools calibrate` finds both.
     gain, kernel_size, marginal, floor, max_magnification, equal_peaks, antialias
         Of the warp: as in `pmtools.magnify`.
-    threshold, max_iterations
+    threshold, relative_threshold, max_iterations
         Of the refinement: as in `pmtools.refine`.
     refine : {"exact", "cached", "none"}, optional
         How tokens are hidden. "exact": from every query, so the sequence runs again from the image on.
@@ -120,6 +120,7 @@ class PerceptionMagnifier(DecodingMethod):
         gain: float = DEFAULTS.gain,
         kernel_size: int = DEFAULTS.kernel_size,
         threshold: float = 0.3,
+        relative_threshold: float = 0.0,
         max_iterations: int = 8,
         refine: str = "exact",
         refresh: str = "every",
@@ -161,6 +162,7 @@ class PerceptionMagnifier(DecodingMethod):
             sinks=sinks,
             refine=refine,
             threshold=threshold,
+            relative_threshold=relative_threshold,
             max_iterations=max_iterations,
         )
         own = isinstance(heatmap, str) and heatmap == "attention"

@@ -51,10 +51,12 @@ class AttentionHeatmap:
         the sequence runs again from the image on. "cached" hides it from the last query only, in a pass of one token.
     threshold : float, optional
     max_iterations : int, optional
-        Of the refinement.
+        Of the refinement, as in `pmtools.refine`; so is `relative_threshold`.
     sinks : sequence of (float, float), optional
         Places (x, y), as shares of the image in [0, 1], whose tokens count for nothing: those that are attended to whatever
         is asked.
+    relative_threshold : float, optional
+        A threshold as a share of the first pass's attention.
 
     Raises
     ------
@@ -73,6 +75,7 @@ class AttentionHeatmap:
     threshold: float = 0.3
     max_iterations: int = 8
     sinks: Sequence[tuple[float, float]] = ()
+    relative_threshold: float = 0.0
 
     def __post_init__(self) -> None:
         if isinstance(self.heads, str):
@@ -88,6 +91,7 @@ class AttentionHeatmap:
         if self.start_layer != "auto":
             _checks.whole_number(self.start_layer, "start_layer")
         _checks.real_number(self.threshold, "threshold", minimum=0.0)
+        _checks.real_number(self.relative_threshold, "relative_threshold", minimum=0.0, maximum=1.0)
         _checks.whole_number(self.max_iterations, "max_iterations", minimum=0)
 
     def __call__(self, prompts: Prompts, /) -> list[list[torch.Tensor]]:
@@ -119,7 +123,7 @@ class RefinedMass:
     forwards : int
         Passes with hidden tokens over the batch.
     met_threshold : list of bool
-        Whether the threshold ended the refinement of each row.
+        Whether a threshold ended the refinement of each row.
     repeated : list of int
         Those of the iterations whose hidden tokens had been hidden before, so that only new tokens were run.
     """
@@ -206,6 +210,7 @@ class ModelAttention:
             attend,
             visible=everything[:, None],
             threshold=self.settings.threshold,
+            relative_threshold=self.settings.relative_threshold,
             max_iterations=self.settings.max_iterations,
         )
         met = found.met_threshold & everything.any(-1)
