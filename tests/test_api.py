@@ -16,8 +16,9 @@ from PIL import Image
 
 from pmtools import api, zoom_warp
 from pmtools.answers import FORMATS, undo
+from pmtools.answers.looking import fitted_hw, regions
 from pmtools.api import messages
-from pmtools.api.views import fitted_hw, regions, view
+from pmtools.api.views import view
 
 BOX = [318, 395, 366, 440]
 

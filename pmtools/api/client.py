@@ -12,9 +12,10 @@ from typing import Any, TypeAlias
 
 from pmtools.adapters.pixels import as_pil
 from pmtools.answers import Format, Place
+from pmtools.answers.looking import regions
 from pmtools.api import messages
 from pmtools.api.view_options import ViewOptions
-from pmtools.api.views import MAX_PIXELS, View, regions
+from pmtools.api.views import MAX_PIXELS, View
 from pmtools.typing import BoxesXYXY, Image, Ndarray
 from pmtools.warp import Warp
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pmtools import frames
+from pmtools.adapters.image_inputs import counted_hw
 from pmtools.answers import Format, Undone, undo
 from pmtools.answers.formats import named
-from pmtools.typing import SizeHW
 from pmtools.warp import Warp
 
 
@@ -46,7 +45,7 @@ def undone_answers(
     return [
         Undone(answer, ())
         if way is None
-        else undo(answer, warp=way, format=form, input_hw=_resized_hw(processor, way.target_hw, form), **options)
+        else undo(answer, warp=way, format=form, input_hw=counted_hw(processor, way.target_hw, form), **options)
         for answer, way in zip(answers, ways, strict=True)
     ]
 
@@ -65,12 +64,3 @@ def _way(steps: Sequence[Any], i: int, count: int) -> Warp | None:
         )
     way: Warp = ways[0][0]
     return way
-
-
-def _resized_hw(processor: Any, shown_hw: SizeHW, form: Format) -> SizeHW:
-    """The size in which pixels count, after the processor's own resizing."""
-    bounds = dict(getattr(processor.image_processor, "size", None) or {})
-    if form.scale is not None or form.multiple == 1 or not {"shortest_edge", "longest_edge"} <= set(bounds):
-        return shown_hw
-    least, most = bounds["shortest_edge"], bounds["longest_edge"]
-    return frames.smart_resize(shown_hw, factor=form.multiple, min_pixels=least, max_pixels=most).target_hw

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pmtools.answers import Undoing
+from pmtools.answers.looking import where_to_look
 from pmtools.api.views import View
 from pmtools.io import MAX_PIXELS, ImageFileError, read_image
 
@@ -43,8 +44,7 @@ def user_message(image: Any, question: str) -> dict[str, Any]:
 
 def region_question(view: View, question: str) -> dict[str, Any]:
     """Asks on an overview where what the question is about can be seen."""
-    prompt = f"Where in the image must one look closely to answer this? {view.format.box_instruction}\n\n{question}"
-    return user_message(view.image, prompt)
+    return user_message(view.image, where_to_look(question, format=view.format))
 
 
 def last_image(messages: Sequence[Mapping[str, Any]]) -> Where | None:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from pmtools.answers.looking import regions
 from pmtools.api import messages
 from pmtools.api.view_options import ViewOptions
-from pmtools.api.views import View, regions
+from pmtools.api.views import View
 
 #: Largest request that is accepted, in bytes.
 MAX_BODY = 32 * 2**20

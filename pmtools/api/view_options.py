@@ -11,12 +11,10 @@ from typing import Any
 from pmtools import _checks
 from pmtools.answers import Format
 from pmtools.answers.formats import named
+from pmtools.answers.looking import OVERVIEW_PIXELS
 from pmtools.api.views import MAX_PIXELS, View, view, view_warp
 from pmtools.typing import SizeHW
 from pmtools.warp import Warp
-
-#: Most pixels of the overview on which a model is asked where to look.
-_OVERVIEW_PIXELS = 512 * 28 * 28
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ class ViewOptions:
 
     def overview(self, image: Any, /) -> View:
         """The image on which it is asked."""
-        return view(image, format=self.format, max_pixels=min(self.max_pixels, _OVERVIEW_PIXELS))
+        return view(image, format=self.format, max_pixels=min(self.max_pixels, OVERVIEW_PIXELS))
 
     def view(self, image: Any, boxes: Any, /) -> View:
         """The image with boxes magnified."""

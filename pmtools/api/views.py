@@ -5,7 +5,6 @@ Knows images, warps and formats of answers; no messages, no network.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,16 +14,13 @@ from pmtools import _checks, frames
 from pmtools.adapters.pixels import as_pil
 from pmtools.answers import Format, Undoing, Undone, undo
 from pmtools.answers.formats import named
+from pmtools.answers.looking import fitted_hw
 from pmtools.typing import BoxesXYXY, Image, Ndarray, SizeHW
 from pmtools.warp import Warp
 from pmtools.zoom import zoom_warp
 
 #: Default for the most pixels to send: 1280 tokens of 28 by 28 pixels.
 MAX_PIXELS = 1280 * 28 * 28
-#: Margin on each side of a region that a model named on an overview, as a share of its sides: such boxes are rough.
-_MARGIN = 0.25
-#: Side of the region around a point, in sides of the image.
-_AROUND_A_POINT = 0.125
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,56 +143,6 @@ def view_warp(
     target_hw = fitted_hw(source_hw, max_pixels=max_pixels, multiple=named(format).multiple)
     boxes = np.empty((0, 4)) if boxes_xyxy is None else _checks.boxes_on(boxes_xyxy, "boxes_xyxy", source_hw)
     return _warp(boxes, source_hw, target_hw, zoom), boxes
-
-
-def fitted_hw(source_hw: SizeHW, /, *, max_pixels: int, multiple: int = 1) -> SizeHW:
-    """The size to send: within the budget, about the shape of the image, sides as the model's processor keeps them.
-
-    Parameters
-    ----------
-    source_hw : (int, int)
-        Height and width of the image.
-    max_pixels : int
-        Most pixels.
-    multiple : int, optional
-        What both sides are multiples of.
-
-    Returns
-    -------
-    (int, int)
-    """
-    height, width = _checks.size_hw(source_hw, "source_hw")
-    max_pixels = _checks.whole_number(max_pixels, "max_pixels", minimum=multiple**2)
-    if multiple > 1:
-        smallest = min(4 * multiple**2, max_pixels)
-        return frames.smart_resize(source_hw, factor=multiple, min_pixels=smallest, max_pixels=max_pixels).target_hw
-    scale = min(1.0, math.sqrt(max_pixels / (height * width)))
-    return max(1, math.floor(height * scale)), max(1, math.floor(width * scale))
-
-
-def regions(said: Undone, source_hw: SizeHW, /) -> Ndarray:
-    """The boxes to magnify, from the answer to the question where to look.
-
-    Parameters
-    ----------
-    said : Undone
-        The answer about an overview.
-    source_hw : (int, int)
-        Height and width of the image.
-
-    Returns
-    -------
-    float64 array of shape (n, 4)
-        Its boxes and squares around its points, slightly enlarged, in pixels of the image; empty if it names none.
-    """
-    height, width = source_hw
-    size = np.array([width, height], dtype=np.float64)
-    boxes = said.boxes_xyxy
-    margins = (boxes[:, 2:] - boxes[:, :2]) * _MARGIN
-    around = np.tile(size * _AROUND_A_POINT / 2, (len(said.points_xy), 1))
-    low = np.concatenate([boxes[:, :2] - margins, said.points_xy - around])
-    high = np.concatenate([boxes[:, 2:] + margins, said.points_xy + around])
-    return np.concatenate([np.clip(low, 0.0, size), np.clip(high, 0.0, size)], axis=1)
 
 
 def _warp(boxes: Ndarray, source_hw: SizeHW, target_hw: SizeHW, zoom: float | None) -> Warp:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from pmtools import _array, _checks
 from pmtools.adapters.heatmaps._source import HeatmapSource
+from pmtools.adapters.heatmaps.asked import AskedHeatmap
 from pmtools.adapters.heatmaps.attention import AttentionHeatmap
 from pmtools.adapters.heatmaps.clip_relevance import CLIPRelevance
 from pmtools.adapters.heatmaps.control import ControlHeatmap
@@ -22,10 +23,11 @@ from pmtools.typing import Heatmap
 
 #: The layer of API-L, as a share of the depth.
 API_LAYER = 20 / 32
-#: Sources of another model, which is named after this prefix by its folder or hub name.
+#: Sources that need a name behind this prefix: another model's folder or hub name, or a format of boxes.
 NAMED: dict[str, Callable[[str], HeatmapSource]] = {
     "api-c:": CLIPRelevance.from_pretrained,
     "detector:": DetectorHeatmap.from_pretrained,
+    "asked:": AskedHeatmap,
 }
 
 #: Sources that need only the model itself, by name.
@@ -46,7 +48,8 @@ def heatmap_source(heatmap: str | Heatmap | HeatmapSource, /) -> HeatmapSource:
     ----------
     heatmap : str, array of shape (h, w), or callable
         A name in `SOURCES`, or `api-c:NAME` for relevance by the CLIP of that folder or hub name, `detector:NAME` for what
-        that open-vocabulary detector finds; a map for every image; or a source.
+        that open-vocabulary detector finds, `asked:FORMAT` for where a model that writes boxes in that format says it must
+        look; a map for every image; or a source.
 
     Returns
     -------
@@ -88,6 +91,7 @@ __all__ = [  # noqa: RUF022  in the order of the reference
     "CLIPRelevance",
     "DetectorHeatmap",
     "MaskHeatmap",
+    "AskedHeatmap",
     "GivenHeatmap",
     "ControlHeatmap",
 ]
