@@ -25,7 +25,7 @@ from pmtools.adapters.caches import (
 )
 from pmtools.adapters.image_inputs import encoded_images, kept_features, takes_features
 from pmtools.adapters.sequences import TokenSequences
-from pmtools.adapters.twin_cache import replace_rows, twin_cache
+from pmtools.adapters.twin_cache import first_rows, replace_rows, twin_cache
 from pmtools.decoding._loop import run_loop
 
 #: Families in which a token sees only those before it, so that hidden ones may be dropped.
@@ -183,6 +183,10 @@ class TestCaches:
         for layer, own in zip(twin.layers, now.cache.layers, strict=True):
             close(layer.keys, own.keys[[1, 1, 0, 0]])
             close(layer.values, own.values[[1, 1, 0, 0]])
+        first = first_rows(twin, 2)
+        for layer, own, rows in zip(first.layers, twin.layers, cache_rows(twin, [0, 1]).layers, strict=True):
+            assert torch.equal(layer.keys, rows.keys)
+            assert layer.values.data_ptr() == own.values.data_ptr()  # not copied
 
     def test_rows_are_replaced(self):
         now = state("llava")

@@ -18,7 +18,7 @@ import contextlib
 import functools
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -121,10 +121,11 @@ def intercepted_attention(
                 "did in this pass; models with their own attention code cannot be captured"
             )
 
-    entry = functools.partial(_only_in, frozenset(decoder.modules()), around)
+    modules = frozenset(decoder.modules())
+    entry = functools.partial(_only_in, modules, around)
     stack = _wrappers.__dict__.setdefault("open", [])
     with contextlib.ExitStack() as block:
-        block.enter_context(_redirected(decoder))
+        block.enter_context(_redirected(modules))
         stack.append(entry)
         block.callback(stack.remove, entry)
         block.callback(decoder.register_forward_pre_hook(before, with_kwargs=True).remove)
@@ -148,9 +149,11 @@ def _only_in(modules: frozenset[Any], wrapper: Wrapper, attend: Any, module: Any
 
 
 @contextmanager
-def _redirected(decoder: Any) -> Iterator[None]:
-    """The decoder's configurations name our function; counted, so that threads and nested blocks may share it."""
-    configs = {id(item.config): item.config for item in decoder.modules() if hasattr(item, "config")}
+def _redirected(modules: Iterable[Any]) -> Iterator[None]:
+    """The modules' configurations name our function; counted, so that threads and nested blocks may share it."""
+    # `hasattr` of a module without one takes as long as all the rest here
+    found = (vars(item).get("config") for item in modules)
+    configs = {id(config): config for config in found if config is not None}
     taken = []
     try:
         with _lock:

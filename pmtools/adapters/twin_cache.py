@@ -44,6 +44,14 @@ def twin_cache(original: Any, magnified: Any, /, *, on_reorder: Callable[[torch.
     return twin
 
 
+def first_rows(cache: Any, count: int, /) -> Any:
+    """A fork that holds the first rows of a cache, and shares their memory."""
+    forked = fork(cache)
+    for layer in forked.layers:
+        map_states(layer, lambda state: state[:count])
+    return forked
+
+
 def replace_rows(cache: Any, rows: Sequence[int] | torch.Tensor, new: Any, /) -> None:
     """Replace some rows of a cache by the rows of another cache of the same length."""
     import torch

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pmtools.adapters.caches import cache_rows, find_cache, put_cache
 from pmtools.adapters.sequences import TokenSequences
 from pmtools.adapters.source_images import SourceImages
-from pmtools.adapters.twin_cache import replace_rows, twin_cache
+from pmtools.adapters.twin_cache import first_rows, replace_rows, twin_cache
 from pmtools.decoding._magnifying_run import MagnifyingRun
 from pmtools.warp import Warp
 
@@ -61,7 +61,9 @@ class AdaptiveRun(MagnifyingRun):
         return any(_movement(new, old, heatmap.shape) > self.pm.tolerance for new, old, heatmap in parts)
 
     def _rows_of(self, cache: Any, rows: list[int]) -> Any:
-        return cache_rows(cache, rows) if self.steps else super()._rows_of(cache, rows)
+        if not self.steps:
+            return super()._rows_of(cache, rows)
+        return first_rows(cache, len(rows)) if rows == self.all_rows else cache_rows(cache, rows)
 
     def _join(self, output: Any, magnified: Any, rows: list[int]) -> None:
         if not self.steps:

@@ -7,7 +7,6 @@ References
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Hashable
@@ -231,12 +230,12 @@ class MagnifyingRun:
     def _pictures(self, warps: list[list[Warp]], rows: list[int]) -> tuple[list[Hashable], RowImages]:
         """What tells the magnified images of each row from others, and the model's pixel inputs of some of them."""
         images = [self.images[row] for row in rows]
+        shown: list[Hashable] = [tuple(map(self._told_by, row)) for row in warps]
         if self.pm.preprocess == "processor":
-            views = magnified_images(self.view, images, warps)
-            kept = self.streams.limit  # nobody asks otherwise
-            digests: list[Hashable] = [tuple(_digest(view) for view in row) if kept else None for row in views]
-            return digests, lambda some: self._encoded([views[row] for row in some])
-        return [tuple(row) for row in warps], lambda some: encode_fused(
+            return shown, lambda some: self._encoded(
+                magnified_images(self.view, [images[row] for row in some], [warps[row] for row in some])
+            )
+        return shown, lambda some: encode_fused(
             self.model,
             self.image_processor,
             self.layout,
@@ -244,6 +243,12 @@ class MagnifyingRun:
             [warp for row in some for warp in warps[row]],
             antialias=self.pm.antialias,
         )
+
+    @staticmethod
+    def _told_by(warp: Any) -> Hashable:
+        """What tells a magnified image from others of its original: where it is equal, the pixels are."""
+        found: Hashable = warp
+        return found
 
     def _encoded(self, images: list[list[Any]]) -> dict[str, Any]:
         return self.processor.encode(self.model, images)
@@ -283,8 +288,3 @@ class MagnifyingRun:
     def _counted(self, stream: str, output: Any) -> Any:
         self.forwards[stream] += 1
         return output
-
-
-def _digest(image: Any) -> bytes:
-    """What tells an image from any other one of its size and kind."""
-    return hashlib.blake2b(image.tobytes()).digest()

@@ -12,6 +12,7 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -92,6 +93,11 @@ class OfficialRun(MagnifyingRun):
         return OfficialAttention(
             settings, self.model, self.layout
         )  # after the prompt it does not run hidden sets again
+
+    @staticmethod
+    def _told_by(warp: Any) -> Hashable:
+        found: Hashable = warp.tobytes()  # an 8-bit map
+        return found
 
     def _warps(self, heatmaps: list[list[torch.Tensor]], rows: list[int]) -> list[list[Any]]:
         settings = self.pm.warp_settings
