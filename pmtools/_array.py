@@ -8,12 +8,13 @@ from __future__ import annotations
 import functools
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
+from pmtools._describe import describe
 from pmtools.typing import Array
 
 _P = ParamSpec("_P")
@@ -72,19 +73,42 @@ def asarray(value: object, name: str) -> Array:
     if isinstance(value, np.ndarray):
         return np.asarray(value)  # sub-classes (matrix, masked) lose their special rules
     if is_array(value):
-        _refuse_vmapped(value, name)
+        _refuse_unreadable(value, name)
         return value
     if value is None or isinstance(value, (str, bytes, dict, set)):
-        raise TypeError(f"`{name}` must be an array, got {type(value).__name__}")
+        raise TypeError(f"`{name}` must be an array, got {describe(value)}; {_NUMBERS}")
+    if isinstance(value, (list, tuple)) and value and all(map(_is_foreign, value)):
+        return _stacked(value, name)  # on their device, with their gradients
     try:
         array = np.asarray(value)
-    except ValueError as error:  # ragged nested sequences
+    except (ValueError, TypeError, RuntimeError) as error:  # ragged, or tensors deep inside that NumPy cannot read
         raise TypeError(
-            f"`{name}` must be an array, got a {type(value).__name__} NumPy cannot stack: {error}"
+            f"`{name}` must be an array, got a {type(value).__name__} NumPy cannot stack: {error}; {_NUMBERS}"
         ) from None
     if array.dtype == object:
-        raise TypeError(f"`{name}` must be an array of numbers, got {type(value).__name__}")
+        raise TypeError(f"`{name}` must be an array of numbers, got {describe(value)}; {_NUMBERS}")
     return array
+
+
+_NUMBERS = "give an array, a tensor or rows of plain numbers"
+
+
+def _is_foreign(item: object) -> bool:
+    """Whether an item of a list is an array of another kind than NumPy's."""
+    return not isinstance(item, np.ndarray) and is_array(item)
+
+
+def _stacked(items: Sequence[Array], name: str) -> Array:
+    """Arrays of one kind and shape, as one of that kind."""
+    for item in items:
+        _refuse_unreadable(item, name)
+    shapes = {tuple(item.shape) for item in items}
+    if len(shapes) > 1 or len({device(item) for item in items}) > 1:
+        raise TypeError(
+            f"`{name}` must be an array, got a {type(items).__name__} of {type(items[0]).__name__}s of other shapes or on other "
+            f"devices, {sorted(shapes)}; give those of one shape"
+        )
+    return namespace(items[0]).stack(list(items))
 
 
 def asarray_like(array: Array, like: Array) -> Array:
@@ -282,14 +306,27 @@ def has_memory(tensor: Array) -> bool:
         return False
 
 
-def _refuse_vmapped(array: Array, name: str) -> None:
-    """What is magnified depends on values, which `torch.vmap` hides; coordinates it may have."""
-    if is_torch(array) and name not in ("points_xy", "boxes_xyxy"):
-        functorch = getattr(sys.modules["torch"]._C, "_functorch", None)
-        if functorch is not None and functorch.is_batchedtensor(array):
-            raise TypeError(
-                f"`{name}` must not come from torch.vmap, which hides its values; give the whole batch at once"
-            )
+def _refuse_unreadable(array: Array, name: str) -> None:
+    """Tensors without memory of their own, or in a dtype without arithmetic.
+
+    What is magnified depends on values, which `torch.vmap` and the device "meta" hide; coordinates they may have.
+    """
+    if not is_torch(array):
+        return
+    torch = sys.modules["torch"]
+    if array.is_nested or array.layout is not torch.strided:
+        layout = "a nested tensor" if array.is_nested else f"the layout {array.layout}"
+        way = "one tensor at a time" if array.is_nested else f"{name}.to_dense()"
+        raise TypeError(f"`{name}` must be a dense tensor, got {layout}; give {way}")
+    if array.is_floating_point() and array.dtype.itemsize < 2:
+        raise TypeError(f"`{name}` must be of 16 bits or more, got dtype {array.dtype}; give {name}.to(torch.float32)")
+    if name in ("points_xy", "boxes_xyxy"):
+        return
+    if array.is_meta:
+        raise TypeError(f'`{name}` must hold values, got a tensor on the device "meta"; load it on a real device first')
+    functorch = getattr(torch._C, "_functorch", None)
+    if functorch is not None and functorch.is_batchedtensor(array):
+        raise TypeError(f"`{name}` must not come from torch.vmap, which hides its values; give the whole batch at once")
 
 
 def untraced(function: Callable[_P, _R]) -> Callable[_P, _R]:

@@ -5,27 +5,23 @@ Knows nothing of images or warps; every public door calls these before it comput
 
 from __future__ import annotations
 
+import difflib
 import math
 import numbers
 import operator
 from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 
 from pmtools import _array
+from pmtools._describe import describe as describe
 from pmtools.typing import Array, Ndarray, SizeHW
 
 #: Largest image side times side that a size argument may ask for; beyond it the request is a slip, not an image.
 MAX_PIXELS = 2**31 - 1
-
-
-def describe(value: object) -> str:
-    """What came, for an error message: shape and dtype of an array, otherwise the type and a short repr."""
-    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
-    if shape is not None and dtype is not None:
-        return f"{type(value).__name__} of shape {tuple(shape)} and dtype {dtype}"
-    text = repr(value)
-    return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
+#: Sides of an image from which coordinates within its first pixel are a slip.
+_LEAST_SIDE = 64
 
 
 def whole_number(value: object, name: str, *, minimum: int = 1, maximum: int | None = None) -> int:
@@ -91,10 +87,19 @@ def generator(value: object, name: str) -> np.random.Generator:
 
 
 def choice(value: object, name: str, options: Collection[str]) -> str:
-    """`value` if it is one of `options`."""
+    """`value` if it is one of `options`; the error names the nearest of them."""
     if not isinstance(value, str) or value not in options:
-        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, options))}, got {value!r}")
+        near = difflib.get_close_matches(value.lower(), options, n=1) if isinstance(value, str) else []
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, options))}, got {value!r}{hint}")
     return value
+
+
+def flag(value: object, name: str) -> bool:
+    """`value` as a bool; words are refused, since "no" would count as True."""
+    if not isinstance(value, (bool, np.bool_)) and not (isinstance(value, int) and value in (0, 1)):
+        raise TypeError(f"`{name}` must be True or False, got {describe(value)}")
+    return bool(value)
 
 
 def size_hw(value: object, name: str) -> SizeHW:
@@ -112,23 +117,31 @@ def size_hw(value: object, name: str) -> SizeHW:
     return size
 
 
-def map_array(value: object, name: str) -> Array:
-    """`value` as an array, of which only a PIL image in colour is refused: its channels would count as cells."""
+def map_array(value: object, name: str, *, labels: bool = False) -> Array:
+    """`value` as an array, of which only a PIL image in colour is refused: its channels would count as cells.
+
+    So would the numbers of its palette, unless they are `labels`.
+    """
     if _array.is_pil(value):
         mode, channels = value.mode, len(value.getbands())  # type: ignore[attr-defined]
-        if channels > 1:
+        if channels > 1 or (mode == "P" and not labels and _is_coloured(value)):
             raise ValueError(
                 f'`{name}` must be 2-D (h, w), got a PIL image of mode {mode}; make it grey first, image.convert("L")'
             )
     return _array.asarray(value, name)
 
 
-def weights(value: object, name: str) -> Array:
+def _is_coloured(image: Any) -> bool:
+    """Whether the numbers of a palette image are something else than its grey levels."""
+    return not np.array_equal(np.asarray(image), np.asarray(image.convert("L")))
+
+
+def weights(value: object, name: str, *, labels: bool = False) -> Array:
     """`value` as an array of shape (..., h, w): real, finite, non-negative, not empty.
 
     Lists, PIL grey-level images and NumPy subclasses become NumPy arrays; other namespaces keep their own.
     """
-    array = map_array(value, name)
+    array = map_array(value, name, labels=labels)
     shape = tuple(array.shape)
     if len(shape) < 2:
         raise ValueError(
@@ -157,26 +170,46 @@ def coordinates(value: object, name: str, *, last: int, columns: str) -> Array:
     if tuple(array.shape) == (0,):  # what a detector that found nothing gives
         array = _array.namespace(array).reshape(array, (0, last))
     _refuse_other_geometry(value, name)
-    if not array.shape or array.shape[-1] != last:
-        raise ValueError(f"`{name}` must have shape (..., {last}), holding {columns}, got shape {tuple(array.shape)}")
+    shape = tuple(array.shape)
+    if not shape or shape[-1] != last:
+        raise ValueError(
+            f"`{name}` must have shape (..., {last}), holding {columns}, got shape {shape}; {_reshaped(shape, last)}"
+        )
     if not _array.is_real(array) or _array.is_bool(array):
-        raise TypeError(f"`{name}` must hold real numbers, got dtype {array.dtype}")
+        raise TypeError(f"`{name}` must hold real numbers, got dtype {array.dtype}; convert it to floats first")
     return array
 
 
-def boxes(value: object, name: str) -> Ndarray:
-    """`value` as float64 NumPy of shape (n, 4): finite and upright; a single box (4,) and an empty list are taken too."""
-    array = coordinates(value, name, last=4, columns="x0, y0, x1, y1")
+def _reshaped(shape: tuple[int, ...], last: int) -> str:
+    """What to do with an array of another shape."""
+    if len(shape) > 1 and shape[-1] == 0:
+        return "give [] where there are none"
+    if shape and shape[-1] > last:
+        return f"leave out what follows in each row, scores or classes say: array[..., :{last}]"
+    if last == 4 and shape[-2:] == (2, 2):
+        return "put both corners in one row: array.reshape(-1, 4)"
+    if last == 4 and len(shape) > 1 and shape[-1] == 2:
+        return "of a polygon give the least and the greatest x and y"
+    return f"give {last} numbers for each, one after the other"
+
+
+def rows(value: object, name: str, *, last: int, columns: str) -> Ndarray:
+    """`coordinates` as finite float64 NumPy of shape (n, last); a single row (last,) and an empty list are taken too."""
+    array = coordinates(value, name, last=last, columns=columns)
     found: Ndarray = _array.to_numpy(array).astype("float64")
     found = found[None] if found.ndim == 1 else found
     if found.ndim != 2:
-        raise ValueError(f"`{name}` must have shape (4,) or (n, 4), got shape {tuple(array.shape)}")
-    finite = (abs(found) < math.inf).all(axis=1)
-    upright = (found[:, 2:] >= found[:, :2]).all(axis=1)
-    for right, wanted in ((finite, "be finite"), (upright, "hold x0, y0, x1, y1 with x0 <= x1 and y0 <= y1")):
-        if not right.all():
-            i = int(right.argmin())
-            raise ValueError(f"`{name}` must {wanted}; got {found[i].tolist()} at {i}")
+        raise ValueError(f"`{name}` must have shape ({last},) or (n, {last}), got shape {tuple(array.shape)}")
+    _refuse_rows(~(abs(found) < math.inf).all(axis=1), found, f"`{name}` must be finite", "remove it, or repair it")
+    return found
+
+
+def boxes(value: object, name: str) -> Ndarray:
+    """`rows` of boxes that are upright."""
+    found = rows(value, name, last=4, columns="x0, y0, x1, y1")
+    turned = (found[:, 2:] < found[:, :2]).any(axis=1)
+    wanted = f"`{name}` must hold x0, y0, x1, y1 with x0 <= x1 and y0 <= y1"
+    _refuse_rows(turned, found, wanted, "of x, y, width, height make corners: x, y, x + width, y + height")
     return found
 
 
@@ -185,13 +218,39 @@ def boxes_on(value: object, name: str, source_hw: SizeHW) -> Ndarray:
     found = boxes(value, name)
     height, width = source_hw
     beyond = ((found[:, 2:] < 0) | (found[:, :2] > (width, height))).any(axis=1)
-    if beyond.any():
-        i = int(beyond.argmax())
-        raise ValueError(
-            f"`{name}` must touch the image of {height} x {width} pixels; is it in pixels, x before y? "
-            f"got {found[i].tolist()} at {i}"
-        )
+    wanted = f"`{name}` must touch the image of {height} x {width} pixels; is it in pixels, x before y?"
+    _refuse_rows(beyond, found, wanted)
+    refuse_parts(found, name, source_hw)
     return found
+
+
+def points_on(value: object, name: str, source_hw: SizeHW) -> Ndarray:
+    """`rows` of points, all of which lie in an image of that size."""
+    found = rows(value, name, last=2, columns="x, y")
+    height, width = source_hw
+    beyond = ((found < 0) | (found > (width, height))).any(axis=1)
+    wanted = f"`{name}` must lie in the image, 0..{width} along x and 0..{height} along y"
+    _refuse_rows(beyond, found, wanted, "is it in pixels, x before y?")
+    refuse_parts(found, name, source_hw)
+    return found
+
+
+def refuse_parts(found: Ndarray, name: str, source_hw: SizeHW) -> None:
+    """Refuse coordinates that all lie within the first pixel of a larger image: parts of its sides, not pixels."""
+    if len(found) and min(source_hw) >= _LEAST_SIDE and (found >= 0).all() and (found <= 1).all() and (found % 1).any():
+        height, width = source_hw
+        times = ", ".join(["width", "height"] * (found.shape[1] // 2))
+        raise ValueError(
+            f"`{name}` must be in pixels of the image of {height} x {width}, got {found[0].tolist()} at 0, which looks like "
+            f"parts of its sides; multiply by ({times})"
+        )
+
+
+def _refuse_rows(wrong: Any, found: Ndarray, wanted: str, way: str = "") -> None:
+    """Raise for the first row that is wrong."""
+    if wrong.any():
+        i = int(wrong.argmax())
+        raise ValueError(f"{wanted}; got {found[i].tolist()} at {i}" + (f"; {way}" if way else ""))
 
 
 def _refuse_other_geometry(value: object, name: str) -> None:

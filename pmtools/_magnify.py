@@ -199,19 +199,15 @@ def _refuse_changed(options: dict[str, Any], defaults: dict[str, Any], whose: st
 
 def _fit_zoom(kind: str, focus: Any, source_hw: SizeHW, options: dict[str, Any]) -> Warp:
     """The warp to boxes, points or a mask."""
-    from pmtools.zoom import boxes_of_mask, boxes_of_points, zoom_warp
+    from pmtools.zoom import boxes_of_mask, boxes_of_points, zoom_to
 
     margin = options["margin"]
     if kind == "points":
         margin = 0.05 * max(source_hw) if margin is None else margin
-        boxes = boxes_of_points(focus)
-    else:
-        boxes = (
-            _checks.coordinates(focus, "boxes", last=4, columns="x0, y0, x1, y1")
-            if kind == "boxes"
-            else (boxes_of_mask(focus, source_hw))
-        )
-    return zoom_warp(boxes, source_hw=source_hw, **{**options, "margin": 0.0 if margin is None else margin})
+        focus = boxes_of_points(focus, source_hw)
+    elif kind == "mask":
+        focus = boxes_of_mask(focus, source_hw)
+    return zoom_to(focus, kind, source_hw=source_hw, **{**options, "margin": 0.0 if margin is None else margin})
 
 
 def _listed(focus: Any, kind: str, n: int) -> list[Any]:

@@ -49,20 +49,18 @@ def from_boxes(boxes_xyxy: BoxesXYXY, /, *, source_hw: SizeHW, grid_hw: SizeHW =
     array([[1. , 0.5],
            [0. , 0. ]])
     """
-    boxes = _rows(boxes_xyxy, "boxes_xyxy", 4, "x0, y0, x1, y1")
-    if (boxes[:, 2:] < boxes[:, :2]).any():
-        raise ValueError(
-            "`boxes_xyxy` must hold x0, y0, x1, y1 with x0 <= x1 and y0 <= y1; got a box that is turned around"
-        )
+    boxes = _checks.boxes(boxes_xyxy, "boxes_xyxy")
     (height, width), (h, w) = _grid(source_hw, grid_hw)
-    share_x = _overlap(boxes[:, 0], boxes[:, 2], width, w)  # (n, w)
-    share_y = _overlap(boxes[:, 1], boxes[:, 3], height, h)  # (n, h)
+    share_x = _overlap(*_widened(boxes[:, 0], boxes[:, 2], width), width, w)  # (n, w)
+    share_y = _overlap(*_widened(boxes[:, 1], boxes[:, 3], height), height, h)  # (n, h)
     shares = share_y[:, :, None] * share_x[:, None, :]  # (n, h, w)
     fullest = shares.max(axis=(1, 2), keepdims=True)
     if len(boxes) and not fullest.any():
         raise ValueError(
-            f"`boxes_xyxy` must touch the image of {height} x {width} pixels; is it in pixels, x before y?"
+            f"`boxes_xyxy` must touch the image of {height} x {width} pixels; is it in pixels, x before y? got "
+            f"{boxes[0].tolist()} at 0"
         )
+    _checks.refuse_parts(boxes, "boxes_xyxy", (height, width))
     heatmap: np.ndarray[Any, Any] = (shares / np.where(fullest > 0, fullest, 1.0)).max(axis=0, initial=0.0)
     return heatmap
 
@@ -93,12 +91,8 @@ def from_points(
     ValueError
         If a point lies outside the image.
     """
-    points = _rows(points_xy, "points_xy", 2, "x, y")
     (height, width), (h, w) = _grid(source_hw, grid_hw)
-    if (points < 0).any() or (points > (width, height)).any():
-        raise ValueError(
-            f"`points_xy` must lie in the image, 0..{width} along x and 0..{height} along y, got {points.tolist()}"
-        )
+    points = _checks.points_on(points_xy, "points_xy", (height, width))
     if not len(points):
         return np.zeros((h, w))
     spread = (
@@ -140,7 +134,7 @@ def from_mask(mask: Array, /, *, grid_hw: SizeHW | None = None) -> np.ndarray[An
     array([[0.5, 0. ],
            [0. , 0.5]])
     """
-    values = _array.to_numpy(_checks.weights(mask, "mask"))
+    values = _array.to_numpy(_checks.weights(mask, "mask", labels=True))
     if values.ndim != 2:
         raise ValueError(f"`mask` must be 2-D (H, W), got shape {values.shape}; make one mask of them first, any() say")
     (height, width), (h, w) = _grid(values.shape, DEFAULT_GRID if grid_hw is None else grid_hw)
@@ -269,20 +263,18 @@ def _rearranged(heatmap: Array, order: np.ndarray[Any, Any]) -> Array:
     return xp.reshape(xp.take(flat, index, axis=-1), shape)
 
 
-def _rows(values: object, name: str, last: int, columns: str) -> np.ndarray[Any, Any]:
-    """Coordinates as a finite float64 array of shape (n, last)."""
-    array = _array.to_numpy(_checks.coordinates(values, name, last=last, columns=columns)).astype(np.float64)
-    array = array[None] if array.ndim == 1 else array
-    if array.ndim != 2:
-        raise ValueError(f"`{name}` must have shape ({last},) or (n, {last}), got shape {array.shape}")
-    if not np.isfinite(array).all():
-        raise ValueError(f"`{name}` must be finite, got NaN or infinity somewhere")
-    return array
-
-
 def _grid(source_hw: object, grid_hw: object) -> tuple[SizeHW, SizeHW]:
     source, grid = _checks.size_hw(source_hw, "source_hw"), _checks.size_hw(grid_hw, "grid_hw")
     return source, (min(grid[0], source[0]), min(grid[1], source[1]))
+
+
+def _widened(
+    low: np.ndarray[Any, Any], high: np.ndarray[Any, Any], size: int
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Sides of boxes, those without a length a pixel long, so that they count like narrow ones."""
+    flat = (low == high) & (low >= 0) & (high <= size)
+    start = np.clip(low - 0.5, 0.0, size - 1.0)
+    return np.where(flat, start, low), np.where(flat, start + 1.0, high)
 
 
 def _overlap(low: np.ndarray[Any, Any], high: np.ndarray[Any, Any], size: int, cells: int) -> np.ndarray[Any, Any]:

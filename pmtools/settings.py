@@ -54,6 +54,7 @@ class WarpSettings:
                 self.floor, "floor", minimum=0.0, maximum=1.0, exclusive_minimum=True,
                 hint="at 0 the warp could not be undone",
             ),
+            "equal_peaks": _checks.flag(self.equal_peaks, "equal_peaks"),
         }  # fmt: skip
         _checks.choice(self.marginal, "marginal", MARGINALS)
         if self.max_magnification is not None:

@@ -539,6 +539,7 @@ class Warp:
         channel_axis: int | None = None,
     ) -> Any:
         values = pixels.values
+        antialias = _checks.flag(antialias, "antialias")
         size = tuple(values.shape[1:3])
         if size != self.source_hw:
             raise ValueError(
@@ -747,7 +748,11 @@ class Warp:
             If `data` is not a warp, comes from a newer version, or its numbers are not monotone maps.
         """
         if not isinstance(data, dict) or data.get("type") != "pmtools.Warp":
-            raise ValueError('`data` must be what `Warp.to_dict` returns, a dict with "type": "pmtools.Warp"')
+            raise ValueError(
+                '`data` must be what `Warp.to_dict` returns, a dict with "type": "pmtools.Warp", got '
+                f"{_checks.describe(data)}"
+                + ("; make one of the text with json.loads" if isinstance(data, str) else "")
+            )
         if data.get("version") != 1:
             raise ValueError(
                 f"`data` has version {data.get('version')!r}, this pmtools reads version 1; update pmtools"

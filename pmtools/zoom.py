@@ -114,14 +114,37 @@ def zoom_warp(
     >>> round(x1 - x0, 6), round(y1 - y0, 6)
     (40.0, 16.0)
     """
-    like = _checks.coordinates(boxes_xyxy, "boxes_xyxy", last=4, columns="x0, y0, x1, y1")
+    return zoom_to(
+        boxes_xyxy,
+        "boxes_xyxy",
+        source_hw=source_hw,
+        target_hw=target_hw,
+        zoom=zoom,
+        margin=margin,
+        floor=floor,
+        falloff=falloff,
+    )
+
+
+def zoom_to(
+    boxes_xyxy: BoxesXYXY,
+    name: str,
+    /,
+    *,
+    source_hw: SizeHW,
+    target_hw: SizeHW | None = None,
+    zoom: Any = None,
+    margin: float = 0.0,
+    floor: float = ZOOM_FLOOR,
+    falloff: float = ZOOM_FALLOFF,
+) -> Warp:
+    """`zoom_warp`, whose errors call the boxes by the `name` they came by."""
+    like = _checks.coordinates(boxes_xyxy, name, last=4, columns="x0, y0, x1, y1")
     source_hw = _checks.size_hw(source_hw, "source_hw")
     target_hw = source_hw if target_hw is None else _checks.size_hw(target_hw, "target_hw")
     if _array.requires_grad(like):
-        raise ValueError(
-            "`boxes_xyxy` must not require gradients, which a zoom does not pass on; use boxes_xyxy.detach()"
-        )
-    boxes = _checks.boxes_on(like, "boxes_xyxy", source_hw)
+        raise ValueError(f"`{name}` must not require gradients, which a zoom does not pass on; use {name}.detach()")
+    boxes = _checks.boxes_on(like, name, source_hw)
     zooms = _checked_zooms(zoom, len(boxes))
     margin = _checks.real_number(margin, "margin", minimum=0.0)
     floor = _checks.real_number(floor, "floor", minimum=1e-3, maximum=1.0)
@@ -136,15 +159,18 @@ def zoom_warp(
         for part, n, m in zip(spans, source_hw[::-1], target_hw[::-1], strict=True)
     ]
     factor = (
-        _factor([profile.factors(floor) for profile in profiles], zoom, zooms, floor, falloff) if len(boxes) else 1.0
+        _factor([profile.factors(floor) for profile in profiles], name, zoom, zooms, floor, falloff)
+        if len(boxes)
+        else 1.0
     )
     x, y = (profile.axis_map(factor, like) for profile in profiles)
     return Warp(x=x, y=y)
 
 
-def boxes_of_points(points_xy: PointsXY, /) -> Array:
-    """A box without an area at each point, shape (n, 4), for a margin to widen."""
+def boxes_of_points(points_xy: PointsXY, source_hw: SizeHW, /) -> Array:
+    """A box without an area at each point of an image, shape (n, 4), for a margin to widen."""
     points = _checks.coordinates(points_xy, "points", last=2, columns="x, y")
+    _checks.points_on(points, "points", source_hw)
     return _array.namespace(points).concat([points, points], axis=-1)
 
 
@@ -152,9 +178,16 @@ def boxes_of_mask(mask: Any, source_hw: SizeHW, /) -> Ndarray:
     """The box around each connected region of a mask of the image's size, diagonal neighbours connected, shape (n, 4)."""
     from scipy import ndimage
 
-    array = _array.to_numpy(_checks.map_array(mask, "mask"))
+    array = _array.to_numpy(_checks.map_array(mask, "mask", labels=True))
     if array.shape != tuple(source_hw):
-        raise ValueError(f"`mask` must have the height and width of the image, {source_hw}, got shape {array.shape}")
+        way = "make one mask of them first, any() say" if array.ndim > 2 else "resize it, without interpolation"
+        raise ValueError(
+            f"`mask` must have the height and width of the image, {source_hw}, got shape {array.shape}; {way}"
+        )
+    if not _array.is_real(array):
+        raise TypeError(f"`mask` must hold real numbers or booleans, got dtype {array.dtype}; give mask > 0 say")
+    if np.isnan(array).any():
+        raise ValueError("`mask` must not hold NaN, got some; replace it, for example with 0")
     regions, _ = ndimage.label(array > 0, structure=np.ones((3, 3)))
     found = ndimage.find_objects(regions)
     return np.array([[x.start, y.start, x.stop, y.stop] for y, x in found], dtype=np.float64).reshape(-1, 4)
@@ -269,12 +302,14 @@ class _Profile:
         return axis_map(before, after, self.source_size, self.target_size)
 
 
-def _factor(bounds: list[tuple[float, float]], zoom: Any, zooms: Ndarray, floor: float, falloff: float) -> float:
+def _factor(
+    bounds: list[tuple[float, float]], name: str, zoom: Any, zooms: Ndarray, floor: float, falloff: float
+) -> float:
     """The factor of the zooms: 1 where they fit, the greatest where none is asked for."""
     low, high = max(low for low, _ in bounds), min(high for _, high in bounds)
     if low > high * (1 + _MET):
         raise ValueError(
-            "`boxes_xyxy` cover too much of an axis: their scale cannot be the same along x and y in `target_hw`; choose a "
+            f"`{name}` cover too much of an axis: their scale cannot be the same along x and y in `target_hw`; choose a "
             "`target_hw` of the proportions of `source_hw`, or smaller boxes"
         )
     if zoom is None:

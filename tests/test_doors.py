@@ -376,3 +376,91 @@ def test_the_grid_for_half_precision_images_is_the_one_that_is_advised():
         image.float(), grid.bfloat16().float(), padding_mode="border", align_corners=False
     )
     assert (cast - wanted).abs().mean() > 0.02  # what was advised before
+
+
+# --------------------------------------------------------------------------- coordinates, masks and maps as people have them
+
+PHOTO = np.arange(80 * 100, dtype=np.uint8).reshape(80, 100)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"boxes": [30, 30, 10, 10]}, r"`boxes` must hold x0.*at 0; of x, y, width, height make corners"),
+        ({"boxes": [[1, 2, 30, 40], [200, 1, 210, 2]]}, r"`boxes` must touch the image.*\[200.0.* at 1"),
+        ({"boxes": [0.1, 0.1, 0.5, 0.5]}, r"`boxes` must be in pixels.*multiply by \(width, height, width, height\)"),
+        ({"boxes": [[1, 2, 3, 4, 0.9]]}, r"`boxes` must have shape.*\(1, 5\).*array\[\.\.\., :4\]"),
+        ({"boxes": [[[1, 2], [3, 4]]]}, r"`boxes`.*reshape\(-1, 4\)"),
+        ({"boxes": [{"x0": 1}]}, r"`boxes` must be an array of numbers, got list \[\{'x0': 1\}\]; .*plain numbers"),
+        ({"boxes": torch.ones(4, requires_grad=True)}, r"`boxes` must not require gradients.*boxes\.detach"),
+        ({"points": [[1, 2], [-5, 3]]}, r"`points` must lie in the image.*\[-5.0, 3.0\] at 1"),
+        ({"points": [float("nan"), 3]}, r"`points` must be finite; got \[nan, 3.0\] at 0"),
+        ({"points": [0.5, 0.25]}, r"`points` must be in pixels.*multiply by \(width, height\)"),
+        ({"mask": np.full((80, 100), np.nan)}, r"`mask` must not hold NaN"),
+        ({"mask": np.ones((80, 100)) * 1j}, r"`mask` must hold real numbers"),
+        ({"mask": np.ones((2, 80, 100))}, r"`mask` must have the height.*one mask"),
+    ],
+)
+def test_what_to_magnify_is_refused_by_the_name_it_came_by(given, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        magnify(PHOTO, **given)
+
+
+def test_boxes_without_an_area_count_like_narrow_ones():
+    thin = pmtools.heatmaps.from_boxes([20, 30, 20, 50], source_hw=(80, 100))
+    np.testing.assert_array_equal(thin, pmtools.heatmaps.from_boxes([19.5, 30, 20.5, 50], source_hw=(80, 100)))
+    corner = pmtools.heatmaps.from_boxes([100, 80, 100, 80], source_hw=(80, 100))
+    assert corner.argmax() == corner.size - 1
+    with pytest.raises(ValueError, match=r"must touch the image.*\[101"):
+        pmtools.heatmaps.from_boxes([101, 1, 101, 5], source_hw=(80, 100))
+
+
+def test_lists_of_tensors_stay_tensors(warp):
+    rows = [torch.tensor([3.0, 4.0], requires_grad=True), torch.tensor([5.0, 6.0])]
+    found = warp.points(rows)
+    torch.testing.assert_close(found, warp.points(torch.stack(rows)))
+    assert found.requires_grad
+    with pytest.raises(TypeError, match="`points_xy` must be an array, got a list of Tensors of other shapes"):
+        warp.points([torch.zeros(2), torch.zeros(3)])
+    with pytest.raises(TypeError, match="`points_xy` must be an array, got a list NumPy cannot stack"):
+        warp.points([[rows[0][0], 2.0]])
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda x: x.to_sparse(), r"dense tensor.*sparse_coo; give .*\.to_dense"),
+        (lambda x: torch.nested.nested_tensor([x]), "dense tensor, got a nested tensor; give one tensor"),
+        (lambda x: x.to(torch.float8_e4m3fn), r"16 bits or more, got dtype torch\.float8.*\.to\(torch.float32\)"),
+        (lambda x: x.to("meta"), 'must hold values, got a tensor on the device "meta"; load it'),
+    ],
+)
+def test_tensors_that_cannot_be_read_are_refused(heatmap, make, message):
+    with pytest.raises(TypeError, match="`image` must.*" + message.removeprefix("must")):
+        magnify(make(torch.rand(3, 24, 33)), heatmap)
+    with pytest.raises(TypeError, match="`heatmap` must.*" + message.removeprefix("must")):
+        fit_warp(make(torch.as_tensor(heatmap)), source_hw=(24, 33))
+
+
+def test_numbers_of_a_coloured_palette_are_no_heatmap(heatmap):
+    grey = Image.fromarray((heatmap * 255).astype(np.uint8))
+    assert fit_warp(grey.convert("P"), source_hw=(24, 33)) == fit_warp(grey, source_hw=(24, 33))
+    painted = grey.copy()
+    painted.putpalette([0, 0, 255] * 255 + [255, 0, 0])
+    with pytest.raises(ValueError, match=r"`heatmap` must be 2-D.*mode P"):
+        fit_warp(painted, source_hw=(24, 33))
+    assert pmtools.heatmaps.from_mask(painted, grid_hw=(6, 8)).max() == 255  # labels are numbers
+
+
+@pytest.mark.parametrize("value", ["no", None, 2, 0.0])
+def test_words_are_no_flags(heatmap, warp, value):
+    with pytest.raises(TypeError, match="`equal_peaks` must be True or False, got"):
+        fit_warp(heatmap, source_hw=(24, 33), equal_peaks=value)
+    with pytest.raises(TypeError, match="`antialias` must be True or False, got"):
+        warp.image(np.zeros((24, 33)), antialias=value)
+
+
+def test_a_choice_names_the_nearest_one(heatmap):
+    with pytest.raises(ValueError, match="got 'MAX'; did you mean 'max'"):
+        fit_warp(heatmap, source_hw=(24, 33), marginal="MAX")

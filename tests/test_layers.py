@@ -14,8 +14,8 @@ PACKAGE = Path(pmtools.__file__).parent
 
 # From the bottom up, as docs/contributing.md has them: a file may import what stands in its layer or in one above in this list.
 LAYERS = {
-    "arrays": "typing _array _brief _checks _eight_bits _images _kernel _resample_generic _resample_numpy _sizes _values "
-    "_versions _warp_html axes axis_algebra footprints heatmaps highlight interpolation io marginals perception "
+    "arrays": "typing _array _brief _checks _describe _eight_bits _images _kernel _resample_generic _resample_numpy _sizes "
+    "_values _versions _warp_html axes axis_algebra footprints heatmaps highlight interpolation io marginals perception "
     "refinement report resample settings",
     "warp": "_magnify _mosaic annotation answers compat frames sequences testing tiles transforms turns viz warp windows zoom",
     "alternatives": "alternatives",

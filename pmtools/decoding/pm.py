@@ -150,7 +150,7 @@ class PerceptionMagnifier(DecodingMethod):
         )
         self.kept_streams = _checks.whole_number(kept_streams, "kept_streams", minimum=0)
         self.preprocess = _checks.choice(preprocess, "preprocess", PREPROCESS)
-        self.antialias = bool(antialias)
+        self.antialias = _checks.flag(antialias, "antialias")
         self.gate = (
             None
             if gate is None
