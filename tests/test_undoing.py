@@ -330,3 +330,32 @@ def test_refusals():
         undo(None, warp=WARP, format="json")
     with pytest.raises(ValueError, match="`outside` must be one of"):
         undo("", warp=WARP, format="json", outside="drop")
+
+
+@pytest.mark.parametrize(
+    ("written", "wanted"),
+    [
+        ('{"bbox_2d": [2.5e1, 2.5E+1, 75e0, 75.]}', '{"bbox_2d": [40, 40, 60, 60]}'),
+        ('{"bbox_2d": ["25", "25.0", "75", "75"]}', '{"bbox_2d": ["40", "40.0", "60", "60"]}'),
+        ('{"bbox_2d": "[25, 25, 75, 75]"}', '{"bbox_2d": "[40, 40, 60, 60]"}'),
+        ('{"bbox_2d": "25 25 75 75"}', '{"bbox_2d": "40 40 60 60"}'),
+        ('{"bbox_2d": [25%, 25%, 75%, 75%]}', '{"bbox_2d": [40%, 40%, 60%, 60%]}'),
+        ('{"bounding-box": [[25, 25], [75, 75]]}', '{"bounding-box": [[40, 40], [60, 60]]}'),
+        ('{"bbox_2d": [\N{MINUS SIGN}5, .25e2, 75, 1e999]}', '{"bbox_2d": [0, 40, 60, 100]}'),
+    ],
+)
+def test_numbers_as_models_write_them(written, wanted):
+    warp = pmtools.zoom_warp([40, 40, 60, 60], source_hw=(100, 100), zoom=2.5)
+    undone = undo(written, warp=warp, format="json")
+    assert undone.text == wanted
+    assert [place.kind for place in undone.places] == ["box"]
+    stream = Undoing(warp=warp, format="json")
+    assert "".join(map(stream.feed, written)) + stream.finish() == wanted
+
+
+def test_scientific_notation_in_marks():
+    warp = pmtools.zoom_warp([40, 40, 60, 60], source_hw=(100, 100), zoom=2.5)
+    assert undo('<point x="2.5e1" y=" 75.">', warp=warp, format="molmo").text == '<point x="40" y=" 60">'
+    assert undo("click(start_box='(2.5e1,75)')", warp=warp, format="ui-tars-1.5").text == "click(start_box='(40,60)')"
+    assert undo("(2.5e2,750)", warp=warp, format="qwen2-vl").text == "(400,600)"
+    assert undo("There are 25e and 3.", warp=warp, format="json").text == "There are 25e and 3."

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TypeAlias
 
-from pmtools.answers.places import Span, Writer, Written
+from pmtools.answers.places import NUMBER, Span, Writer, Written, number
 
 Reader: TypeAlias = Callable[[re.Match[str]], Iterator[Written]]
 
-_NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?")
+_NUMBER = re.compile(NUMBER)
 #: Longest mark that is waited for, in characters.
 _LONGEST = 20_000
 #: Patches of Kosmos-2 along each side.
@@ -108,7 +108,7 @@ def patch_tokens() -> Marked:
 
 def point_tags() -> Marked:
     """`<point x="61.5" y="40.4" alt="...">` and `<points x1="..." y1="..." x2="..." y2="...">`: a point for each pair."""
-    attribute = re.compile(r"""\b([xy])(\d*)\s*=\s*["']?([-+]?\d+(?:\.\d+)?)""")
+    attribute = re.compile(rf"""\b([xy])(\d*)\s*=\s*["']?\s*({NUMBER})""")
 
     def read(match: re.Match[str]) -> Iterator[Written]:
         by_number: dict[str, list[re.Match[str]]] = {}
@@ -117,7 +117,7 @@ def point_tags() -> Marked:
         for pair in by_number.values():
             if sorted(part[1] for part in pair) == ["x", "y"]:
                 axes = "".join(part[1] for part in pair)
-                yield Written(axes, tuple(float(part[3]) for part in pair), tuple(part.span(3) for part in pair))
+                yield Written(axes, tuple(number(part[3]) for part in pair), tuple(part.span(3) for part in pair))
 
     tag = rf"(?:\s[^<>]{{0,{_LONGEST}}})?"
     return Marked(re.compile(rf"<points?{tag}>"), re.compile(rf"(?:<points?{tag}|{_starts('<points')})\Z"), read)
@@ -125,10 +125,12 @@ def point_tags() -> Marked:
 
 def pairs() -> Marked:
     """`(x,y)` as a point and `(x0,y0),(x1,y1)` as a box."""
-    pair = r"\(\s{0,9}NUMBER\s{0,9},\s{0,9}NUMBER\s{0,9}\)".replace("NUMBER", r"[-+]?\d{1,9}(?:\.\d{1,9})?")
+    pair = r"\(\s{0,9}NUMBER\s{0,9},\s{0,9}NUMBER\s{0,9}\)".replace(
+        "NUMBER", r"[-+\u2212]?(?:\d{1,9}(?:\.\d{1,9})?|\.\d{1,9})(?:[eE][-+]?\d{1,3}(?!\w))?"
+    )
     return Marked(
         re.compile(rf"(?<!\w){pair}(?:\s{{0,9}},\s{{0,9}}{pair})?"),
-        re.compile(rf"(?<!\w)(?:{pair}\s{{0,9}}(?:,\s{{0,9}})?)*(?:\([-+\d\s.,]{{0,60}}|)\Z"),
+        re.compile(rf"(?<!\w)(?:{pair}\s{{0,9}}(?:,\s{{0,9}})?)*(?:\([-+\u2212\deE\s.,]{{0,60}}|)\Z"),
         partial(_numbers, order="xy"),
     )
 
@@ -148,13 +150,13 @@ def _arguments(match: re.Match[str]) -> Iterator[Written]:
     body = re.sub(r"<[^<>]*>", lambda tag: " " * len(tag[0]), match["body"])
     numbers = [(match.start("body") + n.start(), match.start("body") + n.end()) for n in _NUMBER.finditer(body)]
     if len(numbers) in (2, 4) and not _NUMBER.sub("", body).strip(" ,()[]"):
-        yield _of("xy", [float(match.string[start:end]) for start, end in numbers], numbers)
+        yield _of("xy", [number(match.string[start:end]) for start, end in numbers], numbers)
 
 
 def _numbers(match: re.Match[str], order: str) -> Iterator[Written]:
     """All numbers of a match."""
     found = list(_NUMBER.finditer(match.string, *match.span()))
-    yield _of(order, [float(number[0]) for number in found], [number.span() for number in found])
+    yield _of(order, [number(part[0]) for part in found], [part.span() for part in found])
 
 
 def _of(order: str, values: Sequence[float], spans: Sequence[Span], write: Writer | None = None) -> Written:

@@ -9,20 +9,33 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+#: A number as models write it, as a regular expression: -1, 0.5, 12., 2.5e1.
+NUMBER = r"[-+\u2212]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d{1,3}(?!\w))?"
 #: Start and end in a text.
 Span: TypeAlias = tuple[int, int]
 #: From the words that stood in the spans, the new values and how many decimals are wanted (None: as before), to the new words.
 Writer: TypeAlias = Callable[[Sequence[str], Sequence[float], int | None], list[str]]
 
 
+def number(word: str) -> float:
+    """The value of a number as `NUMBER` finds it; beyond all floats it is infinite."""
+    return float(word.replace("\u2212", "-"))
+
+
 def write_numbers(words: Sequence[str], values: Sequence[float], decimals: int | None) -> list[str]:
     """Numbers with as many decimals as those that they replace have, or as many as are asked for."""
     written = []
     for word, value in zip(words, values, strict=True):
-        kept = len(word.partition(".")[2]) if decimals is None else decimals
+        kept = _decimals(word) if decimals is None else decimals
         text = f"{value:.{kept}f}"
         written.append(text.removeprefix("-") if float(text) == 0 else text)
     return written
+
+
+def _decimals(word: str) -> int:
+    """How many decimals a number shows; one in scientific notation means as many as its mantissa and exponent leave."""
+    mantissa, _, exponent = word.lower().partition("e")
+    return max(0, len(mantissa.partition(".")[2]) - int(exponent or 0))
 
 
 @dataclass(frozen=True)
@@ -40,7 +53,9 @@ class Written:
         What `write` replaces; as many as values, unless a word holds two.
     write : callable
     polygon : int or None
-        What the corners of one polygon, each a place of its own in the text, have in common.
+        What the corners of one polygon or box, each a place of its own in the text, have in common.
+    percent : bool
+        Whether the values are percentages of the image, whatever the format counts.
     """
 
     axes: str
@@ -48,6 +63,7 @@ class Written:
     spans: tuple[Span, ...]
     write: Writer = write_numbers
     polygon: int | None = None
+    percent: bool = False
 
     @property
     def start(self) -> int:

@@ -10,13 +10,18 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from pmtools.answers.places import Span, Written
+from pmtools.answers.places import NUMBER, Span, Written, number
 
 _TOKEN = re.compile(
-    r"(?P<space>\s+)|(?P<number>[-+]?\d+(?:\.\d+)?)|(?P<word>[^\W\d]\w*)|(?P<open>[\[{(])|(?P<close>[\]})])"
-    r"|(?P<sets>[:=])|(?P<comma>,)|(?P<other>.)",
+    rf"(?P<space>\s+)|(?P<number>{NUMBER})"
+    r"|(?P<word>[^\W\d]\w*)|(?P<open>[\[{(])|(?P<close>[\]})])|(?P<sets>[:=])|(?P<comma>,)|(?P<other>.)",
     re.DOTALL,
 )
+#: What may still become a longer number.
+_UNFINISHED = re.compile(r"\.?|(?:\.\d*)?[eE][-+]?")
+#: A number in quotes, or numbers in quotes: "25", "25, 25, 75, 75", "[25 25 75 75]".
+_QUOTED = re.compile(rf"[\[(\s]*{NUMBER}%?(?:[,\s]\s*{NUMBER}%?)*[\])\s]*")
+_NUMBERS = re.compile(NUMBER)
 #: Longest string that is read as one, in characters or escapes; a quote with nothing like its match is a letter like others.
 _LONGEST = 2000
 _STRINGS = {quote: re.compile(rf"{quote}((?:[^{quote}\\\n]|\\[^\n]){{0,{_LONGEST}}}){quote}") for quote in "\"'"}
@@ -25,11 +30,11 @@ _DEEPEST = 64
 _CLOSES = {"[": "]", "{": "}", "(": ")"}
 #: Keys of points, boxes and polygons: bbox_2d, box, button_bbox, points, start_coordinate, ...
 _KEY = re.compile(
-    r"(?:.*_)?(?:b?box|bounding_?box|point|polygon|segmentation|coord|coordinate|position|location|region)(?:e?s)?"
-    r"(?:_?2d|_xyxy)?"
+    r"(?:.*[-_])?(?:b?box|bounding[-_ ]?box|point|polygon|segmentation|coord|coordinate|position|location|region|corner"
+    r"|cent(?:er|re)|(?:top|bottom|upper|lower)[-_ ]?(?:left|right))(?:e?s)?(?:[-_]?2d|[-_]xyxy)?"
 )
-#: Keys whose pairs are the corners of one polygon.
-_POLYGON = re.compile(r"(?:.*_)?(?:polygon|segmentation|mask)s?(?:_?2d)?")
+#: Keys whose pairs are the corners of one polygon, or of one box.
+_POLYGON = re.compile(r"(?:.*[-_])?(?:polygon|segmentation|mask|b?box|bounding[-_ ]?box)s?(?:[-_]?2d)?")
 #: Names of single numbers, and the axis of each: x, y1, x_min, left, width, start_x, ...
 _NAME = re.compile(
     r"(?:(?:start|end|from|to|begin)_?)?(?:(?P<x>x)|(?P<y>y))(?:\d|_?min|_?max)?"
@@ -55,6 +60,8 @@ class _Frame:
     row : bool
         Whether it holds numbers and nothing else, so far.
     numbers : list of spans
+    percents : int
+        How many of them are followed by a percent sign.
     named : dict
         Spans of numbers by the names of their axes.
     word, name : str or None
@@ -69,6 +76,7 @@ class _Frame:
     within: int = 0
     row: bool = True
     numbers: list[Span] = field(default_factory=list)
+    percents: int = 0
     named: dict[str, Span] = field(default_factory=dict)
     word: str | None = None
     name: str | None = None
@@ -122,14 +130,16 @@ class Structured:
         at, frame = self._at, self._stack[-1]
         if text[at] in _STRINGS and frame.bracket in ("[", "{"):
             if string := _STRINGS[text[at]].match(text, at):
-                self._word(frame, string[1])
+                if not self._quoted(text, frame, string, found):
+                    self._word(frame, string[1])
                 return string.end()
             if not final and len(text) - at <= 2 * _LONGEST + 2 and "\n" not in text[at:]:
                 return None
         token = next(_TOKEN.finditer(text, at))  # every character is one
         kind, end = token.lastgroup, token.end()
-        unfinished = kind in ("number", "word") or token[0] in "-+"
-        if not final and unfinished and (end == len(text) or (kind == "number" and text[end:] == ".")):
+        unfinished = kind in ("number", "word") or token[0] in "-+\u2212."
+        grows = kind == "number" and _UNFINISHED.fullmatch(text, end) is not None
+        if not final and unfinished and (end == len(text) or grows):
             return None
         if kind == "number":
             self._number(frame, (at, end))
@@ -145,6 +155,8 @@ class Structured:
             frame.apart, frame.name, frame.word = True, None, None
         elif kind == "space":
             frame.apart = True
+        elif token[0] == "%" and frame.row and frame.numbers and frame.numbers[-1][1] == at:
+            frame.percents += 1
         elif frame.bracket or token[0] not in "\"'`*":  # quotes and marks around keys in prose
             frame.row, frame.name, frame.word = False, None, None
         return end
@@ -157,6 +169,22 @@ class Structured:
         else:
             frame.row = False
         frame.name, frame.word, frame.apart = None, None, False
+
+    def _quoted(self, text: str, frame: _Frame, string: re.Match[str], found: list[Written]) -> bool:
+        """Take numbers in quotes: one as one of a list or with a name, several under a key of places as a list."""
+        start, end = string.span(1)
+        if not _QUOTED.fullmatch(text, start, end):
+            return False
+        spans = [part.span() for part in _NUMBERS.finditer(text, start, end)]
+        if frame.name is not None and len(spans) > 1 and self._known(frame.name):
+            inner = _Frame("[", start, frame.name, frame.start, numbers=spans, percents=text.count("%", start, end))
+            found += self._row(text, inner)
+            self._word(frame, "")
+        elif len(spans) == 1 and (end - start == spans[0][1] - spans[0][0]):
+            self._number(frame, spans[0])
+        else:
+            return False
+        return True
 
     @staticmethod
     def _word(frame: _Frame, text: str) -> None:
@@ -187,13 +215,13 @@ class Structured:
     def _row(self, text: str, frame: _Frame) -> list[Written]:
         """The numbers of a list, where they are coordinates."""
         count = len(frame.numbers)
-        if not frame.row or frame.bracket not in self.lists or not count or count % 2:
+        if not frame.row or frame.bracket not in self.lists or not count or count % 2 or frame.percents % count:
             return []
         if not (self._known(frame.key) if frame.key is not None else f"{frame.bracket}{count}" in self.bare):
             return []
         order = self.orders.get((frame.key or "").lower(), self.order)
         corner = count == 2 and frame.key is not None and _POLYGON.fullmatch(frame.key.lower()) is not None
-        written = _written(text, order * (count // 2), frame.numbers)
+        written = replace(_written(text, order * (count // 2), frame.numbers), percent=frame.percents > 0)
         return [replace(written, polygon=frame.within) if corner else written]
 
     def _named(self, text: str, frame: _Frame) -> list[Written]:
@@ -215,4 +243,4 @@ class Structured:
 
 
 def _written(text: str, axes: str, spans: list[Span]) -> Written:
-    return Written(axes, tuple(float(text[start:end]) for start, end in spans), tuple(spans))
+    return Written(axes, tuple(number(text[start:end]) for start, end in spans), tuple(spans))

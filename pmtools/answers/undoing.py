@@ -181,7 +181,7 @@ class Undoing:
         for polygon, place in sorted(self._found, key=lambda pair: pair[1].start):
             if polygon is not None and polygon == last:
                 corners = np.concatenate([found[-1].points_xy, place.points_xy])
-                found[-1] = Place("polygon", corners, found[-1].start, place.end)
+                found[-1] = Place("polygon" if len(corners) > 2 else "box", corners, found[-1].start, place.end)
             else:
                 found.append(place)
             last = polygon
@@ -232,7 +232,7 @@ class Undoing:
         """Note a place, and the words that replace its own."""
         axes, values = _corners(written)
         high = np.array([self._unit_hw["yx".index(axis)] for axis in axes], dtype=np.float64)
-        position = np.array(values) + self.format.offset
+        position = np.array(values) / 100 * high if written.percent else np.array(values) + self.format.offset
         if self.refuses and ((position < 0) | (position > high)).any():
             self._refuse(written)
         back = self._by_axis(self._to_units, np.clip(position, 0.0, high), axes)
@@ -242,7 +242,10 @@ class Undoing:
         points = np.stack([x[: len(y)], y[: len(x)]], axis=-1)
         kind = {1: "point", 2: "box"}.get(len(points), "polygon")
         self._found.append((written.polygon, Place(kind, points, written.start, written.end)))
-        new = back if self.in_pixels else back / edges * high - self.format.offset
+        if written.percent:
+            new = back / edges * 100
+        else:
+            new = back if self.in_pixels else back / edges * high - self.format.offset
         new = np.array(_sizes(written.axes, new.tolist()))
         words = [self._text[start:end] for start, end in written.spans]
         self._waiting += zip(written.spans, written.write(words, new.tolist(), self.decimals), strict=True)
