@@ -441,3 +441,44 @@ def test_supervisions_reader_reads_the_rows():
     there = read(annotation.yolo_rows(rows, WARP), WARP.target_hw)
     assert isinstance(there, sv.Detections)
     np.testing.assert_allclose(there.xyxy, WARP.boxes(read(rows, HW).xyxy), rtol=1e-4)
+
+
+def test_records_from_detectors_of_any_kind_of_number():
+    torch = pytest.importorskip("torch")
+    plain = {"bbox": [10.0, 10.0, 20.0, 20.0], "keypoints": [12, 13, 2], "segmentation": [[10, 10, 30, 10, 30, 30]]}
+    (wanted,) = annotation.coco_annotations([plain], WARP)
+    for change in (
+        np.array,
+        lambda values: [np.float32(value) for value in values],
+        lambda values: torch.tensor(values),
+    ):
+        record = {
+            "bbox": change(plain["bbox"]),
+            "keypoints": change(plain["keypoints"]),
+            "segmentation": [change(plain["segmentation"][0])],
+        }
+        (found,) = annotation.coco_annotations((one for one in [record]), WARP)
+        for name in wanted:
+            np.testing.assert_allclose(np.ravel(found[name]), np.ravel(wanted[name]))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda w: annotation.coco_annotations(None, w), "`records` must be a list of dicts"),
+        (lambda w: annotation.coco_annotations({"bbox": [1, 2, 3, 4]}, w), "`records` must be a list of dicts"),
+        (lambda w: annotation.coco_annotations([{"image_id": 1}], {"1": w}), "the mapping has '1': make both of one"),
+        (
+            lambda w: annotation.coco_annotations([{"segmentation": [1, 2, 3, 4, 5, 6]}], w),
+            "polygons, a list of flat lists",
+        ),
+        (lambda w: annotation.coco_annotations([{}], w, clip="no"), "`clip` must be True or False"),
+        (lambda w: annotation.coco_dataset({"images": ["a"], "annotations": []}, w), r"images'\]\[0\]` must be a dict"),
+        (lambda w: annotation.coco_dataset({"images": None, "annotations": []}, w), r"images'\]` must be a list"),
+        (lambda w: annotation.yolo_rows("0 .5 .5 .2 .2", w), "`rows` must be a list of rows.*split the text"),
+        (lambda w: annotation.yolo_rows([0, 0.5, 0.5, 0.2, 0.2], w), r"`rows\[0\]` must be a row of finite numbers"),
+    ],
+)
+def test_records_of_no_known_kind_are_refused(call, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        call(WARP)

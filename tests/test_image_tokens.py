@@ -107,3 +107,14 @@ def test_heatmaps_are_differentiable_whatever_ran_in_inference_mode_before():
     mass = torch.rand(tokens.columns.shape, requires_grad=True)
     tokens.heatmaps(mass)[0][0].sum().backward()
     assert (mass.grad[tokens.coverage > 0] > 0).all()
+
+
+@pytest.mark.parametrize("family", ["llava_next", "llava_onevision"])
+@pytest.mark.parametrize("size", [(3, 900), (900, 3)])
+def test_an_image_so_long_that_its_tiles_are_all_padding(family, size):
+    layout = image_token_layout(model_of(family), processor_of(family))
+    inputs = processor_of(family)(images=Image.new("RGB", size), text="a <image>", return_tensors="pt")
+    tokens = ImageTokens(layout, inputs["input_ids"], [[size[::-1]]])
+    (heatmap,) = tokens.heatmaps(tokens.coverage)[0]
+    assert bool(torch.isfinite(heatmap).all())
+    assert heatmap.max() > 0

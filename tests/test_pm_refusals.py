@@ -195,3 +195,30 @@ class TestRefusals:
     def test_a_prompt_without_its_image_tokens(self):
         with pytest.raises(ValueError, match="once per image"):
             magnifier().generate(model_of("llava"), picture(), "<image> <image>", max_new_tokens=1)
+
+
+@pytest.mark.parametrize(
+    ("wrap", "message"),
+    [
+        (
+            torch.nn.DataParallel,
+            r"`model` must be .* that generates, got a DataParallel; give the one inside, model\.module",
+        ),
+        (lambda model: "llava", "`model` must be .*, got a str; load it with"),
+        (lambda model: processor_of("llava"), "`model` must be .*, got a LlavaProcessor"),
+    ],
+)
+def test_what_cannot_generate_is_refused(wrap, message):
+    pm = magnifier("llava")
+    with pytest.raises(TypeError, match=message):
+        pm.generate(wrap(model_of("llava")), picture(60, 60), PROMPTS[0])
+    with pytest.raises(TypeError, match=message):
+        pm.generate_ids(wrap(model_of("llava")), input_ids=torch.ones(1, 3, dtype=torch.long))
+
+
+@pytest.mark.parametrize(
+    "prompt", [None, b"a <image>", [], [None], {"role": "user"}, [[{"role": "user"}]], picture(9, 9)]
+)
+def test_what_is_no_prompt_is_refused(prompt):
+    with pytest.raises(TypeError, match=r"`prompt` must be a string or a list of them, got.*the order is model, images"):
+        magnifier("llava").generate(model_of("llava"), picture(60, 60), prompt)

@@ -345,7 +345,7 @@ def test_refusals():
     ],
 )
 def test_numbers_as_models_write_them(written, wanted):
-    warp = pmtools.zoom_warp([40, 40, 60, 60], source_hw=(100, 100), zoom=2.5)
+    warp = zoom_warp([40, 40, 60, 60], source_hw=(100, 100), zoom=2.5)
     undone = undo(written, warp=warp, format="json")
     assert undone.text == wanted
     assert [place.kind for place in undone.places] == ["box"]
@@ -354,7 +354,7 @@ def test_numbers_as_models_write_them(written, wanted):
 
 
 def test_scientific_notation_in_marks():
-    warp = pmtools.zoom_warp([40, 40, 60, 60], source_hw=(100, 100), zoom=2.5)
+    warp = zoom_warp([40, 40, 60, 60], source_hw=(100, 100), zoom=2.5)
     assert undo('<point x="2.5e1" y=" 75.">', warp=warp, format="molmo").text == '<point x="40" y=" 60">'
     assert undo("click(start_box='(2.5e1,75)')", warp=warp, format="ui-tars-1.5").text == "click(start_box='(40,60)')"
     assert undo("(2.5e2,750)", warp=warp, format="qwen2-vl").text == "(400,600)"

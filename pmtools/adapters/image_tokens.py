@@ -218,6 +218,8 @@ def _place_images(
         count, grids = layout.grids(size, len(sizes))
         parts = []
         for grid in grids:
+            if 0 in grid.shape_hw:  # of a very long image the models cut all columns off as padding
+                continue
             parts.append(_PlacedGrid(len(places), grid))
             places += [before + place for place in grid.places()]
         images.append(_PlacedImage(parts))

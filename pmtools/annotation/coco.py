@@ -10,12 +10,12 @@ References
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from pmtools import _checks
+from pmtools import _array, _checks
 from pmtools.annotation import formats, polygons
 from pmtools.annotation._masks import mapped_rle
 from pmtools.turns import Turned
@@ -82,8 +82,9 @@ def coco_annotations(
     """
     if min_visible is not None:
         min_visible = _checks.real_number(min_visible, "min_visible", minimum=0.0, maximum=1.0)
+    clip = _checks.flag(clip, "clip")
     found = []
-    for i, record in enumerate(records):
+    for i, record in enumerate(_listed(records, "records")):
         place = f"annotation {record.get('id', i)}" if isinstance(record, Mapping) else f"annotation {i}"
         if not isinstance(record, Mapping):
             raise TypeError(f"{place} must be a dict, got {_checks.describe(record)}")
@@ -132,7 +133,9 @@ def coco_dataset(
             "coco_annotations"
         )
     warps, images = {}, []
-    for image in dataset["images"]:
+    for i, image in enumerate(_listed(dataset["images"], "dataset['images']")):
+        if not isinstance(image, Mapping):
+            raise TypeError(f"`dataset['images'][{i}]` must be a dict, got {_checks.describe(image)}")
         place = f"image {image.get('id')}"
         keys = [key for key in (image.get("id"), image.get("file_name")) if isinstance(warp, Mapping) and key in warp]
         one = _warp_of(warp, keys[0] if keys else image.get("file_name"), place)
@@ -151,7 +154,9 @@ def coco_dataset(
 def _warp_of(warp: Warps, image: Any, place: str) -> Warp | Turned:
     if isinstance(warp, Mapping):
         if image not in warp:
-            raise ValueError(f"{place} must have a warp, got none for the image {image!r}; add it to the mapping")
+            other = next((key for key in warp if str(key) == str(image)), None)
+            way = "add it to the mapping" if other is None else f"the mapping has {other!r}: make both of one type"
+            raise ValueError(f"{place} must have a warp, got none for the image {image!r}; {way}")
         warp = warp[image]
     if not isinstance(warp, (Warp, Turned)):
         raise TypeError(f"`warp` must be a Warp, or a mapping to Warps, got {_checks.describe(warp)}")
@@ -205,9 +210,9 @@ class _Record:
         box = _box(self.record, self.place)
         if box is not None:
             changed["bbox"] = self._mapped_box(*box)
-        if self.record.get("segmentation"):
+        if _given(self.record.get("segmentation")):
             changed["segmentation"] = self._mapped_segmentation(self.record["segmentation"])
-        if self.record.get("keypoints"):
+        if _given(self.record.get("keypoints")):
             changed.update(self._mapped_keypoints(self.record["keypoints"]))
         if self.record.get("area") is not None:
             changed["area"] = self._mapped_area()
@@ -227,8 +232,12 @@ class _Record:
             rle, *pixels = mapped_rle(dict(segmentation), self.warp, place)
             self.areas = float(pixels[0]), float(pixels[1])
             return rle
-        if not isinstance(segmentation, Sequence) or isinstance(segmentation, str):
-            raise TypeError(f"{place} must be polygons or a run-length mask, got {_checks.describe(segmentation)}")
+        segmentation = _plain(segmentation)
+        if not isinstance(segmentation, list) or any(isinstance(ring, (int, float)) for ring in segmentation):
+            raise TypeError(
+                f"{place} must be polygons, a list of flat lists x, y, x, y ..., or a run-length mask, got "
+                f"{_checks.describe(segmentation)}"
+            )
         rings = [np.array(_numbers(ring, None, place)).reshape(-1, 2) for ring in segmentation]
         mapped = [polygons.polygon(ring, self.warp, tolerance=self.tolerance, clip=self.clip) for ring in rings]
         before, after = (sum(polygons.area(ring) for ring in some) for some in (rings, mapped))
@@ -255,14 +264,33 @@ class _Record:
 def _numbers(values: Any, count: int | None, place: str, *, multiple: int = 2) -> list[Any]:
     """A flat list of finite numbers as they are, `count` of them or a multiple."""
     wanted = f"{count} finite numbers" if count else f"a flat list of finite numbers, {multiple} each"
-    numbers = values.tolist() if isinstance(values, np.ndarray) else values
-    if not isinstance(numbers, (list, tuple)) or not all(
+    numbers = _plain(values)
+    if not isinstance(numbers, list) or not all(
         isinstance(n, (int, float)) and not isinstance(n, bool) and np.isfinite(n) for n in numbers
     ):
         raise TypeError(f"{place} must be {wanted}, got {_checks.describe(values)}")
     if len(numbers) != count if count else len(numbers) % multiple:
-        raise ValueError(f"{place} must be {wanted}, got {len(numbers)}")
-    return list(numbers)
+        raise ValueError(f"{place} must be {wanted}, got {len(numbers)} of them")
+    return numbers
+
+
+def _plain(values: Any) -> Any:
+    """Arrays, tensors and tuples as lists, and NumPy's scalars in them as numbers of Python."""
+    if isinstance(values, (list, tuple)):
+        return [value.item() if isinstance(value, np.generic) else value for value in values]
+    return values.tolist() if _array.is_array(values) and hasattr(values, "tolist") else values
+
+
+def _given(value: Any) -> bool:
+    """Whether a field holds something; arrays have no truth of their own."""
+    return value is not None and (not hasattr(value, "__len__") or len(value) > 0)
+
+
+def _listed(values: Any, name: str) -> list[Any]:
+    """Records, as a list."""
+    if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
+        raise TypeError(f"`{name}` must be a list of dicts, one for each, got {_checks.describe(values)}")
+    return list(values)
 
 
 def _refuse_other_geometry(record: Mapping[str, Any], place: str) -> None:

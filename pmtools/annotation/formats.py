@@ -63,6 +63,7 @@ def boxes(boxes: Any, warp: Warp | Turned, /, *, format: str = "xyxy", clip: boo
     >>> boxes([[10, 10, 20, 30]], frames.resize((100, 100), (200, 50)), format="cxcywh")
     array([[ 5., 20., 10., 60.]])
     """
+    clip = _checks.flag(clip, "clip")
     known = _format_of(boxes)
     if known is not None:
         return _like_torchvision(boxes, warp, *known, clip=clip)
@@ -178,6 +179,7 @@ def keypoints(keypoints: Any, warp: Warp | Turned, /, *, clip: bool = False) -> 
     array([[[15., 10.,  2.],
             [ 0.,  0.,  0.]]])
     """
+    clip = _checks.flag(clip, "clip")
     if warp.batch_shape and isinstance(keypoints, (list, tuple)):
         return _ragged(keypoints, warp, "keypoints", lambda rows, one: _keypoints(rows, one, clip=clip))
     return _keypoints(keypoints, warp, clip=clip)

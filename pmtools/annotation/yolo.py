@@ -78,6 +78,9 @@ def yolo_rows(
     if warp.batch_shape:
         raise ValueError(f"rows go through one warp, this is a batch of {len(warp)}; use warp[i]")
     back = frames.normalized(warp.source_hw).inverse(), frames.normalized(warp.target_hw)
+    clip = _checks.flag(clip, "clip")
+    if isinstance(rows, (str, bytes)) or not hasattr(rows, "__iter__"):
+        raise TypeError(f"`rows` must be a list of rows of numbers, got {_checks.describe(rows)}; split the text first")
     found = []
     for i, row in enumerate(rows):
         numbers = _checked(row, kind, f"rows[{i}]")
@@ -93,9 +96,12 @@ def yolo_rows(
 
 
 def _checked(row: Any, kind: str, place: str) -> list[Any]:
-    numbers = row.tolist() if hasattr(row, "tolist") else list(row)
-    if not all(isinstance(n, (int, float)) and np.isfinite(n) for n in numbers):
-        raise TypeError(f"`{place}` must hold finite numbers, got {_checks.describe(row)}")
+    numbers = row.tolist() if hasattr(row, "tolist") else row
+    if not isinstance(numbers, (list, tuple)) or not all(
+        isinstance(n, (int, float)) and np.isfinite(n) for n in numbers
+    ):
+        raise TypeError(f"`{place}` must be a row of finite numbers, got {_checks.describe(row)}")
+    numbers = list(numbers)
     n = len(numbers)
     fits = {
         "boxes": n in (5, 6),

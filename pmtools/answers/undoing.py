@@ -242,10 +242,8 @@ class Undoing:
         points = np.stack([x[: len(y)], y[: len(x)]], axis=-1)
         kind = {1: "point", 2: "box"}.get(len(points), "polygon")
         self._found.append((written.polygon, Place(kind, points, written.start, written.end)))
-        if written.percent:
-            new = back / edges * 100
-        else:
-            new = back if self.in_pixels else back / edges * high - self.format.offset
+        units = np.full_like(high, 100.0) if written.percent else edges if self.in_pixels else high
+        new = back / edges * units - (0.0 if written.percent or self.in_pixels else self.format.offset)
         new = np.array(_sizes(written.axes, new.tolist()))
         words = [self._text[start:end] for start, end in written.spans]
         self._waiting += zip(written.spans, written.write(words, new.tolist(), self.decimals), strict=True)

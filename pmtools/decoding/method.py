@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pmtools import _checks
@@ -178,6 +178,7 @@ class DecodingMethod:
         """
         call = self.streaming(streamer)
         with call.ended_on_error():
+            check_model(model)
             _check_options(options)
             ids = options.get("input_ids") if inputs is None else inputs
             configured = _settled(options, model.generation_config)
@@ -217,7 +218,8 @@ class DecodingMethod:
             If prompt and images do not fit each other or the model, or an option would go past the method.
         """
         with self.streaming(streamer).ended_on_error():
-            prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+            check_model(model)
+            prompts = _prompts(prompt)
             nested = self.processor.nested(images, len(prompts))
             texts = [self.processor.as_prompt(text, len(row)) for text, row in zip(prompts, nested, strict=True)]
             inputs = self.processor(images=nested, text=texts, return_tensors="pt", padding=True)
@@ -300,6 +302,34 @@ class MethodCall:
                 **model_kwargs,
             )
             return run.finish(output)
+
+
+def check_model(model: Any, /) -> None:
+    """Refuse what has no `generate`: wrappers hide it.
+
+    Raises
+    ------
+    TypeError
+        With the name of the model inside, if there is one.
+    """
+    if callable(getattr(model, "generate", None)):
+        return
+    names = ("module", "model", "base_model", "_fsdp_wrapped_module")
+    inside = [name for name in names if callable(getattr(getattr(model, name, None), "generate", None))]
+    way = f"give the one inside, model.{inside[0]}" if inside else "load it with AutoModelForImageTextToText"
+    raise TypeError(f"`model` must be a transformers model that generates, got a {type(model).__name__}; {way}")
+
+
+def _prompts(prompt: Any) -> list[str]:
+    """A prompt or several as a list."""
+    listed = isinstance(prompt, Iterable) and not isinstance(prompt, (str, bytes, Mapping))
+    prompts = list(prompt) if listed else [prompt]
+    if not prompts or not all(isinstance(text, str) for text in prompts):
+        raise TypeError(
+            f"`prompt` must be a string or a list of them, got {_checks.describe(prompt)}; the order is model, images, "
+            "prompt, and a chat becomes inputs by `processor.apply_chat_template`"
+        )
+    return prompts
 
 
 def _settled(options: dict[str, Any], stored: Any) -> Any:
