@@ -232,10 +232,42 @@ def test_images_go_into_messages_and_out_again(photo):
     "url", ["data:image/png;base64,AAAA", "data:image/png;base64,*", "data:text/plain,hello", "data:"]
 )
 def test_what_is_no_image_is_refused(url):
-    with pytest.raises(ValueError, match="`image_url` must be a data URL of an image in base64: it is"):
+    with pytest.raises(ValueError, match="`image_url` must be a data URL of an image in base64"):
         messages.read_image_part({"type": "image_url", "image_url": {"url": url}})
 
 
 def test_an_image_that_claims_too_much_is_refused(photo):
     with pytest.raises(ValueError, match="512 x 512 pixels"):
         messages.read_image_part(messages.image_part(photo), max_pixels=1000)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda head, data: f"{head.upper()},{data}",
+        lambda head, data: f"{head},{data[:20]}\n{data[20:]}\n",
+        lambda head, data: f"{head},{data.rstrip('=')}",
+        lambda head, data: f"{head}, {data.replace('+', '%2B').replace('/', '%2F').replace('=', '%3D')}",
+        lambda head, data: f"{head},{data.replace('+', '-').replace('/', '_')}",
+        lambda head, data: f"data:text/plain;base64,{data}",
+    ],
+)
+def test_data_urls_as_encoders_leave_them(change):
+    head, _, data = messages.image_part(Image.new("RGB", (41, 30), "red"))["image_url"]["url"].partition(",")
+    part = {"type": "image_url", "image_url": {"url": change(head, data)}}
+    assert messages.read_image_part(part).size == (41, 30)
+    assert messages.last_image([{"role": "user", "content": [part]}]) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("http://x/y.png", "must be a data URL.*got 'http://x/y.png'"),
+        ("data:image/png,abc", "got 'data:image/png'; encode"),
+        ("data:image/png;base64,a*b", "no base64"),
+        ("data:image/png;base64,", "it is empty"),
+    ],
+)
+def test_what_is_no_data_url_says_so(url, message):
+    with pytest.raises(ValueError, match=message):
+        messages.read_image_part({"image_url": {"url": url}})

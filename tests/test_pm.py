@@ -2,12 +2,14 @@
 
 import pytest
 import torch
+from PIL import Image
 from tiny import FAMILIES, PICTURES, PROMPTS, model_of, picture, processor_of, prompts_for
 from tiny_magnifier import GREY_LEVELS, UNIFORM, close, magnifier, plain, run, same
 
 import pmtools
 from pmtools.adapters.caches import cache_name, find_cache
 from pmtools.adapters.heatmaps import GivenHeatmap
+from pmtools.decoding import PerceptionMagnifier
 from pmtools.highlight import highlight_mask
 
 # ------------------------------------------------------------------------------------- against the plain model
@@ -245,3 +247,14 @@ def test_beams_score_what_the_same_tokens_score_when_forced(refresh):
     logs = torch.stack(forced.logits)[:, 0].log_softmax(-1)
     score = sum(logs[i, token] for i, token in enumerate(tokens))
     close(beams.sequences_scores[0], score, 1e-4)
+
+
+@pytest.mark.parametrize("refine", ["exact", "cached"])
+def test_a_prompt_that_ends_with_its_image_can_be_hidden_whole(refine):
+    pm = PerceptionMagnifier(processor_of("llava"), refine=refine)
+    model, image = model_of("llava"), Image.radial_gradient("L").resize((1, 1)).convert("RGB")
+    inputs = pm.processor(images=[[image]], text=["a <image>"], return_tensors="pt")
+    assert inputs["input_ids"][0, -1] == model.config.image_token_id
+    output = model.generate(**inputs, custom_generate=pm, max_new_tokens=1, do_sample=False)
+    assert output.shape[1] > inputs["input_ids"].shape[1]
+    assert pm.last[0].iterations[0] > 0

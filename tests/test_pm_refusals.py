@@ -220,5 +220,7 @@ def test_what_cannot_generate_is_refused(wrap, message):
     "prompt", [None, b"a <image>", [], [None], {"role": "user"}, [[{"role": "user"}]], picture(9, 9)]
 )
 def test_what_is_no_prompt_is_refused(prompt):
-    with pytest.raises(TypeError, match=r"`prompt` must be a string or a list of them, got.*the order is model, images"):
+    with pytest.raises(
+        TypeError, match=r"`prompt` must be a string or a list of them, got.*the order is model, images"
+    ):
         magnifier("llava").generate(model_of("llava"), picture(60, 60), prompt)

@@ -10,6 +10,7 @@ import binascii
 import copy
 import io
 import tempfile
+import urllib.parse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -53,7 +54,7 @@ def last_image(messages: Sequence[Mapping[str, Any]]) -> Where | None:
     for i, message in enumerate(messages):
         parts = message.get("content")
         for j, part in enumerate(parts if isinstance(parts, list) else []):
-            if isinstance(part, dict) and str(_url(part)).startswith("data:"):
+            if isinstance(part, dict) and str(_url(part))[:5].lower() == "data:":
                 found = Where(i, j)
     return found
 
@@ -71,11 +72,7 @@ def read_image_part(part: Mapping[str, Any], *, max_pixels: int = MAX_PIXELS) ->
     ValueError
         If it is not an image, or has more pixels than `max_pixels`.
     """
-    head, _, data = str(_url(part)).partition(",")
-    try:
-        content = base64.b64decode(data, validate=True) if head.endswith(";base64") else b""
-    except binascii.Error:
-        content = b""
+    content = _content_of(str(_url(part)))
     with tempfile.NamedTemporaryFile() as file:
         file.write(content)
         file.flush()
@@ -83,6 +80,19 @@ def read_image_part(part: Mapping[str, Any], *, max_pixels: int = MAX_PIXELS) ->
             return read_image(file.name, max_pixels=max_pixels)
         except ImageFileError as error:
             raise ValueError(f"`image_url` must be a data URL of an image in base64: it {error.problem}") from None
+
+
+def _content_of(url: str) -> bytes:
+    """The bytes of a data URL: its base64 may have line breaks, escapes of URLs and no padding, as encoders leave it."""
+    head, comma, data = url.partition(",")
+    wanted = "`image_url` must be a data URL of an image in base64, data:image/png;base64,..."
+    if not comma or not head.lower().startswith("data:") or not head.lower().rstrip().endswith(";base64"):
+        raise ValueError(f"{wanted}, got {head[:60]!r}; encode the image with base64")
+    text = "".join(urllib.parse.unquote(data).split()).rstrip("=").translate(str.maketrans("-_", "+/"))
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"{wanted}, got text that is no base64 ({error}); encode the image again") from None
 
 
 def with_image(messages: Sequence[Any], where: Where, image: Any) -> list[Any]:

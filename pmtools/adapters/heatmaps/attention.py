@@ -261,6 +261,7 @@ class Looks:
             self.iterations[row] += 1
         sequences = self.original.sequences
         hidden = self.tokens.scatter(hidden, sequences.length)
+        hidden[:, -1] = False  # the query itself, where the prompt ends with its image
         if self.how == "cached":  # the cache keeps the rest unchanged
             masked, cache = sequences.hiding(hidden).rows(rows), fork(self.original.cache, sequences.length - 1)
             start = cache if len(rows) == sequences.input_ids.shape[0] else cache_rows(cache, rows)
