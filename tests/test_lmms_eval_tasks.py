@@ -8,6 +8,9 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -98,12 +101,31 @@ TABLES = {
 }  # fmt: skip
 
 
-def offline(home: Path) -> dict[str, str]:
-    return os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(home), "OMP_NUM_THREADS": "1", "OPENAI_API_KEY": "none"}
+class Judge(BaseHTTPRequestHandler):
+    """Says A, whatever HR-Bench asks it: which option a reply without a letter means."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        body = json.dumps({"choices": [{"message": {"content": "A"}}]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory) -> Path:
+def judge() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Judge) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, judge) -> Path:
     """What the real command wrote for the embedded model, plain and magnified, in a folder a method."""
     from datasets import Dataset
 
@@ -114,6 +136,9 @@ def runs(tmp_path_factory) -> Path:
             f"include: {TASKS / file}\ntask: tiny_{task}\ndataset_path: parquet\ndataset_name: null\n"
             f"dataset_kwargs: {{data_files: {{{split}: {path / task}.parquet}}}}\n{SHORT}"
         )
+    environment = os.environ | {
+        "HF_HUB_OFFLINE": "1", "HF_HOME": str(path), "OMP_NUM_THREADS": "1", "OPENAI_API_URL": judge, "OPENAI_API_KEY": "x",
+    }  # fmt: skip
     for method in ("greedy", "pm"):
         out = path / "results" / "own" / method
         command = [
@@ -121,8 +146,9 @@ def runs(tmp_path_factory) -> Path:
             "--model_args", f"pretrained={DEMO},method={method}", "--include_path", str(path),
             "--tasks", ",".join(f"tiny_{task}" for task in TABLES), "--output_path", str(out), "--log_samples",
         ]  # fmt: skip
-        done = subprocess.run(command, env=offline(path), capture_output=True, text=True, timeout=900, cwd=path)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, cwd=path)
         assert done.returncode == 0, done.stderr[-3000:]
+        assert list(out.rglob("*_results.json")), done.stderr[-3000:]  # it ends with 0 whatever happens
     return path / "results"
 
 
