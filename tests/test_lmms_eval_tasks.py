@@ -138,6 +138,7 @@ def runs(tmp_path_factory, judge) -> Path:
         )
     environment = os.environ | {
         "HF_HUB_OFFLINE": "1", "HF_HOME": str(path), "OMP_NUM_THREADS": "1", "OPENAI_API_URL": judge, "OPENAI_API_KEY": "x",
+        "NO_PROXY": "127.0.0.1",
     }  # fmt: skip
     for method in ("greedy", "pm"):
         out = path / "results" / "own" / method

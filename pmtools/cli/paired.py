@@ -51,7 +51,8 @@ def closing(tests: Iterable[Mapping[str, Any]], baseline: str) -> str:
     """What the comparisons say, in one sentence."""
     clear = [entry["p_holm"] <= 0.05 for entry in tests]
     verb = "is" if sum(clear) == 1 else "are"
-    return f"Of {len(clear)} differences from {baseline}, {sum(clear)} {verb} clear of chance at 0.05."
+    noun = "difference" if len(clear) == 1 else "differences"
+    return f"Of {len(clear)} {noun} from {baseline}, {sum(clear)} {verb} clear of chance at 0.05."
 
 
 def print_paired(head: Sequence[str], rows: Mapping[Any, Mapping[str, Any]], *, what: str, digits: int = 3) -> None:
