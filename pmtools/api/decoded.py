@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from pmtools import frames
 from pmtools.adapters.image_inputs import counted_hw
 from pmtools.answers import Format, Undone, undo
 from pmtools.answers.formats import named
+from pmtools.typing import SizeHW
 from pmtools.warp import Warp
 
 
