@@ -60,7 +60,7 @@ test-harness: $(STAMP)  ## the adapter inside the real lmms-eval, without its de
 	test -x .venv-harness/bin/python || python3 -m venv .venv-harness
 	PIP_CONSTRAINT=constraints.txt .venv-harness/bin/python -m pip install --quiet --editable '.[hf,test]' --requirement tests/harness.txt
 	.venv-harness/bin/python -m pip install --quiet --no-deps lmms-eval==0.7.3 'filelock<4.3'  # it imports filelock._api
-	.venv-harness/bin/python -m pytest -n 2 tests/test_lmms_eval.py
+	.venv-harness/bin/python -m pytest -n 2 tests/test_lmms_eval.py tests/test_lmms_eval_tasks.py
 
 test-families: .venv-families  ## every family of models that transformers has a processor for, with both image back ends
 	PYTHONPATH=tests .venv-families/bin/python -m pytest -n 2 -p torchvision_stub tests/test_families.py

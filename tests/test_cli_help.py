@@ -43,7 +43,7 @@ def test_every_command_has_examples():
 def test_the_examples_of_the_help_parse(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
-    for folder in ("maps", "photos", "mme", "pope", "bench"):
+    for folder in ("maps", "photos", "mme", "pope", "bench", "262144", "1048576"):
         Path(folder).mkdir()
     for file in ("warp.json", "questions.jsonl", "mme.jsonl", "pope.jsonl", "answers.jsonl", "reviews.jsonl"):
         Path(file).touch()

@@ -27,6 +27,7 @@ from pmtools.evaluation import model_answers
 from pmtools.evaluation.methods import METHODS, USUAL
 from pmtools.evaluation.model_answers import ModelAnswers
 from pmtools.evaluation.scenes import CATEGORIES, SIZES, scene_items
+from pmtools.evaluation.statistics import holm
 from pmtools.testing.models import tiny_model, tiny_processor
 
 POPE = "Is there a {} in the image?"
@@ -278,6 +279,14 @@ def test_mme_from_the_release_to_a_score(folder, tmp_path):
     for record in answers_of(out)["greedy"]:
         image = Image.open(data / record["image"])
         assert record["text"] == Greedy(processor).generate(model, image, record["prompt"], max_new_tokens=2)
+    compared = [found[name].pop("vs_greedy") for name in ("crop", "shuffled")]
+    assert [list(totals) for totals in compared] == [["hallucination", "perception"]] * 2
+    for name, totals in zip(("crop", "shuffled"), compared, strict=True):
+        for total, test in totals.items():
+            assert test["difference"] == pytest.approx(found[name][total] - found["greedy"][total])
+            assert test["groups"] == test["n"] == {"hallucination": 2, "perception": 4}[total]
+    p_values = [test["p"] for totals in compared for test in totals.values()]
+    assert [test["p_holm"] for totals in compared for test in totals.values()] == holm(p_values)
     for name, score in found.items():
         files = ("--questions", out / "questions.jsonl", "--answers", out / "answers" / f"{name}.jsonl")
         scored = json.loads(run("mme", *files, "--json", command="score").stdout)
@@ -294,6 +303,7 @@ def test_mme_tables_and_limits(folder, tmp_path):
     assert "scene" not in result.stdout
     whole = run(*options, "--methods", "greedy,pm-neither").stdout
     assert "n = 8" in whole
+    assert "corrected for 2 comparisons" in " ".join(whole.split())
     assert "scene" in whole
     assert max(map(len, whole.splitlines())) <= 80
     assert [record["index"] for record in answers_of(tmp_path / "out")["greedy"]] == list(range(8))
@@ -312,6 +322,13 @@ def test_mme_questions_from_a_file_are_labelled_by_the_release_beside_them(folde
     run("mme", *options, "--out", tmp_path / "out", "--methods", "greedy")
     asked = [json.loads(line) for line in (tmp_path / "out" / "questions.jsonl").read_text().splitlines()]
     assert [row["label"] for row in asked] == ["no", "yes", "no", "yes"]
+
+
+def test_pixels_are_bounded_where_a_model_can_be(folder, tmp_path):
+    data = mme_release(tmp_path / "mme")
+    options = ("mme", "--data", data, "--out", tmp_path / "out", "--max-pixels", 10_000)
+    said = run(*options, "--model", folder, code=2).stderr
+    assert re.search(r"--max-pixels must be left out for this model: \w+ makes \d+ x \d+ pixels of every", said)
 
 
 def test_missing_pictures_are_named_before_a_model_is_loaded(tmp_path):
@@ -395,6 +412,12 @@ def test_pope_with_one_file(folder, tmp_path):
     prompt = f"{first['prompt']} Please answer this question with one word."
     image = Image.open(data / "val2014" / first["image"])
     assert first["text"] == Greedy(processor).generate(model, image, prompt, max_new_tokens=2)
+    test = found["vdd"].pop("vs_greedy")
+    assert test["difference"] == pytest.approx(found["vdd"]["accuracy"] - found["greedy"]["accuracy"])
+    assert (test["n"], test["groups"]) == (4, len({record["image"] for record in answers_of(out)["greedy"]}))
+    table = run(*options).stdout
+    assert "Of 1 difference from greedy" in table
+    assert max(map(len, table.splitlines())) <= 80
     for name, score in found.items():
         files = ("--questions", data / "coco_pope_random.json", "--answers", out / "answers" / f"{name}.jsonl")
         scored = json.loads(run("pope", *files, "--json", command="score").stdout)

@@ -86,6 +86,11 @@ def simple_requests(docs: list[dict], generation: dict = GENERATION, look=visual
     )
 
 
+def said(model, made: list[Instance]) -> list[str]:
+    """The texts of what the model returns to the harness."""
+    return [answer.text for answer in model.generate_until(made)]
+
+
 def ours(method: str, doc: dict, **options) -> str:
     """What this package answers without the harness."""
     model = tiny_model()
@@ -104,7 +109,7 @@ def test_answers_are_those_of_generate_in_the_order_of_the_requests(folder, docs
     model = load(folder, docs, simple=simple, method=method)
     assert model.is_simple is simple
     made = (simple_requests if simple else chat_requests)(docs)
-    assert model.generate_until(made) == [ours(method, doc) for doc in docs]
+    assert said(model, made) == [ours(method, doc) for doc in docs]
 
 
 def test_options_of_the_method_are_model_arguments(folder, docs):
@@ -117,18 +122,18 @@ def test_options_of_the_method_are_model_arguments(folder, docs):
 
 def test_answers_come_of_the_original_images(folder, docs, monkeypatch):
     model = load(folder, docs, method="pm", refresh="first", answer_format="qwen3-vl")
-    said, wanted = '{"bbox_2d": [250, 250, 750, 750]}', []
-    answer = model._answer
+    answer, wanted = '{"bbox_2d": [250, 250, 750, 750]}', []
+    own = model._answer
 
     def pointing(prompts, **options):  # the model is random; what it would say is given
-        answer(prompts, **options)
+        _, counts = own(prompts, **options)
         warps = [row[0] for row in model.decoder.last[0].warps]
-        wanted.extend(undo(said, warp=warp, format="qwen3-vl").text for warp in warps)
-        return [said] * len(prompts)
+        wanted.extend(undo(answer, warp=warp, format="qwen3-vl").text for warp in warps)
+        return [answer] * len(prompts), counts
 
     monkeypatch.setattr(model, "_answer", pointing)
-    assert sorted(model.generate_until(chat_requests(docs))) == sorted(wanted)
-    assert said not in wanted
+    assert sorted(said(model, chat_requests(docs))) == sorted(wanted)
+    assert answer not in wanted
     with pytest.raises(ValueError, match="`answer_format` must be one of"):
         load(folder, docs, answer_format="qwen")
 
@@ -143,14 +148,14 @@ def test_requests_with_other_options_are_answered_apart(folder, docs):
     model = load(folder, docs, method="greedy")
     made = chat_requests(docs)
     made[1].arguments[2]["max_new_tokens"] = 2
-    answers = model.generate_until(made)
+    answers = said(model, made)
     assert answers == [ours("greedy", doc, max_new_tokens=2 if k == 1 else 4) for k, doc in enumerate(docs)]
     assert answers[1] != ours("greedy", docs[1])
 
 
 def test_beams_and_sampling_follow_the_task(folder, docs):
     model = load(folder, docs, method="pm")
-    beams = model.generate_until(chat_requests(docs, {**GENERATION, "num_beams": 3}))
+    beams = said(model, chat_requests(docs, {**GENERATION, "num_beams": 3}))
     assert beams == [ours("pm", doc, num_beams=3) for doc in docs]
     sampled = model._generation({"temperature": 0.7, "top_p": None, "do_sample": True})
     assert sampled["do_sample"]
@@ -164,16 +169,16 @@ def test_answers_end_before_the_first_stop_string(folder, docs):
     first, second = whole[6:8], whole[3:5]
     model = load(folder, docs, method="greedy")
     made = chat_requests(docs[:1], {"max_new_tokens": 12, "until": [first, second, ""]})
-    assert model.generate_until(made) == [whole.split(second)[0].split(first)[0]]
+    assert said(model, made) == [whole.split(second)[0].split(first)[0]]
     made = chat_requests(docs[:1], {"max_new_tokens": 12, "until": second})
-    assert model.generate_until(made) == [whole.split(second)[0]]
+    assert said(model, made) == [whole.split(second)[0]]
 
 
 def test_options_that_do_nothing_here_are_told_once(folder, docs, monkeypatch):
     told: list[str] = []
     monkeypatch.setattr("pmtools.harness.lmms_eval.logger", SimpleNamespace(warning=told.append))
     model = load(folder, docs, method="greedy")
-    model.generate_until(chat_requests(docs, {**GENERATION, "image_aspect_ratio": "pad"}))
+    said(model, chat_requests(docs, {**GENERATION, "image_aspect_ratio": "pad"}))
     assert len(told) == 1
     assert "image_aspect_ratio" in told[0]
 
@@ -188,7 +193,7 @@ def test_several_images_and_none(folder, docs, method):
     shown = [[picture(0), picture(1)], [], [picture(2)]]
     asked = [{"question": "Compare <image> and <image>."}, {"question": "Why?"}, {"question": "What is it?"}]
     model.task_dict[TASK] = {SPLIT: [{**doc, "shown": images} for doc, images in zip(asked, shown, strict=True)]}
-    answers = model.generate_until(simple_requests(asked, look=lambda doc: doc["shown"]))
+    answers = said(model, simple_requests(asked, look=lambda doc: doc["shown"]))
     plain = tiny_model()
     decoder = METHODS[method](tiny_processor(plain))
     options = {"max_new_tokens": 4, "do_sample": False}
@@ -209,7 +214,7 @@ def test_several_images_of_one_message_keep_their_places(folder, docs):
         content = [{"type": kind, "text" if kind == "text" else "url": value} for kind, value in parts]
         return [{"role": "user", "content": content}]
 
-    (answer,) = model.generate_until(chat_requests(docs[:1], ask=ask))
+    (answer,) = said(model, chat_requests(docs[:1], ask=ask))
     plain = tiny_model()
     text = f"USER: <image>\nthis<image>\n{docs[0]['question']} ASSISTANT:"
     decoder = METHODS["greedy"](tiny_processor(plain))
@@ -220,13 +225,13 @@ def test_several_images_of_one_message_keep_their_places(folder, docs):
 def test_other_media_are_refused(folder, docs, visual, kind):
     model = load(folder, docs, simple=True)
     with pytest.raises(ValueError, match=f"images or text for pmtools, got {kind}"):
-        model.generate_until(simple_requests(docs, look=lambda doc: [visual]))
+        said(model, simple_requests(docs, look=lambda doc: [visual]))
 
 
 def test_a_processor_without_a_template_gets_its_image_tokens(folder, docs):
     model = load(folder, docs, method="greedy", simple=True)
     model.processor.inner.chat_template = None
-    answers = model.generate_until(simple_requests(docs))
+    answers = said(model, simple_requests(docs))
     asked = [{**doc, "question": f"<image>\n{doc['question']}"} for doc in docs]
     assert answers == [ours("greedy", doc) for doc in asked]
 
@@ -271,8 +276,8 @@ def test_a_loss_by_hand(folder, docs):
     assert not greedy
     model = load(folder, docs, simple=True, method="vcd")
     asked = [(docs[0]["question"], text, visuals, 0, TASK, SPLIT) for text in (lambda doc: doc["answer"], "yes", "")]
-    said, same, nothing = model.loglikelihood(requests("loglikelihood", asked))
-    assert said == same
+    first, same, nothing = model.loglikelihood(requests("loglikelihood", asked))
+    assert first == same
     assert nothing == (0.0, True)
 
 

@@ -37,6 +37,8 @@ ANSWERS = {
     "ui-tars": ("Action: click(start_box='<|box_start|>(250,750)<|box_end|>')", [[0.25, 0.75]]),
     "ui-tars-1.5": ("Action: click(point='<point>91 210</point>')", [[0.25, 0.75]]),
     "computer-use": ('{"action": "left_click", "coordinate": [91, 210]}', [[0.25, 0.75]]),
+    "fractions": ("It is at (0.25, 0.25, 0.50, 0.75).", [[0.25, 0.25, 0.5, 0.75]]),
+    "thousandths": ("Click [250, 750].", [[0.25, 0.75]]),
     "json": ('{"x": 91, "y": 70, "label": "a", "width": 91, "height": 140}', [[0.25, 0.25, 0.5, 0.75]]),
 }
 
@@ -75,6 +77,23 @@ def test_the_rewritten_answer_names_the_same_places_of_the_original(name):
     one = {None: 1.0}.get(FORMATS[name].scale, max(SOURCE) / (FORMATS[name].scale or 1))  # a unit, in pixels
     np.testing.assert_allclose(places(again), places(undone), atol=one)
     assert re.sub(r"\d+(\.\d+)?", "#", undone.text) == re.sub(r"\d+(\.\d+)?", "#", text)
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if not FORMATS[name].tokens])
+def test_fractions_of_the_original_are_what_every_format_can_give(name):
+    text, _ = ANSWERS[name]
+    undone = undo(text, warp=WARP, format=name, units="fractions")
+    assert np.all([np.max(place) > 1 for place in places(undone)])  # pixels of the original, as ever
+    again = undo(
+        undone.text, warp=frames.identity(SOURCE), format=dataclasses.replace(FORMATS[name], scale=1, offset=0)
+    )
+    np.testing.assert_allclose(places(again), places(undone), atol=1e-4 * max(SOURCE))  # four decimals
+
+
+@pytest.mark.parametrize("units", ["pixels", "fractions"])
+def test_tokens_hold_no_other_units(units):
+    with pytest.raises(ValueError, match=f"`units` must be 'same' for a format of tokens, got '{units}'"):
+        undo(ANSWERS["paligemma"][0], warp=WARP, format="paligemma", units=units)
 
 
 # ------------------------------------------------------------------------------------------ what others read in them

@@ -23,6 +23,7 @@ from pmtools.answers.places import Finder
 from pmtools.answers.structured import Structured
 
 _JSON = (Structured,)
+_BARE = (partial(Structured, bare=frozenset({"[4", "[2", "(4", "(2"})),)
 _BOX_JSON = 'Answer with JSON alone: [{{"bbox_2d": [x0, y0, x1, y1]}}], {units}.'
 
 
@@ -101,7 +102,11 @@ FORMATS: dict[str, Format] = {
     "ui-tars": Format((marked.action_arguments,), scale=1000, multiple=28, box_instruction="Click on it."),
     "ui-tars-1.5": Format((marked.action_arguments,), multiple=28, box_instruction="Click on it."),
     # {"action": "left_click", "coordinate": [x, y]}, {"type": "click", "x": 1, "y": 2}, pyautogui.click(x=1, y=2), (x, y)
-    "computer-use": Format((partial(Structured, bare=frozenset({"[4", "[2", "(4", "(2"})),)),
+    "computer-use": Format(_BARE),
+    # (0.12, 0.08, 0.25, 0.11), [0.18, 0.1]: what tasks ask for in words, with or without keys
+    "fractions": Format(_BARE, scale=1, box_instruction=_BOX_JSON.format(units="in fractions of the image, 0 to 1")),
+    # the same, 0 to 1000
+    "thousandths": Format(_BARE, scale=1000, box_instruction=_THOUSANDTHS),
     # any JSON with the usual keys, in pixels of the image that was sent
     "json": Format(_JSON),
 }

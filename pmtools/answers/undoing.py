@@ -16,6 +16,9 @@ from pmtools.answers.places import Span, Written
 from pmtools.typing import Ndarray, SizeHW
 from pmtools.warp import Warp
 
+#: What numbers can be after `undo`.
+UNITS = ("same", "pixels", "fractions")
+
 
 @dataclass(frozen=True, eq=False)
 class Place:
@@ -96,11 +99,13 @@ def undo(
         `warp.target_hw`.
     outside : {"clip", "refuse"}, optional
         What to do with numbers beyond the image.
-    units : {"same", "pixels"}, optional
+    units : {"same", "pixels", "fractions"}, optional
         What the numbers are afterwards: the format's units, now of the original image (0 to 1000 stays 0 to 1000; pixels of the
-        resized image become pixels of the original); or pixels of the original in any format that writes numbers.
+        resized image become pixels of the original); or, in any format that writes numbers, pixels of the original, or fractions
+        of its width and height.
     decimals : int, optional
-        How many decimals are written. Default: as many as the answer has; `Place.points_xy` is not rounded.
+        How many decimals are written. Default: four for fractions, otherwise as many as the answer has; `Place.points_xy` is not
+        rounded.
 
     Returns
     -------
@@ -161,10 +166,15 @@ class Undoing:
             raise TypeError(f"`warp` must be a single Warp, got {_checks.describe(warp)}; of a batch use warp[i]")
         self.warp, self.format = warp, named(format)
         self.refuses = _checks.choice(outside, "outside", ("clip", "refuse")) == "refuse"
-        self.in_pixels = _checks.choice(units, "units", ("same", "pixels")) == "pixels" or self.format.scale is None
-        self.decimals = None if decimals is None else _checks.whole_number(decimals, "decimals", minimum=0)
-        if units == "pixels" and self.format.tokens:
-            raise ValueError("`units` must be 'same' for a format of tokens, got 'pixels'; `points_xy` has the pixels")
+        self.units = _checks.choice(units, "units", UNITS)
+        if units != "same" and self.format.tokens:
+            raise ValueError(
+                f"`units` must be 'same' for a format of tokens, got {units!r}; `points_xy` has the pixels"
+            )
+        if units == "same" and self.format.scale is None:
+            self.units = "pixels"
+        usual = 4 if units == "fractions" else None
+        self.decimals = usual if decimals is None else _checks.whole_number(decimals, "decimals", minimum=0)
         input_hw = warp.target_hw if input_hw is None else _checks.size_hw(input_hw, "input_hw")
         self._unit_hw = input_hw if self.format.scale is None else (self.format.scale,) * 2
         self._to_units = warp.then(frames.resize(warp.target_hw, self._unit_hw))
@@ -242,8 +252,11 @@ class Undoing:
         points = np.stack([x[: len(y)], y[: len(x)]], axis=-1)
         kind = {1: "point", 2: "box"}.get(len(points), "polygon")
         self._found.append((written.polygon, Place(kind, points, written.start, written.end)))
-        units = np.full_like(high, 100.0) if written.percent else edges if self.in_pixels else high
-        new = back / edges * units - (0.0 if written.percent or self.in_pixels else self.format.offset)
+        parts = back / edges
+        if written.percent:
+            new = 100 * parts
+        else:
+            new = {"pixels": back, "fractions": parts, "same": parts * high - self.format.offset}[self.units]
         new = np.array(_sizes(written.axes, new.tolist()))
         words = [self._text[start:end] for start, end in written.spans]
         self._waiting += zip(written.spans, written.write(words, new.tolist(), self.decimals), strict=True)

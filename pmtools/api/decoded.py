@@ -5,14 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from pmtools import frames
 from pmtools.adapters.image_inputs import counted_hw
 from pmtools.answers import Format, Undone, undo
 from pmtools.answers.formats import named
+from pmtools.typing import SizeHW
 from pmtools.warp import Warp
 
 
 def undone_answers(
-    answers: Sequence[str], steps: Sequence[Any], processor: Any, /, *, format: str | Format, **options: Any
+    answers: Sequence[str],
+    steps: Sequence[Any],
+    processor: Any,
+    /,
+    *,
+    format: str | Format,
+    source_hws: Sequence[SizeHW | None] | None = None,
+    **options: Any,
 ) -> list[Undone]:
     """Answers of a decoding method, in coordinates of the original images.
 
@@ -26,13 +35,17 @@ def undone_answers(
         The model's; where pixels count in the image that it resizes, its bounds say to what size.
     format : str or Format
         How the model writes places, a name in `pmtools.answers.FORMATS`.
+    source_hws : sequence of (int, int) or None, optional
+        Height and width of the last image of each prompt, None for a prompt without one: answers about images that were shown as
+        they are come in the same units then as all others.
     **options
         Of `pmtools.answers.undo`.
 
     Returns
     -------
     list of Undone
-        Places are on the last image of each prompt. Methods that show images as they are leave answers as they are.
+        Places are on the last image of each prompt. Without `source_hws`, methods that show images as they are leave answers as
+        they are.
 
     Raises
     ------
@@ -42,6 +55,9 @@ def undone_answers(
     """
     form = named(format)
     ways = [_way(steps, i, len(answers)) for i in range(len(answers))]
+    if source_hws is not None:
+        plain = [None if hw is None else frames.identity(hw) for hw in source_hws]
+        ways = [same if way is None else way for way, same in zip(ways, plain, strict=True)]
     return [
         Undone(answer, ())
         if way is None

@@ -17,6 +17,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "score mme": ("pmtools score mme --questions mme.jsonl --answers answers.jsonl",),
     "score pope": ("pmtools score pope --questions pope.jsonl --answers answers.jsonl",),
     "score llava-bench": ("pmtools score llava-bench --reviews reviews.jsonl",),
+    "score lmms-eval": ("pmtools score lmms-eval 262144 1048576",),
     "eval scenes": ("pmtools eval scenes --methods greedy,pm --limit 60 --out out",),
     "eval reading": ("pmtools eval reading --limit 60 --out out",),
     "eval mme": ("pmtools eval mme --data mme --model MODEL --out out",),

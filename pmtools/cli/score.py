@@ -1,4 +1,4 @@
-"""`pmtools score`: the numbers of MME, POPE and LLaVA-Bench from files of answers; no model is loaded."""
+"""`pmtools score`: the numbers of MME, POPE, LLaVA-Bench and lmms-eval's runs from files of answers; no model is loaded."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import typer
 
 from pmtools.cli import judging
 from pmtools.cli import options as opt
-from pmtools.cli.console import CommandError, progress, stderr, usage_error
+from pmtools.cli.console import CommandError, progress, quoted, stderr, usage_error
 from pmtools.cli.examples import examples
-from pmtools.cli.tables import print_json, print_table
+from pmtools.cli.paired import BASELINE, HEAD, cells, closing, corrected, legend
+from pmtools.cli.tables import fill, print_json, print_table
 from pmtools.evaluation.json_lines import RecordError
 from pmtools.evaluation.llava_bench import (
     count_tokens,
@@ -23,6 +24,7 @@ from pmtools.evaluation.llava_bench import (
     review_answers,
     score_llava_bench,
 )
+from pmtools.evaluation.lmms_samples import Scores, compare_scores, read_samples, score_samples
 from pmtools.evaluation.matching import Matching, match_answers, read_answers
 from pmtools.evaluation.mme import (
     COGNITION,
@@ -40,7 +42,7 @@ from pmtools.evaluation.questions import Question
 if TYPE_CHECKING:
     from pmtools.evaluation.statistics import Interval
 
-app = typer.Typer(help="Score answers to MME, POPE and LLaVA-Bench; needs no model.")
+app = typer.Typer(help="Score answers to MME, POPE and LLaVA-Bench, and compare lmms-eval's runs; needs no model.")
 
 
 @app.callback(invoke_without_command=True)
@@ -165,6 +167,72 @@ def pope(
         closing=f"Of {score.n} answers, {score.accuracy:.1%} are right, and {score.yes_ratio:.1%} say yes.",
     )
     _note_leftovers(matching)
+
+
+@app.command("lmms-eval", epilog=examples("score lmms-eval"))
+def lmms_eval(
+    settings: Annotated[list[Path], typer.Argument(metavar="DIR...", exists=True, file_okay=False, show_default=False)],
+    *,
+    baseline: Annotated[str, opt.value("NAME", "The method that the others are compared with.")] = BASELINE,
+    metric: Annotated[
+        str | None, opt.value("NAME", "Of the samples. Default: the first that all questions have.", show_default=False)
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """lmms-eval's samples of several runs: paired differences from a baseline, clustered by image.
+
+    Each DIR is one setting, a model at one number of pixels say, with a folder for every method in it: what lmms-eval wrote with
+    `--model pmtools_hf --log_samples --output_path DIR/METHOD`.
+    """
+    found: dict[tuple[str, str, str], dict[str, Scores]] = {}  # by task, metric and setting, of each method
+    with _one_line_errors():
+        for folder in settings:
+            methods = sorted(path.name for path in folder.iterdir() if path.is_dir())
+            if baseline not in methods or len(methods) < 2:
+                raise usage_error(
+                    f"{quoted(folder)} must have a folder {baseline!r} and those of other methods, got "
+                    f"{', '.join(methods) or 'none'}; or name another --baseline"
+                )
+            for method in methods:
+                for task, samples in read_samples(folder / method).items():
+                    for name, scores in score_samples(samples, metric=metric).items():
+                        found.setdefault((task, name, str(folder)), {})[method] = scores
+        tests = corrected(
+            {
+                (*key, method): compare_scores(scores[baseline], scores[method])
+                for key, scores in found.items()
+                for method in scores
+                if method != baseline and baseline in scores
+            }
+        )
+    if not tests:
+        raise CommandError(f"no task was run both with {baseline} and with another method", exit_code=1)
+    if as_json:
+        print_json({"comparisons": [_compared(key, found[key[:3]], baseline, entry) for key, entry in tests.items()]})
+        return
+    for task, name in dict.fromkeys(key[:2] for key in found):
+        some = {key: scores for key, scores in found.items() if key[:2] == (task, name)}
+        every = next(one for scores in some.values() for one in scores.values())
+        typer.echo(f"{task}, {name}, n = {len(every.values)}, {len(set(every.pictures.values()))} images")
+        rows = []
+        for key, of in some.items():
+            for method, one in sorted(of.items(), key=lambda pair: pair[0] != baseline):
+                compared = cells(tests[*key, method], 3) if (*key, method) in tests else [""] * len(HEAD)
+                rows.append([Path(key[2]).name, method, f"{one.tokens:.0f}", f"{one.mean:.4g}", *compared])
+        print_table(["setting", "method", "tokens", "score", *HEAD], rows, narrow=True)
+    what = "questions (MME: images) with a higher score, or a lower"
+    typer.echo(fill(f"tokens: of a prompt, its images included; {legend(what, baseline, len(tests))}"))
+    typer.echo(fill(closing(tests.values(), baseline)))
+
+
+def _compared(
+    key: tuple[str, str, str, str], scores: Mapping[str, Scores], baseline: str, entry: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A comparison for JSON."""
+    named = dict(zip(("task", "metric", "setting", "method"), key, strict=True))
+    pair = {"first": scores[baseline], "second": scores[key[3]]}
+    means = {name: {"score": one.mean, "tokens": one.tokens} for name, one in pair.items()}
+    return {**named, "baseline": baseline, **means, **entry}
 
 
 @app.command(epilog=examples("score llava-bench"))

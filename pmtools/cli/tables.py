@@ -48,4 +48,9 @@ def print_table(
     console.print(table)
     for text in (legend, closing):
         if text:
-            typer.echo(textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False))
+            typer.echo(fill(text))
+
+
+def fill(text: str) -> str:
+    """A text in lines of the width that people read."""
+    return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pmtools.adapters.layouts import image_mark, pads_to_square
+from pmtools.adapters.pixel_budget import pixel_budget
 from pmtools.adapters.pixels import canvas_fill, canvas_frame, encode
 from pmtools.adapters.source_images import SourceImages, is_unit_float, nested_images, pil_rows
 
@@ -134,6 +135,21 @@ class SourceProcessor:
         processor = copy.copy(self.inner)
         processor.image_processor = _configured(self.inner.image_processor, options)
         return SourceProcessor(processor, {**self.options, **options})
+
+    def within(self, max_pixels: int | None, /) -> SourceProcessor:
+        """This processor, whose images have at most that many pixels for the model; magnified ones too, from their sources.
+
+        Parameters
+        ----------
+        max_pixels : int or None
+            None for the processor's own limits.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the processor cannot be limited; the message says why.
+        """
+        return self if max_pixels is None else self.made_with(pixel_budget(self.inner.image_processor, max_pixels))
 
     def encode(self, model: Any, images: Sequence[Sequence[Any]], /) -> dict[str, Any]:
         """The model's pixel inputs for images of each prompt, made like the inputs of a call.

@@ -51,6 +51,8 @@ class ModelAnswers:
         Folder or hub name of a CLIP, for the method "api-c".
     preset : {"mme", "pope"}, optional
         The hyper-parameters of the method "pm-official".
+    max_pixels : int, optional
+        Most pixels of an image for the model, whatever the method; see `pmtools.adapters.pixel_budget`.
 
     Attributes
     ----------
@@ -72,8 +74,10 @@ class ModelAnswers:
         name: str = "",
         clip: str | None = None,
         preset: str = "mme",
+        max_pixels: int | None = None,
     ) -> None:
-        self.model, self.processor, self.text = model, processor, text
+        self.model, self.text = model, text
+        self.processor = processor if max_pixels is None else decoding.Greedy(processor).processor.within(max_pixels)
         self.seed, self.preset, self.clip = seed, preset, clip
         self.max_new_tokens = _checks.whole_number(max_new_tokens, "max_new_tokens")
         self.settings = {"refresh": "first", **(settings or {})}
@@ -93,6 +97,8 @@ class ModelAnswers:
             "seed": seed,
             "max_new_tokens": max_new_tokens,
         }
+        if max_pixels is not None:
+            self.setup["max_pixels"] = max_pixels
         self._relevance: CLIPRelevance | None = None
         if clip is not None:
             self.setup["clip"] = Path(clip).resolve().name if Path(clip).is_dir() else clip

@@ -1,4 +1,4 @@
-"""Intervals and paired tests. The bootstrap draws whole pictures, never single answers: those are not independent.
+"""Intervals, paired tests and their power. The bootstrap draws whole pictures, never single answers: those are not independent.
 
 Knows no benchmark.
 """
@@ -12,7 +12,19 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-__all__ = ["Mcnemar", "bootstrap_interval", "holm", "mcnemar", "sign_flip_test"]
+from pmtools import _checks
+
+__all__ = [
+    "Mcnemar",
+    "Paired",
+    "bootstrap_interval",
+    "holm",
+    "mcnemar",
+    "paired_difference",
+    "paired_power",
+    "questions_needed",
+    "sign_flip_test",
+]
 
 Ndarray: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 Interval: TypeAlias = tuple[float, float]
@@ -102,11 +114,11 @@ def mcnemar(first: Sequence[bool] | np.ndarray[Any, Any], second: Sequence[bool]
 def bootstrap_interval(
     right: Sequence[bool] | np.ndarray[Any, Any], groups: Sequence[int] | np.ndarray[Any, Any], /, *, seed: int = 0
 ) -> tuple[float, float]:
-    """95 % percentile interval of an accuracy, resampling whole pictures: their questions are not independent.
+    """95 % percentile interval of a mean, such as an accuracy, resampling whole pictures: their questions are not independent.
 
     Parameters
     ----------
-    right : sequence of bool, shape (n,)
+    right : sequence of bool or float, shape (n,)
     groups : sequence of int, shape (n,)
         The picture of each question.
     seed : int, optional
@@ -159,6 +171,213 @@ def sign_flip_test(
         (sums,), np.sum, permutation_type="samples", n_resamples=9999, rng=np.random.default_rng(seed)
     )
     return float(found.pvalue)
+
+
+@dataclass(frozen=True)
+class Paired:
+    """What a method changes on questions that another answered too.
+
+    Attributes
+    ----------
+    n, groups : int
+        Questions, and pictures that they are about.
+    difference : float
+        Mean score of the second less that of the first.
+    interval : (float, float)
+        95 % of it, resampling whole pictures.
+    better, worse : int
+        Questions with a higher, or a lower, score by the second.
+    p : float
+        Two-sided, turning the sign of whole pictures.
+    """
+
+    n: int
+    groups: int
+    difference: float
+    interval: Interval
+    better: int
+    worse: int
+    p: float
+
+
+def paired_difference(
+    first: Sequence[float] | np.ndarray[Any, Any],
+    second: Sequence[float] | np.ndarray[Any, Any],
+    groups: Sequence[Any],
+    /,
+    *,
+    seed: int = 0,
+) -> Paired:
+    """Compare two methods on the same questions, whole pictures at a time. Of several comparisons, correct `p` by `holm`.
+
+    Parameters
+    ----------
+    first, second : sequence of float, shape (n,)
+        Score of each question, in the same order; True is 1.
+    groups : sequence, shape (n,)
+        The picture of each question.
+    seed : int, optional
+
+    Returns
+    -------
+    Paired
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ or are 0.
+
+    Examples
+    --------
+    >>> found = paired_difference([0, 0, 1, 0], [1, 1, 1, 1], ["a", "a", "b", "c"])
+    >>> found.difference, found.better, found.worse, found.p
+    (0.75, 3, 0, 0.5)
+    """
+    a, b = np.asarray(first, float), np.asarray(second, float)
+    if a.shape != b.shape or len(groups) != a.size or not a.size:
+        raise ValueError(
+            "`first`, `second` and `groups` must be of the same questions, at least one, got "
+            f"{a.size}, {b.size} and {len(groups)}"
+        )
+    change = b - a
+    return Paired(
+        n=a.size,
+        groups=len(set(groups)),
+        difference=float(change.mean()),
+        interval=bootstrap_interval(change, groups, seed=seed),
+        better=int((change > 0).sum()),
+        worse=int((change < 0).sum()),
+        p=sign_flip_test(change, groups, seed=seed),
+    )
+
+
+def paired_power(
+    questions: int,
+    /,
+    *,
+    fixed: float,
+    broken: float,
+    per_picture: float = 1.0,
+    correlation: float = 0.0,
+    level: float = 0.05,
+) -> float:
+    r"""Chance that McNemar's exact paired test finds an effect that is there.
+
+    Of $n$ questions $D \sim \mathrm{Binomial}(n, f + b)$ differ, and of those $\mathrm{Binomial}(D, f / (f + b))$ are
+    fixed. Where questions share pictures, $n$ is divided by the design effect $1 + (m - 1) \rho$.
+
+    Parameters
+    ----------
+    questions : int
+    fixed, broken : float
+        Share of questions that only the new method answers correctly, and only the old one; in [0, 1], together in (0, 1].
+    per_picture : float, optional
+        Questions about one picture, m, at least 1.
+    correlation : float, optional
+        Of what changes (+1, 0, -1) between questions about one picture, in [0, 1].
+    level : float, optional
+        Of the two-sided test. For the smallest of k p-values under Holm's correction, 0.05 / k.
+
+    Returns
+    -------
+    float
+        In [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
+
+    References
+    ----------
+    - R. J. Connor, Sample size for testing differences in proportions for the paired-sample design, Biometrics 43 (1987)
+    - L. Kish, Survey Sampling, 1965, section 5.4, for the design effect
+
+    Examples
+    --------
+    >>> round(paired_power(191, fixed=0.15, broken=0.05), 2)
+    0.86
+    """
+    from scipy.stats import binom
+
+    differ, effective = _effective(questions, fixed, broken, per_picture, correlation)
+    counts = np.arange(effective + 1)
+    chances = binom.pmf(counts, effective, differ)
+    counts, chances = counts[chances > 1e-12], chances[chances > 1e-12]
+    least = binom.isf(level / 2, counts, 0.5) + 1  # as many on one side are rare enough: P(X >= least) <= level / 2
+    share = fixed / differ
+    found = binom.sf(least - 1, counts, share) + binom.cdf(counts - least, counts, share)
+    return float(chances @ found)
+
+
+def questions_needed(
+    *,
+    fixed: float,
+    broken: float,
+    power: float = 0.8,
+    per_picture: float = 1.0,
+    correlation: float = 0.0,
+    level: float = 0.05,
+) -> int:
+    """Questions with which `paired_power` reaches a power.
+
+    Parameters
+    ----------
+    fixed, broken, per_picture, correlation, level
+        As for `paired_power`; `fixed` and `broken` differ.
+    power : float, optional
+        In (0, 1).
+
+    Returns
+    -------
+    int
+        An exact test's power goes up in small steps back and forth: a few questions less may do as well.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, or there is no effect to find.
+
+    Examples
+    --------
+    >>> questions_needed(fixed=0.15, broken=0.05)
+    168
+    """
+    if fixed == broken or not 0 < power < 1:
+        raise ValueError(
+            f"`fixed` and `broken` must differ, and `power` lie within 0 and 1, got {fixed}, {broken} and {power}; no number of "
+            "questions shows an effect that is not there"
+        )
+
+    def enough(questions: int) -> bool:
+        found = paired_power(
+            questions, fixed=fixed, broken=broken, per_picture=per_picture, correlation=correlation, level=level
+        )
+        return found >= power
+
+    high = 8
+    while not enough(high):
+        high *= 2
+    low = high // 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
+
+
+def _effective(
+    questions: int, fixed: float, broken: float, per_picture: float, correlation: float
+) -> tuple[float, int]:
+    """The share of questions that differ, and how many independent questions those given are worth."""
+    questions = _checks.whole_number(questions, "questions")
+    differ = fixed + broken
+    if min(fixed, broken) < 0 or not 0 < differ <= 1:
+        raise ValueError(f"`fixed` and `broken` must be shares, together in (0, 1], got {fixed} and {broken}")
+    if per_picture < 1 or not 0 <= correlation <= 1:
+        raise ValueError(
+            f"`per_picture` must be at least 1 and `correlation` in [0, 1], got {per_picture} and {correlation}"
+        )
+    return differ, int(questions / (1 + (per_picture - 1) * correlation))
 
 
 def holm(p_values: Sequence[float], /) -> list[float]:

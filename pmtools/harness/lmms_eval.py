@@ -5,6 +5,7 @@ Written for lmms-eval 0.7.3, whose model interface is `lmms_eval.api.model.lmms`
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -12,13 +13,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lmms_eval.api.instance import GenerationResult, TokenCounts
 from lmms_eval.api.model import lmms
 from loguru import logger
 
 from pmtools import _checks
+from pmtools.adapters.pixels import as_pil
 from pmtools.answers import FORMATS
+from pmtools.answers.undoing import UNITS
 from pmtools.api.decoded import undone_answers
-from pmtools.decoding import METHODS
+from pmtools.decoding import METHODS, Greedy
 
 if TYPE_CHECKING:
     import torch
@@ -42,6 +46,16 @@ class _Prompt:
     images: list[Any]
 
 
+@dataclass
+class _Seen(TokenCounts):  # type: ignore[misc]
+    """What lmms-eval logs of a question beside its answer: tokens of the prompt, and a digest of its pictures."""
+
+    picture: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**super().to_dict(), "picture": self.picture}
+
+
 class _Model(lmms):  # type: ignore[misc]
     """The base of both classes, which differ in the form of a request."""
 
@@ -54,7 +68,9 @@ class _Model(lmms):  # type: ignore[misc]
         dtype: str = "auto",
         batch_size: int | str = 1,
         max_batch_size: int | None = None,
+        max_pixels: int | None = None,
         answer_format: str | None = None,
+        answer_units: str = "same",
         **options: Any,
     ) -> None:
         import torch
@@ -64,7 +80,11 @@ class _Model(lmms):  # type: ignore[misc]
         _checks.choice(method, "method", METHODS)
         if answer_format is not None:
             _checks.choice(answer_format, "answer_format", FORMATS)
-        self.answer_format = answer_format
+        self.answer_format, self.answer_units = answer_format, _checks.choice(answer_units, "answer_units", UNITS)
+        if answer_format is None and answer_units != "same":
+            raise ValueError(
+                f"`answer_units` needs `answer_format`, which says what the numbers are, got {answer_units!r}"
+            )
         if not str(batch_size).isdigit() or int(batch_size) < 1:
             raise ValueError(f"`batch_size` must be an integer >= 1, got {batch_size!r}; there is no automatic one")
         self.batch_size = int(batch_size)
@@ -73,7 +93,7 @@ class _Model(lmms):  # type: ignore[misc]
         processor = AutoProcessor.from_pretrained(pretrained)
         if processor.tokenizer.pad_token is None:
             processor.tokenizer.pad_token = processor.tokenizer.eos_token
-        self.decoder = METHODS[method](processor, **options)
+        self.decoder = METHODS[method](Greedy(processor).processor.within(max_pixels), **options)
         self.processor = self.decoder.processor
         model = AutoModelForImageTextToText.from_pretrained(pretrained, dtype=dtype)
         self.model = model.to(self.device).eval()
@@ -81,17 +101,22 @@ class _Model(lmms):  # type: ignore[misc]
 
     # --- what the harness calls ---------------------------------------------------------------------------------------
 
-    def generate_until(self, requests: Sequence[Instance]) -> list[str]:
-        """Answers, in the order of the requests; those with the same options are answered in batches."""
+    def generate_until(self, requests: Sequence[Instance]) -> list[GenerationResult]:
+        """Answers, in the order of the requests; those with the same options are answered in batches.
+
+        With each come the tokens of its prompt, those of the images included, and a digest of its pictures, which tells the
+        questions about one picture from others; lmms-eval logs both as `token_counts`.
+        """
         from tqdm import tqdm  # type: ignore[import-untyped]
 
         found = [self._read(request.args) for request in requests]
-        answers = [""] * len(found)
+        answers = [GenerationResult("")] * len(found)
         with tqdm(total=len(found), disable=self.rank != 0, desc="pmtools") as bar:
             for rows in self._batches(found):
                 prompts, options = [found[row][0]() for row in rows], self._generation(found[rows[0]][1])
-                for row, answer in zip(rows, self._undone(self._answer(prompts, **options)), strict=True):
-                    answers[row] = answer
+                texts, counts = self._answer(prompts, **options)
+                for row, prompt, text, count in zip(rows, prompts, self._undone(texts, prompts), counts, strict=True):
+                    answers[row] = GenerationResult(text, _Seen(input_tokens=count, picture=_digest(prompt.images)))
                 bar.update(len(rows))
         return answers
 
@@ -174,22 +199,35 @@ class _Model(lmms):  # type: ignore[misc]
 
     # --- answers ------------------------------------------------------------------------------------------------------
 
-    def _answer(self, prompts: Sequence[_Prompt], *, stop_strings: Sequence[str] = (), **options: Any) -> list[str]:
-        """Answers cut at the first of the strings; questions without an image are answered by plain decoding."""
+    def _answer(
+        self, prompts: Sequence[_Prompt], *, stop_strings: Sequence[str] = (), **options: Any
+    ) -> tuple[list[str], list[int]]:
+        """Answers cut at the first of the strings, and the tokens of each prompt; without an image, by plain decoding."""
         images, texts = [prompt.images for prompt in prompts], [prompt.text for prompt in prompts]
         inputs = self.processor(images=images, text=texts, return_tensors="pt", padding=True).to(self.device)
         stops = {"stop_strings": list(stop_strings)} if stop_strings else {}
         output = self.decoder.generate_ids(self.model, **inputs, **stops, **options)
         new = output[:, inputs["input_ids"].shape[1] :]
         replies = [text.strip() for text in self.processor.tokenizer.batch_decode(new, skip_special_tokens=True)]
-        return [min((reply.split(stop)[0] for stop in stop_strings), key=len, default=reply) for reply in replies]
+        cut = [min((reply.split(stop)[0] for stop in stop_strings), key=len, default=reply) for reply in replies]
+        return cut, inputs["attention_mask"].sum(1).tolist()
 
-    def _undone(self, answers: list[str]) -> list[str]:
-        """The same of the original images, where the format of places is known."""
+    def _undone(self, answers: list[str], prompts: Sequence[_Prompt]) -> list[str]:
+        """The same of the original images, in the wanted units, where the format of places is known."""
         if self.answer_format is None:
             return answers
-        form = self.answer_format
-        return [one.text for one in undone_answers(answers, self.decoder.last, self.processor, format=form)]
+        sizes = [as_pil(prompt.images[-1]).size[::-1] if prompt.images else None for prompt in prompts]
+        return [
+            one.text
+            for one in undone_answers(
+                answers,
+                self.decoder.last,
+                self.processor,
+                format=self.answer_format,
+                units=self.answer_units,
+                source_hws=sizes,
+            )
+        ]
 
 
 class SimpleModel(_Model):
@@ -209,9 +247,14 @@ class SimpleModel(_Model):
         Questions that are answered together; methods that look at an image more than once need more memory.
     max_batch_size : int, optional
         Not used; the harness passes it.
+    max_pixels : int, optional
+        Most pixels of an image that the processor gives the model, for every method; magnified images are made of the original
+        and get no more. For families that resize to any size or cut into tiles; others refuse it.
     answer_format : str, optional
         How the model writes places, a name in `pmtools.answers.FORMATS`: answers come of the original images. Needs
         `refresh=first` with `pm`.
+    answer_units : {"same", "pixels", "fractions"}, optional
+        What those places count then, for every method: "fractions" for the ScreenSpot tasks.
     **options
         Of the method: `gain=15`.
 
@@ -237,7 +280,7 @@ class ChatModel(_Model):
 
     Parameters
     ----------
-    pretrained, method, device, dtype, batch_size, max_batch_size, answer_format, **options
+    pretrained, method, device, dtype, batch_size, max_batch_size, max_pixels, answer_format, answer_units, **options
         As for `SimpleModel`.
 
     Raises
@@ -276,6 +319,14 @@ def _user_turn(context: str, visuals: Sequence[Any] | None) -> dict[str, Any]:
 def _without_image(part: Mapping[str, Any]) -> dict[str, Any]:
     """A part of a message for a chat template, which needs to know that there is an image, not which one."""
     return {"type": "image"} if part["type"] == "image" else dict(part)
+
+
+def _digest(images: Sequence[Any]) -> str:
+    """The same for the same pictures, whatever they are asked."""
+    digest = hashlib.sha256()
+    for image in map(as_pil, images):
+        digest.update(f"{image.size}".encode() + image.tobytes())
+    return digest.hexdigest()[:16]
 
 
 class _Forced:

@@ -71,6 +71,7 @@ def answer_parts(
             max_new_tokens=options.max_new_tokens,
             clip=options.clip,
             preset="pope" if benchmark == "pope" else "mme",
+            max_pixels=options.max_pixels,
         )
         names = shared.usable_methods(names, options.methods, answer, parts[0].items[0])
     with shared.reported(), shared.bar(sum(len(part.items) for part in parts) * len(names)) as step:

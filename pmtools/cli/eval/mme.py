@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import typer
 
 from pmtools.cli import options as opt
 from pmtools.cli.eval import options as shared
 from pmtools.cli.eval.answering import Part, answer_parts
+from pmtools.cli.paired import BASELINE, corrected, print_paired
 from pmtools.cli.tables import print_table
-from pmtools.evaluation.mme import COGNITION, HALLUCINATION, PERCEPTION, MMEScore, read_mme, score_mme
+from pmtools.evaluation.mme import (
+    COGNITION,
+    HALLUCINATION,
+    PERCEPTION,
+    MMEScore,
+    picture_points,
+    read_mme,
+    right_pairs,
+    score_mme,
+)
 from pmtools.evaluation.picture_files import with_pictures
 from pmtools.evaluation.questions import first_questions
+from pmtools.evaluation.statistics import paired_difference
 
 
 @opt.taking(shared.Answering)
@@ -38,9 +50,31 @@ def mme(
         instruction=instruction,
     )
     scores = {name: score_mme(some, texts) for name, texts in replies[0].items()}
-    shared.write_scores(options.out, {name: score.to_dict() for name, score in scores.items()}, options.as_json)
+    tests = _against_greedy({name: right_pairs(some, texts) for name, texts in replies[0].items()})
+    numbers = {name: score.to_dict() for name, score in scores.items()}
+    for (name, total), entry in tests.items():
+        numbers[name].setdefault("vs_greedy", {})[total] = entry
+    shared.write_scores(options.out, numbers, options.as_json)
     if not options.as_json:
         _print_mme(scores, f"MME, n = {len(some)}")
+        if tests:
+            print_paired(["method", "total"], tests, what="images with more points, or fewer", digits=1)
+
+
+def _against_greedy(
+    pairs: Mapping[str, Mapping[str, list[tuple[bool, bool]]]],
+) -> dict[tuple[str, str], dict[str, Any]]:
+    """The difference of each method in each total, in points; images are the units."""
+    tests = {}
+    for name in [name for name in pairs if BASELINE in pairs and name != BASELINE]:
+        for total, members in (("hallucination", HALLUCINATION), ("perception", PERCEPTION), ("cognition", COGNITION)):
+            first, second = (
+                picture_points({one: rights for one, rights in found.items() if one in members})
+                for found in (pairs[BASELINE], pairs[name])
+            )
+            if first:
+                tests[name, total] = paired_difference(first, second, range(len(first)))
+    return corrected(tests)
 
 
 def _print_mme(scores: Mapping[str, MMEScore], title: str) -> None:

@@ -37,6 +37,15 @@ BatchOption = Annotated[
 ClipOption = Annotated[
     str | None, opt.value("PATH", "Folder or hub name of a CLIP, for the method api-c.", show_default=False)
 ]
+PixelsOption = Annotated[
+    int | None,
+    opt.value(
+        "N",
+        "Most pixels of an image for the model. Default: as many as its processor gives it.",
+        min=1,
+        show_default=False,
+    ),
+]
 SeedOption = Annotated[int, opt.value("S", "Of the benchmark, random controls and noise.", min=0)]
 TokensOption = Annotated[int, opt.value("N", "Longest answer, in tokens; the embedded model always gives one.", min=1)]
 DataOption = Annotated[
@@ -61,6 +70,7 @@ class Answering:
     device: DeviceOption = None
     settings: SettingsOption = None
     clip: ClipOption = None
+    max_pixels: PixelsOption = None
     limit: LimitOption = None
     seed: SeedOption = 0
     batch_size: BatchOption = None

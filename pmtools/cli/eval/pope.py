@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import typer
 
 from pmtools.cli import options as opt
 from pmtools.cli.eval import options as shared
 from pmtools.cli.eval.answering import Part, answer_parts
+from pmtools.cli.paired import BASELINE, corrected, print_paired
 from pmtools.cli.tables import print_table
 from pmtools.evaluation.picture_files import with_pictures
-from pmtools.evaluation.pope import POPEScore, read_pope_folder, score_pope
+from pmtools.evaluation.pope import POPEScore, read_pope_folder, read_pope_reply, score_pope
+from pmtools.evaluation.questions import Question
+from pmtools.evaluation.statistics import paired_difference
 
 
 @opt.taking(shared.Answering)
@@ -56,10 +60,30 @@ def pope(
         for method, entry in numbers.items():
             entry["files"] = {name: scores[method].to_dict() for name, scores in tables.items()}
         tables["all"] = together
+    tests = _against_greedy(
+        every, {method: [text for found in replies for text in found[method]] for method in together}
+    )
+    for (method,), entry in tests.items():
+        numbers[method]["vs_greedy"] = entry
     shared.write_scores(out, numbers, options.as_json)
     if not options.as_json:
         for name, scores in tables.items():
             _print_pope(scores, f"POPE, {name}, n = {next(iter(scores.values())).n}")
+        if tests:
+            print_paired(["method"], tests, what="questions right only there, or only with greedy")
+
+
+def _against_greedy(
+    questions: Sequence[Question], replies: Mapping[str, Sequence[str]]
+) -> dict[tuple[str], dict[str, Any]]:
+    """The difference of each method in accuracy, over all files."""
+    right = {
+        name: [read_pope_reply(text) == question.label for question, text in zip(questions, texts, strict=True)]
+        for name, texts in replies.items()
+    }
+    pictures = [question.image for question in questions]
+    others = [name for name in right if BASELINE in right and name != BASELINE]
+    return corrected({(name,): paired_difference(right[BASELINE], right[name], pictures) for name in others})
 
 
 def _print_pope(scores: Mapping[str, POPEScore], title: str) -> None:

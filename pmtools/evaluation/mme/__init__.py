@@ -17,6 +17,8 @@ from pmtools.evaluation.mme.scoring import (
     CategoryScore,
     MMEScore,
     label_yes_then_no,
+    picture_points,
+    right_pairs,
     score_mme,
 )
 
@@ -29,9 +31,11 @@ __all__ = [
     "MMEScore",
     "label_mme_from_folder",
     "label_yes_then_no",
+    "picture_points",
     "read_mme",
     "read_mme_questions",
     "read_mme_release",
     "read_mme_results",
+    "right_pairs",
     "score_mme",
 ]

@@ -30,6 +30,8 @@ __all__ = [
     "CategoryScore",
     "MMEScore",
     "label_yes_then_no",
+    "picture_points",
+    "right_pairs",
     "score_mme",
 ]
 
@@ -181,14 +183,7 @@ def score_mme(
     >>> score_mme(asked, ["Yes", "Yes, a dog."]).categories["existence"]
     CategoryScore(accuracy=0.5, accuracy_plus=0.0, score=50.0, n=2)
     """
-    if len(questions) != len(replies) or not questions:
-        raise ValueError(
-            f"`replies` must hold one reply per question, got {len(replies)} for {len(questions)} questions"
-        )
-    right = [_is_right(question, reply) for question, reply in zip(questions, replies, strict=True)]
-    pairs: dict[str, list[tuple[bool, bool]]] = defaultdict(list)
-    for first, second in _pairs(questions):
-        pairs[questions[first].category].append((right[first], right[second]))
+    pairs = right_pairs(questions, replies)
     categories: dict[str, CategoryScore] = {}
     draws: dict[str, Ndarray] = {}
     for key, name in enumerate(CATEGORIES):
@@ -205,6 +200,57 @@ def score_mme(
         absent=tuple(name for name in CATEGORIES if name not in categories),
         intervals={name: percentiles(samples) for name, samples in draws.items()},
     )
+
+
+def right_pairs(questions: Sequence[Question], replies: Sequence[str | None], /) -> dict[str, list[tuple[bool, bool]]]:
+    """Whether the two replies about each picture are right, by category.
+
+    Parameters
+    ----------
+    questions, replies
+        As for `score_mme`.
+
+    Returns
+    -------
+    dict of str to list of (bool, bool)
+        The pictures in the order of the questions.
+
+    Raises
+    ------
+    ValueError, RecordError
+        As for `score_mme`.
+    """
+    if len(questions) != len(replies) or not questions:
+        raise ValueError(
+            f"`replies` must hold one reply per question, got {len(replies)} for {len(questions)} questions"
+        )
+    right = [_is_right(question, reply) for question, reply in zip(questions, replies, strict=True)]
+    pairs: dict[str, list[tuple[bool, bool]]] = defaultdict(list)
+    for first, second in _pairs(questions):
+        pairs[questions[first].category].append((right[first], right[second]))
+    return dict(pairs)
+
+
+def picture_points(pairs: Mapping[str, Sequence[tuple[bool, bool]]], /) -> list[float]:
+    """What each picture is worth, for paired tests: the mean over the pictures is the sum of the categories' scores.
+
+    Parameters
+    ----------
+    pairs : mapping of str to sequence of (bool, bool)
+        As `right_pairs` returns them; every sequence has at least one.
+
+    Returns
+    -------
+    list of float
+        One per picture, category after category.
+
+    Examples
+    --------
+    >>> picture_points({"existence": [(True, True), (True, False)], "color": [(True, True)]})
+    [300.0, 75.0, 600.0]
+    """
+    count = sum(map(len, pairs.values()))
+    return [100 * ((a + b) / 2 + (a and b)) * count / len(rights) for rights in pairs.values() for a, b in rights]
 
 
 def _is_right(question: Question, reply: str | None) -> bool:
