@@ -52,7 +52,8 @@ typedef ptrdiff_t index_t;
 
 static inline index_t least(index_t a, index_t b) { return a < b ? a : b; }
 static inline index_t most(index_t a, index_t b) { return a > b ? a : b; }
-static inline double within(double x, double low, double high) { return x < low ? low : x > high ? high : x; }
+/* NaN, which another thread may write while coordinates are read, is `low`. */
+static inline double within(double x, double low, double high) { return x > low ? (x < high ? x : high) : low; }
 
 /* ------------------------------------------------------------------------------------------------------- taps
  * Which source samples an output sample takes, and how much of each: the formulas of footprints.kernel_weights. */
@@ -125,7 +126,7 @@ static int weigh(const struct axis *axis, index_t i, struct span span, double *w
         sum += w;
         size += fabs(w);
     }
-    if (!(sum > 0.0) || size > MAX_GAIN * sum)
+    if (!(sum > 0.0 && size <= MAX_GAIN * sum && size <= (double)span.count * MAX_GAIN))
         return -1;
     for (index_t k = 0; k < span.count; k++)
         weights[k] /= sum;
@@ -855,6 +856,8 @@ struct pair {
 static enum outcome resample_images(const struct images *from, const struct images *to, const struct pair *pairs,
                                     index_t pair_count, struct layout layout, const float *limits)
 {
+    if (pair_count == 0)                 /* no images, whose sides no plan has bounded */
+        return DONE;
     const index_t channels = layout.channels, planes = from->shape[3] / channels, width = from->shape[2];
     struct source source = {.row_stride = from->strides[1], .column_stride = from->strides[2],
                             .channel_stride = from->strides[3], .size = from->size, .width = width, .channels = channels};
