@@ -364,8 +364,8 @@ DEFINE_COLUMNS_REAL(columns_u16, uint16_t, to_uint16)
 DEFINE_COLUMNS_REAL(columns_f32, float, (float))
 
 /* --------------------------------------------------------------------------------------------------------- NEON
- * uint8 columns of two to four channels, which fill a register; compilers vectorise the rows well, but these along the taps,
- * and GCC 12.2 does that wrongly for four channels. */
+ * uint8 columns of two to four channels, which fill a register; compilers vectorise the rows, but these along the taps, and
+ * GCC 12.2 does that wrongly for four channels. */
 
 #if HAVE_NEON
 static void columns_few_neon(uint8_t *out, const int16_t *row, const struct plan *plan, index_t length, index_t channels,
