@@ -10,7 +10,7 @@ INSTALL := PIP_CONSTRAINT=constraints.txt $(PY) -m pip install --quiet
 # the release with a CPU wheel on the machines that build this project; anything newer pulls several GB of CUDA packages
 TORCH := torch==2.13.0
 
-.PHONY: demo app test test-browser test-families test-transforms test-servers test-slow test-core test-lowest test-latest test-harness \
+.PHONY: demo app test test-browser test-families test-transforms test-servers test-slow test-core test-lowest test-latest test-harness test-arm \
 	lint types docs bench fuzz fuzz-readers package lock versions clean
 
 $(STAMP): pyproject.toml constraints.txt setup.py pmtools/_resample.c
@@ -124,7 +124,12 @@ fuzz: $(STAMP)  ## the compiled kernel under AddressSanitizer and UBSan, a minut
 fuzz-readers: $(STAMP)  ## damaged images, arrays, warps and JSON through the readers; FUZZ_CASES=1000000 takes hours
 	$(PY) tests/fuzz/fuzz_readers.py $(FUZZ_CASES)
 
-package: $(STAMP)  ## sdist and wheel, checked: metadata, platform, stable ABI, stripped, the sdist's own tests; into dist/
+test-arm: $(STAMP)  ## the compiled kernel on ARM, under emulation; says why where it cannot (minutes; not in CI)
+	command -v qemu-aarch64 >/dev/null || { test "$$(id -u)" = 0 && apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends qemu-user gcc-aarch64-linux-gnu libc6-dev-arm64-cross; } || true
+	PIP_CONSTRAINT=constraints.txt $(PY) tests/arm.py
+
+package: $(STAMP)  ## sdist and wheel, checked: metadata, platform, stable ABI, stripped, without a compiler, the sdist's own tests; into dist/
 	test -x .venv-package/bin/python || python3 -m venv .venv-package
 	PIP_CONSTRAINT=constraints.txt .venv-package/bin/python -m pip install --quiet 'build>=1.2' 'twine>=6.1' 'auditwheel>=6.2' 'abi3audit>=0.0.20'
 	.venv-package/bin/python tests/package.py

@@ -14,7 +14,7 @@
  *   float32   float         float             float
  *
  * Weights are packed as the loops read them (struct plan). Each pass is written once in plain C, and for the cases that
- * matter in AVX2, chosen at run time; both give the same result (to rounding, for floats).
+ * matter in AVX2, chosen at run time, or NEON; all give the same result (to rounding, for floats).
  *
  * Stable ABI, buffer protocol, no NumPy headers; the GIL is released while pixels move.
  */
@@ -36,6 +36,13 @@
 #define HAVE_AVX2 0
 #endif
 
+#if defined(__aarch64__) && defined(__ARM_NEON)
+#define HAVE_NEON 1
+#include <arm_neon.h>
+#else
+#define HAVE_NEON 0
+#endif
+
 #if defined(__GNUC__) || defined(__clang__)
 #define INLINE static inline __attribute__((always_inline)) /* so that a body is compiled for the target of its caller */
 #else
@@ -52,7 +59,8 @@ typedef ptrdiff_t index_t;
 
 static inline index_t least(index_t a, index_t b) { return a < b ? a : b; }
 static inline index_t most(index_t a, index_t b) { return a > b ? a : b; }
-static inline double within(double x, double low, double high) { return x < low ? low : x > high ? high : x; }
+/* NaN, which another thread may write while coordinates are read, is `low`. */
+static inline double within(double x, double low, double high) { return x > low ? (x < high ? x : high) : low; }
 
 /* ------------------------------------------------------------------------------------------------------- taps
  * Which source samples an output sample takes, and how much of each: the formulas of footprints.kernel_weights. */
@@ -125,7 +133,7 @@ static int weigh(const struct axis *axis, index_t i, struct span span, double *w
         sum += w;
         size += fabs(w);
     }
-    if (!(sum > 0.0) || size > MAX_GAIN * sum)
+    if (!(sum > 0.0 && size <= MAX_GAIN * sum && size <= (double)span.count * MAX_GAIN))
         return -1;
     for (index_t k = 0; k < span.count; k++)
         weights[k] /= sum;
@@ -354,6 +362,34 @@ INLINE uint16_t to_uint16(float v)       /* 0 <= v < 2^22; rounds half to even, 
 
 DEFINE_COLUMNS_REAL(columns_u16, uint16_t, to_uint16)
 DEFINE_COLUMNS_REAL(columns_f32, float, (float))
+
+/* --------------------------------------------------------------------------------------------------------- NEON
+ * uint8 columns of two to four channels, which fill a register; compilers vectorise the rows, but these along the taps, and
+ * GCC 12.2 does that wrongly for four channels. */
+
+#if HAVE_NEON
+static void columns_few_neon(uint8_t *out, const int16_t *row, const struct plan *plan, index_t length, index_t channels,
+                             int shift)
+{
+    const int32x4_t half = vdupq_n_s32(1 << (shift - 1)), down = vdupq_n_s32(-shift);
+    const int16_t *group = plan->fixed;
+    for (index_t g = 0; g < plan->groups; g++) {
+        const index_t taps = plan->chunks[g] * FIXED_DEPTH;
+        for (index_t i = g * LANES; i < least((g + 1) * LANES, length); i++) {
+            const int16_t *from = row + plan->start[i], *weights = group + i % LANES * FIXED_DEPTH;
+            int32x4_t sum = half;
+            for (index_t k = 0; k < taps; k += 2, from += 2 * channels) { /* loads may reach past the row: it is padded */
+                sum = vmlal_n_s16(sum, vld1_s16(from), weights[k * LANES]);
+                sum = vmlal_n_s16(sum, vld1_s16(from + channels), weights[k * LANES + 1]);
+            }
+            uint8_t pixel[8];
+            vst1_u8(pixel, vqmovun_s16(vcombine_s16(vqmovn_s32(vshlq_s32(sum, down)), vdup_n_s16(0))));
+            memcpy(out + i * channels, pixel, (size_t)channels);
+        }
+        group += taps * LANES;
+    }
+}
+#endif
 
 /* --------------------------------------------------------------------------------------------------------- AVX2
  * uint8 rows, and columns of up to four channels; the other loops are the plain ones, compiled for AVX2.
@@ -690,6 +726,12 @@ static void columns_pass(const struct job *job, void *out, const void *between, 
 {
     const int shift = ONE_BITS + job->row_bits;
 #define PLAIN(C, FUNCTION, LAST) FUNCTION(out, between, job->columns, job->length, C, LAST)
+#if HAVE_NEON
+    if (job->type == UINT8 && job->channels >= 2 && job->channels <= 4) {
+        columns_few_neon(out, between, job->columns, job->length, job->channels, shift);
+        return;
+    }
+#endif
     if (job->type == UINT8) {
         CASES(PLAIN, job->channels, columns_fixed, shift)
     } else if (job->type == UINT16) {
@@ -855,6 +897,8 @@ struct pair {
 static enum outcome resample_images(const struct images *from, const struct images *to, const struct pair *pairs,
                                     index_t pair_count, struct layout layout, const float *limits)
 {
+    if (pair_count == 0)                 /* no images, whose sides no plan has bounded */
+        return DONE;
     const index_t channels = layout.channels, planes = from->shape[3] / channels, width = from->shape[2];
     struct source source = {.row_stride = from->strides[1], .column_stride = from->strides[2],
                             .channel_stride = from->strides[3], .size = from->size, .width = width, .channels = channels};

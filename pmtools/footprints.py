@@ -76,6 +76,12 @@ class Footprints:
         return "cubic" if len(self) < width.sum() - TOLERANCE else "box"
 
     @cached_property
+    def widest(self) -> float:
+        """The greatest width of a footprint, in source pixels."""
+        _, low, high = self.positions
+        return float(np.max(high - low, initial=0.0))
+
+    @cached_property
     def exact(self) -> str:
         """The kernel that keeps every bit, "copy" or "gather"; "" if some output pixel looks between source pixels."""
         if _array.requires_grad(self.centre):  # a copy would have no gradient

@@ -67,7 +67,7 @@ def resample(
         cases = zip(parts, pairs, kernels, strict=True)
         found = [_fill_outside(_one_pair(pixels[part, ...], *pair, k), *pair, fill) for part, pair, k in cases]
         return found[0] if len(found) == 1 else _array.namespace(pixels).concat(found, axis=0)
-    at_once, limits = _at_once(pixels, {name for both in kernels for name in both})
+    at_once, limits = _at_once(pixels, pairs, kernels)
     if at_once:
         out = _kernel.resample_each(pixels, pairs, kernels, limits, out=out)
     elif len(pairs) == 1 and out is None:
@@ -85,9 +85,14 @@ def _kernels_of(rows: Footprints, columns: Footprints, *, antialias: bool, neare
     return choose_kernel(rows, antialias=antialias), choose_kernel(columns, antialias=antialias)
 
 
-def _at_once(pixels: Ndarray, names: set[str]) -> tuple[bool, tuple[Ndarray, Ndarray] | None]:
+def _at_once(
+    pixels: Ndarray, pairs: Sequence[_Pair], kernels: Sequence[tuple[str, str]]
+) -> tuple[bool, tuple[Ndarray, Ndarray] | None]:
     """Whether one call of the compiled kernel serves all pixels, which need no more care; and their limits."""
+    names = {name for both in kernels for name in both}
     if names <= _MOVES or not _kernel.serves(pixels):
+        return False, None
+    if not all(_kernel.sums_well(*pair, both) for pair, both in zip(pairs, kernels, strict=True)):
         return False, None
     limits = _values.value_limits(pixels, names)
     if limits is None or pixels.dtype.kind == "u":
@@ -152,7 +157,7 @@ def _dispatch(
         # a quarter of them, of which neither differences nor a cubic's sums overflow
         quarters = limits[0] / 4, limits[1] / 4
         return 4 * _values.clip_like(_dispatch(pixels / 4, rows, columns, kernels, quarters), quarters, pixels)
-    if isinstance(pixels, np.ndarray) and _kernel.serves(pixels):
+    if isinstance(pixels, np.ndarray) and _kernel.serves(pixels) and _kernel.sums_well(rows, columns, kernels):
         return _kernel.resample(pixels, rows, columns, kernels, limits)
     # the others are imported where they are used: not all of them are
     if not isinstance(pixels, np.ndarray):

@@ -15,11 +15,13 @@ import pytest
 
 import pmtools
 from pmtools import _kernel, _resample_numpy
-from pmtools.footprints import Footprints
+from pmtools.axes import axis_map
+from pmtools.footprints import Footprints, footprints
 from pmtools.resample import resample
 
 compiled = pytest.mark.skipif(_kernel.serves(np.zeros(1, np.uint8)) is False, reason=_kernel.NAME)
 FUZZ = runpy.run_path(str(Path(__file__).parent / "fuzz" / "fuzz_kernel.py"))
+CALLS = runpy.run_path(str(Path(__file__).parent / "fuzz" / "kernel_calls.py"))
 random_axis, random_case, largest_difference = FUZZ["random_axis"], FUZZ["random_case"], FUZZ["largest_difference"]
 
 
@@ -45,6 +47,56 @@ def test_coordinates_from_anywhere_do_no_harm(seed):
 def test_coordinates_are_those_of_numpy_to_the_last_bit(seed):
     FUZZ["check_places"](seed)
     FUZZ["check_hostile_places"](seed)
+
+
+@compiled
+@pytest.mark.parametrize("seed", [0, 1, 3, 9, 12])
+def test_long_axes_equal_the_numpy_path(seed):
+    FUZZ["check"](seed, long=True)
+
+
+@compiled
+@pytest.mark.parametrize("seed", range(5))
+def test_threads_do_not_disturb_each_other(seed):
+    FUZZ["check_threads"](seed)
+
+
+@compiled
+def test_coordinates_that_change_while_they_are_read_do_no_harm():
+    from pmtools import _resample
+
+    for seed in range(5):
+        FUZZ["check_race"](seed, _resample)
+
+
+@compiled
+def test_the_comparison_of_threads_notices_a_thread_that_differs(monkeypatch):
+    one = _kernel.resample
+    here = threading.get_ident()
+    monkeypatch.setattr(
+        _kernel, "resample", lambda *case, **how: one(*case, **how) + 2 * (threading.get_ident() != here)
+    )
+    with pytest.raises(SystemExit, match="off by"):
+        list(map(FUZZ["check_threads"], range(10)))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("along", [1, 2])
+@pytest.mark.parametrize(("many", "period"), [(20_000, 20_000 / 16_384), (100_000, 2)])
+def test_an_average_of_very_many_pixels_is_the_average(many, period, along, dtype):
+    """In the first output pixel; the last source pixel fills the others. Weights of 14 bits were 22 grey levels off."""
+    greatest = FUZZ["SPREAD"][dtype]
+    wave = 0.5 + 0.5 * np.cos(2 * np.pi / period * np.arange(many + 1))
+    values = (wave * greatest if dtype == "float32" else np.rint(wave * greatest)).astype(dtype)
+    size, target = many + 1, many + 2
+    long = footprints(axis_map(np.array([0.0, many, size]), np.array([0.0, 1, target]), size, target))[0]
+    assert long.averaging == "box"
+    narrow = footprints(axis_map(np.array([0.0, 1]), np.array([0.0, 1]), 1, 1))[0]
+    pixels, pair = values.reshape(1, size, 1, 1), (long, narrow)
+    if along == 2:
+        pixels, pair = pixels.transpose(0, 2, 1, 3), pair[::-1]
+    result = float(resample(pixels, [pair]).ravel()[0])
+    assert result == pytest.approx(values[:many].mean(dtype=np.float64), abs=4e-5 if dtype == "float32" else 1.5)
 
 
 @compiled
@@ -208,6 +260,41 @@ def test_bad_arguments_are_refused(changes):
     call()
     with pytest.raises(ValueError):
         call(**changes)
+
+
+@compiled
+@pytest.mark.parametrize("argument", CALLS["WRONG"])
+def test_wrong_values_of_every_kind_are_refused(argument):
+    from pmtools import _resample
+
+    kinds = CALLS["WRONG"]
+    for i in range(60):
+        CALLS["refused"](_resample, i * len(kinds) + list(kinds).index(argument))
+
+
+@compiled
+def test_the_calls_notice_a_value_that_is_taken():
+    from pmtools import _resample
+
+    lax = types.SimpleNamespace(plan=lambda *a: None, resample=lambda *a: None, interpolate=_resample.interpolate)
+    with pytest.raises(SystemExit, match="taken: kernel"):
+        CALLS["refused"](lax, 0)
+
+
+@compiled
+def test_anything_anywhere_is_answered_or_refused():
+    from pmtools import _resample
+
+    for seed in range(300):
+        CALLS["soup"](_resample, seed)
+
+
+@compiled
+def test_no_images_of_an_endless_size_are_no_work():
+    from pmtools import _resample
+
+    nothing = np.zeros((0, 1, 1, 2**62), np.uint8)  # twice as many channels overflow
+    _resample.resample(nothing, nothing, (), None, False)
 
 
 @compiled

@@ -1,10 +1,13 @@
 """Random images and maps through the compiled kernel, built with AddressSanitizer and UBSan: `make fuzz`.
 
 Usage: `python tests/fuzz/fuzz_kernel.py [seconds] [first seed]`. Needs gcc or clang with their sanitizers; where they are
-missing it says so and does nothing. Every seed is one case: random shapes down to one pixel, strides (flipped, transposed,
-cut, every other pixel, unaligned, rows a page apart), dtypes, kernels and maps with windows; results must equal the NumPy
-path. So do places through knots. A share of the cases has coordinates that no map would give: the kernel may refuse them or
-return anything, but not touch memory that is not its own.
+missing it says so and does nothing. Every seed is one case of one of the kinds in KINDS, and the closing line counts them:
+
+- random shapes down to one pixel, strides (flipped, transposed, cut, every other pixel, unaligned, rows a page apart, zero),
+  dtypes, kernels and maps with windows; axes of tens of thousands of pixels; places through knots: the results of the NumPy path;
+- coordinates that no map would give: the kernel may refuse them or return anything, but not touch memory that is not its own;
+- wrong arguments of the extension's own functions (kernel_calls.py), which must be refused;
+- several threads with the same and with different plans, and a thread that writes into what others read.
 
 tests/test_kernel.py draws its cases from here.
 """
@@ -19,8 +22,12 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import threading
 import time
 import types
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +42,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SPREAD = {"uint8": 255, "uint16": 65535, "float32": 1.0}
 CLOSE = {"uint8": 1, "uint16": 1, "float32": 1e-6}
 SIDES = [1, 2, 3, 5, 8, 13, 30, 47, 64, 90]
-LAYOUTS = ["plain", "planar", "flipped", "bgr", "steps", "transposed", "cut", "unaligned", "pages"]
+LONG = [10_000, 16_385, 20_000, 32_768, 65_537]
+LAYOUTS = ["plain", "planar", "flipped", "bgr", "steps", "transposed", "cut", "unaligned", "pages", "repeated"]
 
 
 def exact(values):
@@ -60,7 +68,7 @@ def random_axis(rng, source, target):
 def random_view(rng, shape, dtype):
     """Pixels of this shape (n, H, W, C) in one of the layouts an array can have."""
     n, height, width, channels = shape
-    layout = rng.choice(LAYOUTS)
+    layout = rng.choice(LAYOUTS if height < min(LONG) else [name for name in LAYOUTS if name != "pages"])
 
     def fill(*sizes):
         values = rng.uniform(0, SPREAD[dtype], sizes)
@@ -81,6 +89,8 @@ def random_view(rng, shape, dtype):
     if layout == "pages":  # rows 4096 bytes apart
         across = max(4096 // np.dtype(dtype).itemsize, width * channels)
         return fill(n, height, across)[..., : width * channels].reshape(shape)
+    if layout == "repeated":  # strides of zero along some axes
+        return np.broadcast_to(fill(*(int(rng.choice([1, side])) for side in shape)), shape)
     if layout == "unaligned":
         memory = exact(np.zeros(np.prod(shape) * np.dtype(dtype).itemsize + 1, np.uint8))
         view = memory[1:].view(dtype).reshape(shape)
@@ -89,12 +99,22 @@ def random_view(rng, shape, dtype):
     return fill(*shape)
 
 
-def random_case(seed):
-    """A random image, random footprints, random kernels: the arguments of a back end."""
+def random_case(seed, *, long=False):
+    """A random image, random footprints, random kernels: the arguments of a back end. `long`: the source, the result or both
+    are long one way and narrow the other."""
     rng = np.random.default_rng(seed)
     dtype = str(rng.choice(list(SPREAD)))
     height, width, h, w = (int(rng.choice(SIDES)) for _ in range(4))
-    shape = (int(rng.integers(1, 3)), height, width, int(rng.choice([1, 2, 3, 3, 4, 5, 17])))
+    if long:
+        across = [(int(rng.choice(SIDES[:3])), int(rng.choice(SIDES[:3])))]
+        along = [
+            (int(rng.choice(LONG)), int(rng.choice([*SIDES, *LONG]))),
+            (int(rng.choice(SIDES)), int(rng.choice(LONG))),
+        ]
+        sides = [across[0], along[int(rng.integers(2))]]
+        (height, h), (width, w) = sides if rng.random() < 0.5 else sides[::-1]
+    n, channels = int(rng.integers(1, 3)), int(rng.choice([1, 2, 3, 3, 4, 5, 17]))
+    shape = (1, height, width, min(channels, 5)) if long else (n, height, width, channels)
     pixels = random_view(rng, shape, dtype)
     kernels = tuple(str(k) for k in rng.choice(["gather", "linear", "box", "cubic"], 2))
     limits = None
@@ -117,16 +137,28 @@ def largest_difference(a, b):
     return float(np.max(np.abs(a.astype(np.float64) - b.astype(np.float64)), initial=0.0))
 
 
-def check(seed):
+def compare(seed, case, result, expected):
+    """`result` must be `expected`; sums of n numbers of the size of 1 in float32 are off by n of its last bits at most."""
+    rows, columns, kernels = case[1:4]
+    taps = max(
+        1.0,
+        *(_kernel._TAPS.get(kernel, 0) * axis.widest for axis, kernel in zip((rows, columns), kernels, strict=True)),
+    )
+    allowed = max(CLOSE[str(expected.dtype)], taps * 2**-24 if expected.dtype == np.float32 else 0)
+    difference = largest_difference(result, expected)
+    if difference > allowed:
+        raise SystemExit(f"seed {seed}: {expected.dtype} {case[0].shape} {kernels}: off by {difference:g}")
+
+
+def check(seed, *, long=False):
     """One case: both variants of the kernel against the NumPy path; the two the same for bytes."""
-    case = random_case(seed)
-    expected = _resample_numpy.resample(*case)
+    case = random_case(seed, long=long)
     results = [_kernel.resample(*case, portable=portable) for portable in (False, True)]
-    for result in results:
-        difference = largest_difference(result, expected)
-        if difference > CLOSE[str(expected.dtype)]:
-            raise SystemExit(f"seed {seed}: {expected.dtype} {case[0].shape} {case[3]}: off by {difference:g}")
-    if expected.dtype == np.uint8 and not np.array_equal(*results):
+    if _kernel.sums_well(*case[1:4]):  # others are not left to it
+        expected = _resample_numpy.resample(*case)
+        for result in results:
+            compare(seed, case, result, expected)
+    if results[0].dtype == np.uint8 and not np.array_equal(*results):
         raise SystemExit(f"seed {seed}: the two variants differ")
 
 
@@ -179,10 +211,14 @@ def random_places(seed):
     rng = np.random.default_rng(seed)
     knots = [np.cumsum(rng.uniform(rng.choice([1e-9, 0.02, 1.0]), 1.0, int(rng.integers(2, 400)))) for _ in "xy"]
     knots = [exact(axis[: min(map(len, knots))] + rng.normal() * 50) for axis in knots]
-    x = rng.uniform(knots[0][0], knots[0][-1], int(rng.choice([0, 1, 3, 50, 2000])))
+    x = rng.uniform(
+        knots[0][0], knots[0][-1], int(rng.choice([0, 1, 3, 50, 2000, 40_000], p=[0.2, 0.2, 0.2, 0.19, 0.2, 0.01]))
+    )
     for values in (knots[0][[0, -1]], knots[0], knots[0][-1] + [5.0, 1e300, np.inf], [np.nan, -np.inf, -1e300]):
         if rng.random() < 0.4:
             x[rng.random(len(x)) < 0.2] = rng.choice(values)
+    if len(x) and rng.random() < 0.1:
+        return (np.broadcast_to(x[:1], len(x)), *knots)
     return (exact(np.stack([x, x], axis=-1))[:, 0], *knots)
 
 
@@ -192,7 +228,7 @@ def check_places(seed):
     with numpy_only(), np.errstate(all="ignore"):
         expected = interpolate(x, *knots)
     out = exact(np.zeros(2 * len(x)))[::2]
-    for to in (out, x):
+    for to in (out, x) if x.flags.writeable else (out,):
         _kernel.interpolate(x, *knots, to)
         if to.tobytes() != expected.tobytes() and not np.array_equal(to, expected, equal_nan=True):
             raise SystemExit(f"seed {seed}: {len(x)} places through {len(knots[0])} knots differ")
@@ -205,6 +241,74 @@ def check_hostile_places(seed):
     for axis in knots:
         axis[rng.random(len(axis)) < 0.3] = rng.choice([np.nan, np.inf, 0.0, -1e300])
     _kernel.interpolate(x, *knots, exact(np.zeros(len(x))))
+
+
+def check_threads(seed, *, threads=4, rounds=2):
+    """Some cases, each in several threads at once with plans of its own or plans in common, give what one thread gives."""
+    rng = np.random.default_rng(seed)
+    cases = [(int(s), random_case(int(s), long=rng.random() < 0.1)) for s in rng.integers(2**31, size=2)]
+    cases = [(s, case, _resample_numpy.resample(*case)) for s, case in cases if _kernel.sums_well(*case[1:4])]
+    places = [random_places(int(s)) for s in rng.integers(2**31, size=2)]
+    mapped = [np.empty(len(x)) for x, *_ in places]
+    for one, out in zip(places, mapped, strict=True):
+        _kernel.interpolate(*one, out)
+    start = threading.Barrier(threads, timeout=60)
+
+    def work(thread):
+        start.wait()
+        for _ in range(rounds):
+            for s, case, expected in cases[::-1] if thread % 2 else cases:
+                compare(s, case, _kernel.resample(*case, portable=thread % 4 == 3), expected)
+            for one, once in zip(places, mapped, strict=True):
+                again = np.empty(len(once))
+                _kernel.interpolate(*one, again)
+                if again.tobytes() != once.tobytes():
+                    raise SystemExit(f"seed {seed}: places differ from thread to thread")
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, range(threads)))
+
+
+def check_race(seed, extension=None):
+    """While one thread plans and maps, another writes into the coordinates: any result, or a refusal."""
+    extension = extension or _kernel._extension
+    rng = np.random.default_rng(seed)
+    length = int(rng.integers(1, 40_000))
+    edges = np.linspace(0, 400, length + 1)
+    axis = [(edges[1:] + edges[:-1]) / 2, edges[:-1].copy(), edges[1:].copy()]
+    x, knots = rng.uniform(0, 400, 20_000), np.linspace(0, 400, 50)
+    was = [array.copy() for array in (*axis, knots)]
+    done = threading.Event()
+
+    def disturb():
+        while not done.is_set():
+            for array, right in zip((*axis, knots), was, strict=True):
+                array[...] = rng.choice([np.nan, np.inf, -1e300, 1e300, 0.0])
+                array[...] = right
+
+    with ThreadPoolExecutor(1) as pool:
+        disturbing = pool.submit(disturb)
+        try:
+            for _ in range(5):
+                extension.interpolate(x, np.empty(len(x)), knots, knots)
+                kernel, format_ = int(rng.integers(4)), str(rng.choice(list("BHf")))
+                with contextlib.suppress(ValueError):
+                    extension.plan(True, kernel, *axis, 0, 399, 400, format_, 3, False)
+        finally:
+            done.set()
+        disturbing.result()
+
+
+def kinds():
+    """What a seed is a case of, by its remainder; what takes long, less often."""
+    import kernel_calls
+
+    calls = {name: partial(getattr(kernel_calls, name), _kernel._extension) for name in ("refused", "soup")}
+    usual = {"images": check, "hostile coordinates": check_hostile, "places": check_places}
+    usual |= {"hostile places": check_hostile_places, "wrong arguments": calls["refused"], "anything": calls["soup"]}
+    usual |= {"marginals": check_marginal, "hostile maps": check_hostile_map}
+    rare = {"long axes": partial(check, long=True), "threads": check_threads, "races": check_race}
+    return [*usual.items()] * 5 + [("images", check)] * 7 + [*rare.items()]
 
 
 # --------------------------------------------------------------------------------------------------- the driver
@@ -229,7 +333,11 @@ def build(folder, compiler):
     """The kernel with sanitizers; returns its path and the sanitizer's library."""
     library = folder / "_resample.abi3.so"
     flags = ["-g", "-O1", "-std=c11", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared", "-fno-omit-frame-pointer"]
-    flags += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{sysconfig.get_path('include')}"]
+    flags += [
+        "-fsanitize=address,undefined,float-cast-overflow",
+        "-fno-sanitize-recover=all",
+        f"-I{sysconfig.get_path('include')}",
+    ]
     source = ROOT / "pmtools/_resample.c"
     subprocess.run(
         [compiler, *flags, "-DWITHOUT_AVX2", "-fsyntax-only", source], check=True
@@ -254,11 +362,13 @@ def run(library, seconds, seed):
     watched = {**vars(np), "empty": lambda shape, dtype: exact(np.zeros(shape, dtype))}
     _kernel.np = types.SimpleNamespace(**watched)
     first, end = seed, time.monotonic() + seconds
+    choice, counts = kinds(), Counter()
     while time.monotonic() < end:
-        (check_hostile if seed % 4 == 3 else check)(seed)
-        (check_hostile_places if seed % 4 == 3 else check_places)(seed)
-        (check_hostile_map if seed % 4 == 3 else check_marginal)(seed)
+        kind, function = choice[seed % len(choice)]
+        function(seed)
+        counts[kind] += 1
         seed += 1
+    print(", ".join(f"{kind}: {count}" for kind, count in counts.most_common()))
     print(f"{seed - first} cases, seeds {first} to {seed - 1}: no error; AVX2: {_kernel._extension.has_avx2()}")
 
 
@@ -276,7 +386,7 @@ def main():
     library, sanitizer = build(folder, compiler)
     environment = os.environ | {
         "LD_PRELOAD": sanitizer,
-        "ASAN_OPTIONS": "detect_leaks=0",  # the interpreter's own
+        "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1",  # leaks: the interpreter's own
         "PYTHONMALLOC": "malloc",  # so that every allocation is watched
         "PMTOOLS_FUZZ_LIBRARY": str(library),
         "PMTOOLS_THREADS": "1",
