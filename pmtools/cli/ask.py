@@ -65,7 +65,13 @@ def ask(
             options = {"streamer": streamer, "max_new_tokens": max_new_tokens, "do_sample": False}
             answer = decoder.generate(loaded.model, picture, prompt, **options)
         if answer_format is not None:
-            undone = undone_answers([answer], decoder.last, loaded.processor, format=answer_format.value)
+            undone = undone_answers(
+                [answer],
+                decoder.last,
+                loaded.processor,
+                format=answer_format.value,
+                source_hws=[(picture.height, picture.width)],
+            )
             answer = undone[0].text
     except (TypeError, ValueError) as error:
         raise CommandError(in_options(str(error))) from None
