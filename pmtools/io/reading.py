@@ -14,7 +14,7 @@ from pmtools import _checks
 from pmtools.io import metadata, png, sixteen_bit, tiff
 from pmtools.io.arrays import from_array
 from pmtools.io.files import ImageFileError, Source, name_of, open_source, reporting
-from pmtools.io.formats import FORMATS
+from pmtools.io.formats import FORMATS, with_alpha
 from pmtools.io.frames import Frames
 from pmtools.typing import Image, Ndarray
 
@@ -174,8 +174,10 @@ def _tiff_frames(stream: BinaryIO, name: str, max_pixels: int | None, first_only
         wanted = wanted[:1]
     pixels = 0
     for page in wanted:
-        _check_size(page.size, name, max_pixels)
-        pixels += page.size[0] * page.size[1]
+        claimed, words = page.claim
+        if max_pixels is not None and claimed > max_pixels:
+            raise ImageFileError(name, _too_many(f"{words}, {claimed} in all", max_pixels))
+        pixels += claimed
     if max_pixels is not None and pixels > max_pixels:
         raise ImageFileError(name, _too_many(f"{count} pages of {pixels} pixels in all", max_pixels))
     images: list[Image] = []
@@ -335,12 +337,8 @@ def _is_lossless_webp(stream: BinaryIO) -> bool:
 def _upright(image: Any, lasting: dict[str, Any]) -> PILImage:
     """A plain image, free of its file: orientation applied, alpha made real, only metadata that still hold."""
     upright: PILImage = metadata.upright(image).copy()
-    if upright.mode in ("1", "L", "RGB") and "transparency" in upright.info:
-        if upright.mode == "1":
-            upright = upright.convert("L")
-            upright.info["transparency"] = image.info["transparency"]
-        upright = upright.convert(upright.mode + "A")  # a colour key would match nothing after resampling
-    elif upright.mode == "I;16B" or (upright.mode == "I" and image.format == "PPM"):  # 16-bit grey under other names
+    upright = with_alpha(upright)
+    if upright.mode == "I;16B" or (upright.mode == "I" and image.format == "PPM"):  # 16-bit grey under other names
         upright = from_array(np.asarray(upright).astype(np.uint16))
     transparency = upright.info.get("transparency")  # of a palette
     upright.info.clear()
