@@ -83,6 +83,9 @@ def test_views_of_an_mpo_and_no_thumbnails(tmp_path):
     views[0].save(tmp_path / "x.jpg", format="MPO", save_all=True, append_images=views[1:], quality=95)
     got = io.read_frames(tmp_path / "x.jpg")
     assert (got.count, got.companions, got.durations, got.format) == (2, 1, None, "jpg")
+    first = io.read_frames(tmp_path / "x.jpg", first_only=True)
+    assert (len(first.images), first.count, first.companions) == (1, 2, 1)
+    assert first.left_out == ("the first of 2 images", "1 thumbnails, masks or gain maps are left out")
     io.write_frames(got, tmp_path / "y.mpo")
     with Image.open(tmp_path / "y.mpo") as again:
         assert (again.format, again.n_frames) == ("MPO", 2)

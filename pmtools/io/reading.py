@@ -107,12 +107,14 @@ def frames_in(stream: BinaryIO, name: str, max_pixels: int | None, *, first_only
         return _tiff_frames(stream, name, max_pixels, first_only)
     image = _header(stream, name)
     _check_size(image.size, name, max_pixels)
-    count = 1
+    count, companions = 1, 0
     with contextlib.suppress(Exception) if first_only else reporting(name, "is damaged or truncated"):
         count = int(getattr(image, "n_frames", 1))
+        if first_only and image.format == "MPO":
+            companions = _companions_of(image, count)
     if first_only or count == 1:
         first, info = _single(stream, name, 0)
-        return Frames([first], info=info, format=_suffix(image), count=count)
+        return Frames([first], info=info, format=_suffix(image), count=count - companions, companions=companions)
     if image.format != "MPO":
         _check_size(image.size, name, max_pixels, count)
     with reporting(name, "cannot be read without loss"):
@@ -130,6 +132,15 @@ def _limit(max_pixels: int | None) -> int | None:
 def _suffix(image: Any) -> str:
     kind = "JPEG" if image.format == "MPO" else image.format
     return {"JPEG": "jpg", "JPEG2000": "jp2", "TIFF": "tif"}.get(kind, kind.lower())
+
+
+def _companions_of(image: Any, count: int) -> int:
+    """Images of an MPO that are of another size than the first: thumbnails and gain maps."""
+    size, others = image.size, 0
+    for k in range(1, count):
+        image.seek(k)
+        others += image.size != size
+    return others
 
 
 def _animation(image: Any, stream: BinaryIO, name: str, max_pixels: int | None, count: int) -> Frames:

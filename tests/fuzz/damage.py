@@ -13,6 +13,10 @@ import zipfile
 import zlib
 
 PNG, RIFF, NPY, ZIP = b"\x89PNG\r\n\x1a\n", b"RIFF", b"\x93NUMPY", b"PK\3\4"
+#: What parsing raises once an earlier change has broken the structure.
+NOT_ITS_STRUCTURE = (
+    ValueError, IndexError, OverflowError, SyntaxError, NotImplementedError, struct.error, zlib.error, zipfile.BadZipFile,
+)  # fmt: skip
 EXTREMES = (b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\0\1", b"\1\0\0\0", b"\x80\0\0\0")
 NUMBERS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 15, 16, 17, 24, 31, 32, 33, 64, 128, 255, 256, 32768, 65535)
 LARGE = (65536, 2**24, 2**31 - 1, 2**31, 2**32 - 1)
@@ -82,7 +86,16 @@ def damaged(content, rng):
             break
         try:
             content = (structured or bytes_changed)(content, rng)
-        except (ValueError, IndexError, struct.error, zlib.error, SyntaxError, zipfile.BadZipFile, NotImplementedError):
+        except (
+            ValueError,
+            IndexError,
+            struct.error,
+            zlib.error,
+            SyntaxError,
+            OverflowError,
+            zipfile.BadZipFile,
+            NotImplementedError,
+        ):
             structured = None  # nothing of it is left
             content = bytes_changed(content, rng)
         if rng.random() < 0.1:
