@@ -137,6 +137,14 @@ def test_streams_where_they_cannot_be(arguments, message, capsys):
     assert sorted(os.listdir()) == ["x.png", "y.png"]
 
 
+def test_names_and_values_that_cannot_be_are_said_in_plain_words(capsys):
+    io.write_image(picture(size=(24, 16)), "x.png")
+    run("magnify", "x.png", *BOX, "-o", "n" * 300 + ".png", code=1)
+    assert "n.png': File name too long" in capsys.readouterr().err
+    run("magnify", "x.png", *BOX, "-o", "y.png", "--frames", "5-2", code=2)
+    assert "'--frames': '5-2' is not one of 'all', 'first'" in capsys.readouterr().err
+
+
 def test_brackets_in_the_name_of_a_folder():
     for folder in ("trip [2024]", "trip 2"):
         io.write_image(picture(size=(24, 16)), f"{folder}/a.png")

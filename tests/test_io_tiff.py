@@ -119,6 +119,11 @@ def test_premultiplied_alpha_is_divided_out(tmp_path, dtype):
     ("values", "options", "reason"),
     [
         (noise("uint16", (9, 8, 4)), {"photometric": "separated"}, "CMYK in samples that are not of 8 bits"),
+        (
+            noise("uint8", (9, 8, 5)),
+            {"photometric": "separated", "extrasamples": ["unassalpha"]},
+            "CMYK with more channels",
+        ),
         (noise("uint16", (9, 8, 3)), {"photometric": "cielab"}, r"CIE L\*a\*b\* in samples"),
         (noise("float32").astype("complex64"), {}, "complex numbers"),
         (noise("float32"), {"photometric": "miniswhite"}, "calls the least value white in float32"),

@@ -130,7 +130,8 @@ class Page:
         photometric, extra, dtype = page.photometric, self._extra, page.dtype
         refusal = None
         if photometric in _OTHER_SPACES:
-            refusal = f"holds {_OTHER_SPACES[photometric]} in samples that are not of 8 bits; convert it to RGB"
+            what = "with more channels" if dtype == np.uint8 else "in samples that are not of 8 bits"
+            refusal = f"holds {_OTHER_SPACES[photometric]} {what}; convert it to RGB"
         elif photometric not in (_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB):
             refusal = (
                 f"holds {getattr(photometric, 'name', photometric)} data, which is not yet a picture; develop it to RGB"
