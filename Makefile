@@ -11,7 +11,7 @@ INSTALL := PIP_CONSTRAINT=constraints.txt $(PY) -m pip install --quiet
 TORCH := torch==2.13.0
 
 .PHONY: demo app test test-browser test-families test-transforms test-servers test-slow test-core test-lowest test-latest test-harness test-arm \
-	lint types docs bench fuzz fuzz-readers package lock versions clean
+	test-kills lint types docs bench fuzz fuzz-readers package lock versions clean
 
 $(STAMP): pyproject.toml constraints.txt setup.py pmtools/_resample.c
 	test -x $(PY) || python3 -m venv $(VENV)
@@ -89,6 +89,9 @@ test-servers: .venv-servers  ## the plug-ins in the Python code of vLLM and SGLa
 	PIP_CONSTRAINT=constraints.txt $@/bin/python -m pip install --quiet --editable '.[hf,test]'
 	$@/bin/python -m pip install --quiet --no-deps --requirement tests/servers.txt
 	touch $@
+
+test-kills: $(STAMP)  ## magnify and eval killed a hundred times, three at once, on a full disk (half an hour; not in CI)
+	PMTOOLS_KILLS=100 $(PY) -m pytest -m slow tests/test_kills.py
 
 app: .venv-app  ## the web page, at http://127.0.0.1:7860
 	.venv-app/bin/pmtools app

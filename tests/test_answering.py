@@ -107,6 +107,16 @@ def test_another_setup_is_refused_and_named(tmp_path):
         run(Calculator(), tmp_path, limit=5, setup={"seed": 2, "model": "a"})
 
 
+@pytest.mark.parametrize("kept", [0, 1, 9, 30])
+def test_a_setup_cut_short_is_written_again(tmp_path, kept):
+    setup = {"seed": 1, "model": "a"}
+    run(Calculator(), tmp_path, limit=5, setup=setup)
+    whole = (tmp_path / "setup.json").read_bytes()
+    (tmp_path / "setup.json").write_bytes(whole[:kept])
+    run(Calculator(stop=0), tmp_path, limit=5, setup=setup)
+    assert (tmp_path / "setup.json").read_bytes() == whole
+
+
 def test_two_runs_in_one_folder_are_refused(tmp_path):
     pytest.importorskip("fcntl")
 

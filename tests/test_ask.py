@@ -49,6 +49,18 @@ def run(*arguments: object):
     return CliRunner().invoke(app, ["ask", *map(str, arguments)])
 
 
+def test_which_image_of_several_is_asked_about_is_said(folder, photo, tmp_path):
+    first = Image.open(photo)
+    first.save(tmp_path / "x.png", save_all=True, append_images=[first.rotate(180)], duration=100)
+    arguments = (QUESTION, "--model", folder, "--max-new-tokens", 5)
+    alone, several = run(photo, *arguments), run(tmp_path / "x.png", *arguments)
+    assert several.stdout == alone.stdout
+    assert alone.stderr == ""
+    assert several.stderr == f"note: '{tmp_path / 'x.png'}': the first of 2 images\n"
+    piped = CliRunner().invoke(app, ["ask", "-", *map(str, arguments)], input=Path(photo).read_bytes())
+    assert piped.stdout == alone.stdout
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_the_answer_is_the_methods(parts, folder, photo, method):
     model, processor = parts
@@ -105,7 +117,7 @@ def test_too_little_memory_is_one_line(folder, photo, monkeypatch):
     def read(*_, **__):
         raise MemoryError
 
-    monkeypatch.setattr("pmtools.io.read_image", read)
+    monkeypatch.setattr("pmtools.io.read_frames", read)
     result = run(photo, QUESTION, "--model", folder)
     assert result.exit_code == 1
     assert "not enough memory" in result.stderr

@@ -400,6 +400,12 @@ def test_lists_of_boxes_that_are_none_are_refused():
         ("b.json", "[]", "names no image"),
         ("b.jsonl", '{"image": "a.png"}\n', r"\[0\]: .*none of box, boxes"),
         ("b.jsonl", '{"image": "a.png", "box": [1, 2, 3, 4, 5]}\n', r"\[0\]: .*got \[1, 2, 3, 4, 5\]"),
+        ("b.json", coco().replace('"none.png"', "7"), r"images\[2\]: an image must be an object"),
+        ("b.json", coco(image_id=[5]), r"annotation None: image_id must be that of an image, got \[5\]"),
+        ("b.json", coco(image_id=8), "image_id must be that of an image, got 8"),
+        ("b.jsonl", "[" * 100_000, "not JSON lines"),
+        ("b.csv", "\n", "column of images"),
+        ("b.csv", "x0,y0,x1,y1,image\n1,2,3,4\n", "line 2: names no image, in column 5"),
         ("b.csv", "x0,y0,x1,y1\n1,2,3,4\n", "column of images"),
         ("b.csv", "image,x1,y1,x2,y2,angle\na.png,1,2,3,4,5\n", "upright"),
     ):

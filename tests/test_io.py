@@ -109,6 +109,22 @@ def test_palette_transparency_is_kept(tmp_path):
     assert 0 < (io.to_array(back)[..., 3] == 0).mean() < 1
 
 
+@pytest.mark.parametrize("mode", ["1", "L", "RGB", "P"])
+def test_transparent_colours_of_a_picture_in_memory_are_kept_or_refused(tmp_path, mode):
+    image = picture(mode)
+    image.info["transparency"] = {"1": 0, "L": image.getpixel((2, 1)), "P": 3}.get(mode, image.getpixel((2, 1)))
+    expected = np.asarray(image.convert("RGBA"))
+    assert (expected[..., 3] == 0).any()
+    for name in ("x.tif", "x.png", "x.webp"):
+        io.write_image(image, tmp_path / name, lossless=True)
+        np.testing.assert_array_equal(
+            np.asarray(io.read_image(tmp_path / name).convert("RGBA")), expected, err_msg=name
+        )
+    for name in ("x.bmp", "x.jpg"):
+        with pytest.raises(ImageFileError, match="without losing bits or alpha"):
+            io.write_image(image, tmp_path / name)
+
+
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 def test_colour_key_becomes_alpha(tmp_path, mode):
     image = picture(mode)

@@ -115,3 +115,11 @@ def test_many_threads_read_and_write(tmp_path):
         thread.join()
     assert failures == []
     assert not leftovers(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes")
+def test_a_pipe_is_not_replaced_by_a_file(tmp_path):
+    os.mkfifo(tmp_path / "x.png")
+    with pytest.raises(io.ImageFileError, match="is not a regular file"):
+        io.write_json([1], tmp_path / "x.png")
+    assert (tmp_path / "x.png").is_fifo()

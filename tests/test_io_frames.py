@@ -57,6 +57,38 @@ def test_gif_counts_repetitions(tmp_path, plays, loop):
     assert io.read_frames(tmp_path / "x.webp").plays == plays
 
 
+@pytest.mark.parametrize(
+    ("suffix", "durations", "plays", "kept", "lost"),
+    [
+        ("gif", [33, 33, 34, 10], 0, [30, 40, 30, 10], "durations between hundredths of a second"),
+        ("gif", [30, 40, 30, 10], 65536, [30, 40, 30, 10], None),
+        ("gif", [30, 40, 30, 10], 65537, [30, 40, 30, 10], "65537 plays"),
+        ("webp", [33, 1, 70000, 5], 65536, [33, 1, 70000, 5], "65536 plays"),
+        ("png", [33.4, 33.4, 33.4, 5], 65537, [33, 34, 33, 5], None),
+        ("tif", [30, 40, 30, 10], 0, None, "how long each image is shown"),
+        ("jpg", [30, 40, 30, 10], 3, None, "how long each image is shown"),
+        pytest.param("avif", [33, 1, 70000, 5], 3, [33, 1, 70000, 5], "the number of plays", marks=needs_avif),
+    ],
+)
+def test_timing_that_a_format_has_no_place_for_is_said(suffix, durations, plays, kept, lost):
+    stream = stdio.BytesIO()
+    told = io.write_frames(Frames(blink(), durations=durations, plays=plays), stream, format=suffix)
+    assert told == (() if lost is None else (lost,))
+    assert io.read_frames(stream.getvalue()).durations == kept
+
+
+@pytest.mark.parametrize("suffix", ["gif", "png", "webp"])
+@pytest.mark.parametrize("order", [[0, 0, 0, 1], [0, 0, 0, 0]])
+def test_frames_that_encoders_join_are_said(suffix, order):
+    views, stream = blink(2), stdio.BytesIO()
+    frames = Frames([views[k] for k in order], durations=[100, 200, 300, 400])
+    count = len(set(order))
+    told = io.write_frames(frames, stream, format=suffix, lossless=True if suffix == "webp" else None)
+    assert told == (f"{4 - count} frames like the ones before, which are shown longer",)
+    back = io.read_frames(stream.getvalue())
+    assert (len(back.images), back.durations) == (count, [600, 400] if count == 2 else None)
+
+
 @pytest.mark.parametrize("suffix", [".gif", ".png", ".webp"])
 def test_transparent_frames_do_not_shine_through(tmp_path, suffix):
     frames = blink(3, "RGBA")
@@ -83,9 +115,33 @@ def test_views_of_an_mpo_and_no_thumbnails(tmp_path):
     views[0].save(tmp_path / "x.jpg", format="MPO", save_all=True, append_images=views[1:], quality=95)
     got = io.read_frames(tmp_path / "x.jpg")
     assert (got.count, got.companions, got.durations, got.format) == (2, 1, None, "jpg")
+    first = io.read_frames(tmp_path / "x.jpg", first_only=True)
+    assert (len(first.images), first.count, first.companions) == (1, 2, 1)
+    assert first.left_out == ("the first of 2 images", "1 thumbnails, masks or gain maps are left out")
     io.write_frames(got, tmp_path / "y.mpo")
     with Image.open(tmp_path / "y.mpo") as again:
         assert (again.format, again.n_frames) == ("MPO", 2)
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 7])
+@pytest.mark.parametrize("with_exif", [False, True])
+def test_every_view_of_a_jpeg_is_found_and_has_its_size(count, with_exif):
+    exif = Image.Exif()
+    exif[0x010F] = "pmtools" * with_exif
+    views, stream = [picture("RGB", (24, 16), seed) for seed in range(count)], stdio.BytesIO()
+    io.write_frames(
+        Frames(views, info={"exif": exif.tobytes()} if with_exif else {}), stream, format="jpg", quality=100
+    )
+    content = stream.getvalue()
+    with Image.open(stream) as image:
+        entries = image.mpinfo[0xB002]
+        for k, view in enumerate(views):
+            image.seek(k)
+            assert np.abs(np.asarray(image).astype(int) - np.asarray(view)).max() < 12
+    base = content.index(b"MPF\0") + 4
+    ends = [*(base + entry["DataOffset"] for entry in entries[1:]), len(content)]
+    assert [end - entry["Size"] for end, entry in zip(ends, entries, strict=True)] == [0, *ends[:-1]]
+    assert all(content[end - 2 : end] == b"\xff\xd9" for end in ends)
 
 
 def test_formats_of_one_image_refuse_more(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pmtools import io
 from pmtools.io import ImageFileError
@@ -70,3 +71,13 @@ def test_files_that_hold_no_heatmap(tmp_path):
     np.savez(tmp_path / "two.npz", a=HEATMAP, b=HEATMAP)
     with pytest.raises(ImageFileError, match=r"it has 2 \(a, b\)"):
         io.read_heatmap(tmp_path / "two.npz")
+
+
+@pytest.mark.parametrize("suffix", ["gif", "tif"])
+def test_one_map_of_several_is_not_chosen(tmp_path, suffix):
+    pages = [Image.fromarray(np.full((4, 6), level, np.uint8)) for level in (10, 200)]
+    pages[0].save(tmp_path / f"x.{suffix}", save_all=True, append_images=pages[1:])
+    with pytest.raises(
+        ImageFileError, match=rf"x\.{suffix}' must hold one heatmap, it has 2 images; save one map a file"
+    ):
+        io.read_heatmap(tmp_path / f"x.{suffix}")

@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import shutil
 import subprocess
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -118,6 +119,11 @@ def test_premultiplied_alpha_is_divided_out(tmp_path, dtype):
     ("values", "options", "reason"),
     [
         (noise("uint16", (9, 8, 4)), {"photometric": "separated"}, "CMYK in samples that are not of 8 bits"),
+        (
+            noise("uint8", (9, 8, 5)),
+            {"photometric": "separated", "extrasamples": ["unassalpha"]},
+            "CMYK with more channels",
+        ),
         (noise("uint16", (9, 8, 3)), {"photometric": "cielab"}, r"CIE L\*a\*b\* in samples"),
         (noise("float32").astype("complex64"), {}, "complex numbers"),
         (noise("float32"), {"photometric": "miniswhite"}, "calls the least value white in float32"),
@@ -221,6 +227,28 @@ def test_pages_claim_no_more_than_the_limit_together(tmp_path):
     with pytest.raises(ImageFileError, match=r"claims 3 pages of 300 pixels in all.*`max_pixels` = 299"):
         io.read_frames(tmp_path / "x.tif", max_pixels=299)
     assert io.read_frames(tmp_path / "x.tif", max_pixels=100, first_only=True).count == 3
+
+
+@pytest.mark.parametrize(
+    ("tags", "message"),
+    [
+        ({"BitsPerSample": (3, 0, 255), "ImageLength": 2**22}, "holds samples of differing kinds"),
+        ({"TileLength": 2**24}, "40 x 40 pixels in tiles of 16 x 16777216, 268435456 in all and more than `max_pixels`"),
+        ({"SamplesPerPixel": 2**31, "ImageWidth": 9}, "9 x 40 pixels of 2147483648 channels"),
+    ],
+)  # fmt: skip
+def test_a_small_file_takes_no_memory_for_what_it_claims(tmp_path, tags, message):
+    layout = {"tile": (16, 16)} if "ImageWidth" not in tags else {}
+    layout = {} if "BitsPerSample" in tags else layout | {"compression": "zlib"}
+    tifffile.imwrite(tmp_path / "x.tif", noise("uint16", (40, 40, 3)), photometric="rgb", **layout)
+    with tifffile.TiffFile(tmp_path / "x.tif", mode="r+b") as file:
+        for name, value in tags.items():
+            file.pages[0].tags[name].overwrite(value, dtype="I" if np.ndim(value) == 0 else "H")
+    tracemalloc.start()
+    with pytest.raises(ImageFileError, match=message):
+        io.read_image(tmp_path / "x.tif")
+    assert tracemalloc.get_traced_memory()[1] < 50e6
+    tracemalloc.stop()
 
 
 @pytest.mark.skipif(shutil.which("convert") is None, reason="ImageMagick is not installed")

@@ -61,6 +61,14 @@ def test_pictures_are_read_as_they_are_asked_for(tmp_path):
     assert items[1].image.size == (6, 4)
 
 
+def test_several_pictures_in_a_file_are_told(tmp_path):
+    frames = [Image.new("RGB", (6, 4), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=100)
+    item = with_pictures(asked("a.gif"), tmp_path)[0]
+    with pytest.warns(UserWarning, match=r"a\.gif: the first of 2 images is asked about"):
+        assert item.image.getpixel((0, 0)) == (255, 0, 0)
+
+
 def test_deep_pictures_are_not_clipped_to_white(tmp_path):
     grey = np.arange(24, dtype=np.uint16).reshape(4, 6) * 10
     write_image(grey * 257, tmp_path / "grey.png")

@@ -125,15 +125,17 @@ def open_picture(path: str | os.PathLike[str], /, *, limits: Limits, uploads: Pa
                 f"'{name}' has {os.path.getsize(path) / MEGABYTE:.1f} MB; the limit is "
                 f"{limits.upload_bytes / MEGABYTE:g} (`pmtools app --max-upload`)."
             )
-        image = io.read_image(path, max_pixels=limits.pixels)
+        found = io.read_frames(path, max_pixels=limits.pixels, first_only=True)
     except io.ImageFileError as error:
         raise PageError(f"'{name}' {_in_megapixels(error.problem)}.") from None
     except OSError as error:
         raise PageError(f"'{name}' could not be read: {error.strerror or error}.") from None
+    image = found.images[0]
     height, width = size_hw(image)
-    frames = _frame_count(path)
     note = f"'{name}': {width} × {height} pixels, {_kind(image)}."
-    return Picture(Path(name).stem, image, note + (f" The first of its {frames} frames is used." if frames > 1 else ""))
+    if found.count > 1:
+        note += f" This is {found.left_out[0]} in the file."
+    return Picture(Path(name).stem, image, note)
 
 
 def _in_megapixels(problem: str) -> str:
@@ -216,17 +218,6 @@ def data_url(picture: PILImage, /) -> str:
     stream = bytes_io.BytesIO()
     picture.save(stream, format="JPEG", quality=92, subsampling=0)
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
-
-
-def _frame_count(path: str | os.PathLike[str]) -> int:
-    """Frames of an animation or pages of a file; 1 if that is unknown."""
-    from PIL import Image as PIL
-
-    try:
-        with PIL.open(path) as image:
-            return int(getattr(image, "n_frames", 1))
-    except Exception:  # decoders raise any exception; the picture itself has been read
-        return 1
 
 
 def _kind(image: Any) -> str:

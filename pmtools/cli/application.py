@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 from pmtools import _kernel
 from pmtools.cli import app as web_page
 from pmtools.cli import ask, calibrate, demo, eval, magnify, mcp, methods, proxy, score, serve, show, unmagnify
-from pmtools.cli.console import print_error
+from pmtools.cli.console import print_error, quoted
 from pmtools.cli.coordinates.command import coords
 from pmtools.cli.examples import examples
 
@@ -37,7 +37,9 @@ class OneLineErrors(TyperGroup):
             _fail(str(error), 2)
         try:
             sys.exit(super().main(args, prog_name, complete_var, False, windows_expand_args, **extra))
-        except OSError as error:  # of stdout: what happens to files is reported where it happens
+        except OSError as error:  # what happens to files is reported where it happens, but for impossible names
+            if error.filename is not None:
+                _fail(f"{quoted(error.filename)}: {error.strerror or error}", 1)
             _forget_unwritten_output()
             _fail(f"cannot write to stdout: {error.strerror or error}", 1)
         except MemoryError:
@@ -45,7 +47,7 @@ class OneLineErrors(TyperGroup):
         except Exception as error:
             if not hasattr(error, "format_message"):  # not of the command line: a bug, which needs its traceback
                 raise
-            _fail(error.format_message(), getattr(error, "exit_code", 2))
+            _fail(error.format_message().replace("Value error, ", ""), getattr(error, "exit_code", 2))
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -15,10 +15,11 @@ from pmtools import Warp, io
 from pmtools.adapters.pixels import as_pil
 from pmtools.answers import FORMATS
 from pmtools.api.decoded import undone_answers
-from pmtools.cli import methods
+from pmtools.cli import methods, streams
 from pmtools.cli import options as opt
 from pmtools.cli.console import CommandError, in_options, quoted, stderr, usage_error
 from pmtools.cli.models import LoadedModel, demo_prompt, load_model
+from pmtools.cli.streams import Which
 from pmtools.decoding import MagnifierStep
 
 OUTPUT = "Output"
@@ -26,7 +27,7 @@ OUTPUT = "Output"
 
 @opt.taking(methods.Looking)
 def ask(
-    image: Annotated[str, typer.Argument(metavar="IMAGE", help="The image.")],
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="The image; - for stdin.")],
     question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to ask about it.")],
     *,
     looking: methods.Looking,
@@ -93,11 +94,15 @@ def _prompt(loaded: LoadedModel, question: str) -> str:
 
 
 def _read(path: str, max_pixels: int) -> Any:
-    """The image of a file as a model sees it."""
+    """The image of a file as a model sees it; what is left out of the file is said."""
     try:
-        return as_pil(io.read_image(path, max_pixels=max_pixels), name=path)
+        found = streams.read(Path(path), Which.FIRST, max_pixels)
+        picture = as_pil(found.images[0], name=path)
     except ValueError as error:  # io.ImageFileError too
-        raise CommandError(str(error), exit_code=1) from None
+        raise CommandError(in_options(str(error)), exit_code=1) from None
+    if len(found.images) < found.count:
+        stderr().print(streams.say(found.left_out[0], Path(path)))
+    return picture
 
 
 class _Printer:

@@ -51,7 +51,7 @@ class BoxList:
             return
         try:
             self._read(path.read_text("utf-8-sig"))
-        except (files.CoordinateFileError, UnicodeDecodeError, OSError, KeyError, TypeError) as error:
+        except (files.CoordinateFileError, UnicodeDecodeError, OSError) as error:
             raise usage_error(f"{quoted(path)}: {error}", "--boxes") from None
         if not self._found:
             raise usage_error(f"{quoted(path)} names no image", "--boxes")
@@ -108,10 +108,10 @@ class BoxList:
                         f"[{i}]: an item must be an object that names its image, as one of {', '.join(_IMAGE_NAMES)}"
                     )
                 self._add(name, self._corners(item, f"[{i}]"))
-        except ValueError as error:
-            raise (
-                error if isinstance(error, files.CoordinateFileError) else files.CoordinateFileError(str(error))
-            ) from None
+        except files.CoordinateFileError:
+            raise
+        except (ValueError, RecursionError) as error:
+            raise files.CoordinateFileError(f"is not JSON lines: {error}") from None
 
     def _corners(self, item: Mapping[str, Any], place: str) -> Numbers:
         kept: list[Numbers] = []
@@ -127,15 +127,21 @@ class BoxList:
         return np.concatenate(kept)
 
     def _read_coco(self, document: dict[str, Any]) -> None:
-        names = {image["id"]: image["file_name"] for image in document["images"]}
+        names = {}
         self._units = Units.PIXELS
-        for name in names.values():
-            self._add(name, np.empty((0, 4)))
+        for i, image in enumerate(document["images"]):
+            kinds = {"id": int | str, "file_name": str}
+            if not isinstance(image, dict) or not all(isinstance(image.get(key), kinds[key]) for key in kinds):
+                raise files.CoordinateFileError(f"images[{i}]: an image must be an object with an id and a file_name")
+            names[image["id"]] = image["file_name"]
+            self._add(image["file_name"], np.empty((0, 4)))
         for record in document["annotations"]:
-            box = records.coco_box(record)
-            self._add(
-                names[record["image_id"]], annotation.convert(np.asarray([box], dtype=np.float64), "xywh", "xyxy")
-            )
+            box, image_id = records.coco_box(record), record.get("image_id")
+            if not isinstance(image_id, int | str) or image_id not in names:
+                raise files.CoordinateFileError(
+                    f"annotation {record.get('id')}: image_id must be that of an image, got {image_id!r}"
+                )
+            self._add(names[image_id], annotation.convert(np.asarray([box], dtype=np.float64), "xywh", "xyxy"))
 
     def _read_csv(self, text: str) -> None:
         kept: list[Numbers] = []
@@ -145,14 +151,17 @@ class BoxList:
             return rows
 
         files.map_csv(text, self._kind, keep)
-        lines = [row for row in csv.reader(stdio.StringIO(text)) if any(cell.strip() for cell in row)]
-        header = [cell.strip().lower() for cell in lines[0]]
+        reader = csv.reader(stdio.StringIO(text))
+        lines = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+        header = [cell.strip().lower() for cell in lines[0][1]] if lines else []
         column = next((header.index(name) for name in _IMAGE_NAMES if name in header), None)
         if column is None:
             raise files.CoordinateFileError(
                 f"the header must name a column of images, as one of {', '.join(_IMAGE_NAMES)}"
             )
-        for row, box in zip(lines[1:], np.concatenate(kept), strict=True):
+        for (number, row), box in zip(lines[1:], np.concatenate(kept), strict=True):
+            if column >= len(row):
+                raise files.CoordinateFileError(f"line {number}: names no image, in column {column + 1}")
             self._add(row[column], box[None])
 
     def _add(self, name: str, boxes: Numbers) -> None:

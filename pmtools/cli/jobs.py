@@ -17,7 +17,7 @@ import typer
 
 from pmtools import io
 from pmtools.cli.console import in_options, one_line, progress, quoted, stderr, usage_error
-from pmtools.cli.streams import STREAM
+from pmtools.cli.streams import STREAM, say
 from pmtools.io.files import remove_leftovers
 
 
@@ -272,7 +272,7 @@ def run_jobs(
             if result.error:
                 console.print(one_line(f"failed: {result.error}"))
             for note in result.notes:
-                console.print(one_line(f"note: {quoted(result.job.source)}: {note}"))
+                console.print(say(note, result.job.source))
             step()
     ordered = [results.get(job) or Result(job, "not started") for job in jobs]
     if as_json:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pmtools import io
-from pmtools.cli.console import usage_error
+from pmtools.cli.console import one_line, quoted, usage_error
 
 if TYPE_CHECKING:
     from pmtools.cli.options import Encoding
@@ -43,9 +43,10 @@ def write(frames: io.Frames, path: Path, encoding: Encoding) -> tuple[str, ...]:
     else:
         kind = path.suffix[1:]
         lost = io.write_frames(frames, path, quality=encoding.quality, lossless=lossless)
-    notes = [f"{kind} has no place for {' and '.join(lost)}"] if lost else []
-    if len(frames.images) < frames.count:
-        notes.append(f"the first of {frames.count} images")
-    if frames.companions:
-        notes.append(f"{frames.companions} thumbnails, masks or gain maps are left out")
-    return tuple(notes)
+    notes = (f"{kind} has no place for {' and '.join(lost)}",) if lost else ()
+    return notes + frames.left_out
+
+
+def say(note: str, source: Path) -> str:
+    """A note about the image in a file, as a line."""
+    return one_line(f"note: {quoted(source)}: {note}")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol, TextIO, TypeAlias, TypeVar
 
 from pmtools import _checks
-from pmtools.evaluation.json_lines import RecordError, keep_whole_lines, read_records
+from pmtools.evaluation.json_lines import RecordError, adding_to, exclusively, keep_whole_lines, read_records
 from pmtools.evaluation.matching import answer_record
 from pmtools.evaluation.picture_files import PictureQuestion
 from pmtools.evaluation.questions import question_record
@@ -95,7 +95,7 @@ def answer_items(
         open_files.enter_context(_locked(folder, setup))
         remove_leftovers(folder)
         known = {method: {r["index"]: r for r in found_answers(folder, method)} for method in methods}
-        lines = {m: open_files.enter_context(answers_path(folder, m).open("a", encoding="utf-8")) for m in methods}
+        add = {method: open_files.enter_context(adding_to(answers_path(folder, method))) for method in methods}
         for batch in _batches(items, batch_size):
             for method, item in itertools.product(methods, batch):
                 if item.index in known[method]:
@@ -111,7 +111,7 @@ def answer_items(
                     fresh = [
                         {"index": item.index, **record(item, text)} for item, text in zip(todo, texts, strict=True)
                     ]
-                    _append(lines[method], fresh)
+                    add[method](fresh)
                     known[method] |= {each["index"]: each for each in fresh}
             for method in methods:
                 results[method] += [known[method][item.index] for item in batch]
@@ -232,18 +232,6 @@ def _check_fields(found: Answered, fresh: Answered, path: Path) -> None:
             )
 
 
-def _append(file: TextIO, records: Sequence[Answered]) -> None:
-    """Write records, a line each; an error names the file, which says what is wrong with it (a full disk)."""
-    try:
-        file.write("".join(json.dumps(each) + "\n" for each in records))
-        file.flush()
-    except OSError as error:
-        error.filename = error.filename or file.name
-        with contextlib.suppress(OSError):  # which fails again, with no name
-            file.close()
-        raise
-
-
 def _batches(items: Iterable[AnyItem], size: int) -> Iterator[list[AnyItem]]:
     iterator = iter(items)
     while batch := list(itertools.islice(iterator, size)):
@@ -252,26 +240,17 @@ def _batches(items: Iterable[AnyItem], size: int) -> Iterator[list[AnyItem]]:
 
 @contextlib.contextmanager
 def _locked(folder: Path, setup: Mapping[str, Any] | None) -> Iterator[None]:
-    """Lock the folder against other runs, if the system can lock files, and refuse runs of another setup in any case."""
+    """Lock the folder against other runs, and refuse those of another setup."""
     path = folder / SETUP
-    with path.open("a+", encoding="utf-8") as file:
-        with contextlib.suppress(ImportError):  # Windows
-            import fcntl
-
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ValueError(f"`out` must be a folder that no other run is writing to, got {folder}") from None
-            except OSError:  # a file system without locks
-                pass
+    with path.open("a+", encoding="utf-8") as file, exclusively(file, folder):
         file.seek(0)
         found, wanted = _text_of(file, path), json.dumps(setup or {}, indent=2, sort_keys=True) + "\n"
-        if found.strip() and found != wanted:
+        if not wanted.startswith(found.strip()):
             raise ValueError(
                 f"`out` holds answers of another setup, {_differing(found, wanted)}; see {path}. Give another folder, or "
                 "delete this one to start again"
             )
-        if not found.strip():
+        if found != wanted:  # new, or cut short when a run was killed
             file.truncate(0)
             file.write(wanted)
             file.flush()

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pmtools import _checks, io
-from pmtools.adapters.pixels import as_pil
+from pmtools import _checks
 from pmtools.evaluation.json_lines import PathLike, Record, read_records
-from pmtools.evaluation.picture_files import find_image
+from pmtools.evaluation.picture_files import find_image, open_picture
 from pmtools.typing import Ndarray
 
 __all__ = ["BoxedQuestion", "read_boxed_questions"]
@@ -38,7 +37,7 @@ class BoxedQuestion:
     @property
     def image(self) -> Any:
         """The picture, upright, as 8-bit RGB for any kind of file."""
-        return as_pil(io.read_image(self.path), name=self.path.name)
+        return open_picture(self.path)
 
 
 def read_boxed_questions(path: PathLike, /) -> list[BoxedQuestion]:

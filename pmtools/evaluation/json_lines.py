@@ -6,14 +6,15 @@ Every error names the file and the line. This file knows no benchmark.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, TypeAlias
+from typing import IO, Any, NoReturn, TypeAlias
 
-__all__ = ["Record", "RecordError", "keep_whole_lines", "read_lines", "read_records"]
+__all__ = ["Record", "RecordError", "adding_to", "exclusively", "keep_whole_lines", "read_lines", "read_records"]
 
 PathLike: TypeAlias = str | Path
 
@@ -160,6 +161,65 @@ def keep_whole_lines(path: PathLike, /) -> bool:
     if whole < len(content):
         os.truncate(path, whole)
     return bool(content[:whole].strip())
+
+
+@contextlib.contextmanager
+def adding_to(path: PathLike, /) -> Iterator[Callable[[Iterable[Mapping[str, Any]]], None]]:
+    """A function that adds records to a file, a line each; no other program may add to it at the same time.
+
+    An incomplete last line is removed first. An error of the system names the file, which says what is wrong with it (a full
+    disk).
+
+    Parameters
+    ----------
+    path : path
+        Folders above it are made.
+
+    Yields
+    ------
+    callable
+        Takes an iterable of mappings; when it returns, they are in the file.
+
+    Raises
+    ------
+    ValueError
+        If another run is adding to it.
+    OSError
+        If it cannot be written to.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file, exclusively(file, path):
+        keep_whole_lines(path)
+
+        def add(records: Iterable[Mapping[str, Any]]) -> None:
+            try:
+                file.write("".join(json.dumps(each) + "\n" for each in records).encode())
+                file.flush()
+            except OSError as error:
+                error.filename = error.filename or str(path)
+                with contextlib.suppress(OSError):  # which fails again, with no name
+                    file.close()
+                raise
+
+        yield add
+
+
+@contextlib.contextmanager
+def exclusively(file: IO[Any], path: PathLike, /) -> Iterator[None]:
+    """Refuse to go on while another run has the open file, if the system can lock files."""
+    with contextlib.suppress(ImportError):  # Windows
+        import fcntl
+
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"`out` must be what no other run is writing to, got {path}; wait for the other, or give another"
+            ) from None
+        except OSError:  # a file system without locks
+            pass
+    yield
 
 
 def _read(path: PathLike) -> str:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pmtools import io
 from pmtools.adapters.pixels import as_pil
 from pmtools.evaluation.json_lines import PathLike, RecordError
 from pmtools.evaluation.questions import Question
 
-__all__ = ["PictureQuestion", "find_image", "with_pictures"]
+if TYPE_CHECKING:
+    from PIL.Image import Image as PILImage
+
+__all__ = ["PictureQuestion", "find_image", "open_picture", "with_pictures"]
 
 COCO = "COCO_val2014_"  # LLaVA-Bench (COCO) names pictures without it
 MME_RELEASE = "MME_Benchmark_release_version"
@@ -39,7 +43,16 @@ class PictureQuestion:
     @property
     def image(self) -> Any:
         """The picture, upright, as 8-bit RGB for any kind of file."""
-        return as_pil(io.read_image(self.path), name=self.path.name)
+        return open_picture(self.path)
+
+
+def open_picture(path: Path, /) -> PILImage:
+    """The picture in a file, upright, as 8-bit RGB for any kind; of several the first, with a warning."""
+    found = io.read_frames(path, first_only=True)
+    if len(found.images) < found.count:
+        warnings.warn(f"{path}: {found.left_out[0]} is asked about", stacklevel=2)
+    picture: PILImage = as_pil(found.images[0], name=path.name)
+    return picture
 
 
 def with_pictures(questions: Sequence[Question], folder: PathLike, /) -> list[PictureQuestion]:

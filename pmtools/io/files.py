@@ -130,6 +130,12 @@ def replacing(target: Target) -> Iterator[BinaryIO]:
         final = os.path.realpath(name)  # a link stays a link
         if os.path.isdir(final):
             raise ImageFileError(name, "is a folder; add a file name")
+        if os.path.exists(final) and not os.path.isfile(
+            final
+        ):  # a pipe or device, which a file would take the place of
+            raise ImageFileError(
+                name, "is not a regular file; open it and pass the stream, or on the command line use -"
+            )
         folder = os.path.dirname(final)
         os.makedirs(folder, exist_ok=True)
         stream, temporary = _held_temporary(folder)

@@ -46,6 +46,8 @@ _HOLDS = {
     "WEBP": {"RGB", "RGBA"},
 }
 
+_HOLD_TRANSPARENT_PALETTES = {"GIF", "PNG"}  # the palettes of BMP and TIFF are opaque
+
 # Modes that hold the same picture, for formats that lack the first one.
 _SAME_PICTURE = {
     "1": ("L", "RGB"),
@@ -86,9 +88,23 @@ def format_of(path: Target, format: str | None = None) -> str:
     return kind
 
 
+def with_alpha(image: Any) -> Any:
+    """`image` with an alpha channel in place of a transparent colour, which would match nothing after resampling."""
+    if image.mode not in ("1", "L", "RGB") or "transparency" not in image.info:
+        return image
+    key = image.info["transparency"]
+    if image.mode == "1":
+        image = image.convert("L")
+        image.info["transparency"] = key
+    return image.convert(image.mode + "A")
+
+
 def fitting(image: Any, path: str, kind: str) -> Any:
     """`image` in a mode that `kind` stores, with the same picture; an error where bits or alpha would be lost."""
+    image = with_alpha(image)
     if image.mode == "P":
+        if image.has_transparency_data and kind not in _HOLD_TRANSPARENT_PALETTES:
+            image = image.convert("RGBA")
         same: tuple[str, ...] = ("RGBA",) if image.has_transparency_data else ("RGB",)
     else:
         same = _SAME_PICTURE.get(image.mode, ())

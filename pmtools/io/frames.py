@@ -43,3 +43,13 @@ class Frames:
     count: int = 1
     companions: int = 0
     default_image: bool = False
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """In words, what of the file is not among the images; empty where nothing is."""
+        words = []
+        if len(self.images) < self.count:
+            words.append(f"the first of {self.count} images")
+        if self.companions:
+            words.append(f"{self.companions} thumbnails, masks or gain maps are left out")
+        return tuple(words)

@@ -56,7 +56,10 @@ def read_heatmap(path: Source, /, *, max_pixels: int | None = MAX_PIXELS) -> Nda
         if stream.read(6).startswith(_NUMPY_STARTS) or name.lower().endswith((".npy", ".npz")):
             values = _read_numpy(stream, name, limit)
         else:
-            image = frames_in(stream, name, limit, first_only=True).images[0]
+            found = frames_in(stream, name, limit, first_only=True)
+            if found.count > 1:
+                raise ImageFileError(name, f"must hold one heatmap, it has {found.count} images; save one map a file")
+            image = found.images[0]
             values = _grey_levels(to_array(image) if _array.is_pil(image) else image, name)
     if values.ndim == 3 and 1 in (values.shape[0], values.shape[-1]):
         values = values[0] if values.shape[0] == 1 else values[..., 0]

@@ -14,7 +14,7 @@ from pmtools import _checks
 from pmtools.io import metadata, png, sixteen_bit, tiff
 from pmtools.io.arrays import from_array
 from pmtools.io.files import ImageFileError, Source, name_of, open_source, reporting
-from pmtools.io.formats import FORMATS
+from pmtools.io.formats import FORMATS, with_alpha
 from pmtools.io.frames import Frames
 from pmtools.typing import Image, Ndarray
 
@@ -107,12 +107,14 @@ def frames_in(stream: BinaryIO, name: str, max_pixels: int | None, *, first_only
         return _tiff_frames(stream, name, max_pixels, first_only)
     image = _header(stream, name)
     _check_size(image.size, name, max_pixels)
-    count = 1
+    count, companions = 1, 0
     with contextlib.suppress(Exception) if first_only else reporting(name, "is damaged or truncated"):
         count = int(getattr(image, "n_frames", 1))
+        if first_only and image.format == "MPO":
+            companions = _companions_of(image, count)
     if first_only or count == 1:
         first, info = _single(stream, name, 0)
-        return Frames([first], info=info, format=_suffix(image), count=count)
+        return Frames([first], info=info, format=_suffix(image), count=count - companions, companions=companions)
     if image.format != "MPO":
         _check_size(image.size, name, max_pixels, count)
     with reporting(name, "cannot be read without loss"):
@@ -130,6 +132,15 @@ def _limit(max_pixels: int | None) -> int | None:
 def _suffix(image: Any) -> str:
     kind = "JPEG" if image.format == "MPO" else image.format
     return {"JPEG": "jpg", "JPEG2000": "jp2", "TIFF": "tif"}.get(kind, kind.lower())
+
+
+def _companions_of(image: Any, count: int) -> int:
+    """Images of an MPO that are of another size than the first: thumbnails and gain maps."""
+    size, others = image.size, 0
+    for k in range(1, count):
+        image.seek(k)
+        others += image.size != size
+    return others
 
 
 def _animation(image: Any, stream: BinaryIO, name: str, max_pixels: int | None, count: int) -> Frames:
@@ -174,8 +185,10 @@ def _tiff_frames(stream: BinaryIO, name: str, max_pixels: int | None, first_only
         wanted = wanted[:1]
     pixels = 0
     for page in wanted:
-        _check_size(page.size, name, max_pixels)
-        pixels += page.size[0] * page.size[1]
+        claimed, words = page.claim
+        if max_pixels is not None and claimed > max_pixels:
+            raise ImageFileError(name, _too_many(f"{words}, {claimed} in all", max_pixels))
+        pixels += claimed
     if max_pixels is not None and pixels > max_pixels:
         raise ImageFileError(name, _too_many(f"{count} pages of {pixels} pixels in all", max_pixels))
     images: list[Image] = []
@@ -335,12 +348,8 @@ def _is_lossless_webp(stream: BinaryIO) -> bool:
 def _upright(image: Any, lasting: dict[str, Any]) -> PILImage:
     """A plain image, free of its file: orientation applied, alpha made real, only metadata that still hold."""
     upright: PILImage = metadata.upright(image).copy()
-    if upright.mode in ("1", "L", "RGB") and "transparency" in upright.info:
-        if upright.mode == "1":
-            upright = upright.convert("L")
-            upright.info["transparency"] = image.info["transparency"]
-        upright = upright.convert(upright.mode + "A")  # a colour key would match nothing after resampling
-    elif upright.mode == "I;16B" or (upright.mode == "I" and image.format == "PPM"):  # 16-bit grey under other names
+    upright = with_alpha(upright)
+    if upright.mode == "I;16B" or (upright.mode == "I" and image.format == "PPM"):  # 16-bit grey under other names
         upright = from_array(np.asarray(upright).astype(np.uint16))
     transparency = upright.info.get("transparency")  # of a palette
     upright.info.clear()

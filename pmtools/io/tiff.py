@@ -22,6 +22,7 @@ _BITS, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 258, 338, 339
 _MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _YCBCR = 0, 1, 2, 6
 _INTERLEAVED = 1
 _UNCOMPRESSED = 1
+_USUAL_TILE = 1 << 20  # pixels; larger ones count where they are larger than the picture
 _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
 _PREMULTIPLIED, _ALPHA = 1, 2
 _REDUCED, _MASK = 1, 4  # bits of NewSubfileType
@@ -56,6 +57,17 @@ class Page:
     def size(self) -> tuple[int, int]:
         """Width and height as stored."""
         return int(self.page.imagewidth), int(self.page.imagelength)
+
+    @property
+    def claim(self) -> tuple[int, str]:
+        """How many pixels a decoder makes room for, channels after the fourth counted as more of them; and in words."""
+        (width, height), channels = self.size, int(self.page.samplesperpixel)
+        pixels, words = width * height, f"{width} x {height} pixels"
+        if channels > 4:
+            words += f" of {channels} channels"
+        if self.page.is_tiled and (tile := self.page.tilewidth * self.page.tilelength) > max(pixels, _USUAL_TILE):
+            pixels, words = tile, f"{words} in tiles of {self.page.tilewidth} x {self.page.tilelength}"
+        return pixels * -(-channels // 4), words
 
     @property
     def auxiliary(self) -> bool:
@@ -118,7 +130,8 @@ class Page:
         photometric, extra, dtype = page.photometric, self._extra, page.dtype
         refusal = None
         if photometric in _OTHER_SPACES:
-            refusal = f"holds {_OTHER_SPACES[photometric]} in samples that are not of 8 bits; convert it to RGB"
+            what = "with more channels" if dtype == np.uint8 else "in samples that are not of 8 bits"
+            refusal = f"holds {_OTHER_SPACES[photometric]} {what}; convert it to RGB"
         elif photometric not in (_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB):
             refusal = (
                 f"holds {getattr(photometric, 'name', photometric)} data, which is not yet a picture; develop it to RGB"
@@ -149,8 +162,9 @@ class Page:
         counts = page.databytecounts
         ends = [at + count for at, count in zip(page.dataoffsets, counts, strict=False)]
         if page.compression == _UNCOMPRESSED and page.photometric != _YCBCR:  # which may hold less than all samples
-            bits = math.prod((*self.size, page.samplesperpixel, page.bitspersample))
-            return not ends or max(ends) > file_size or 8 * sum(counts) < bits
+            each = page.bitspersample  # one number, or a tuple where samples differ
+            bits = sum(each) if isinstance(each, tuple) else each * page.samplesperpixel
+            return not ends or max(ends) > file_size or 8 * sum(counts) < math.prod(self.size) * bits
         if self.for_pillow:  # whose decoders find out
             return False
         return not ends or max(ends) > file_size or min(counts) <= 0 or len(ends) < math.prod(page.chunked)
@@ -199,7 +213,7 @@ def open_pages(stream: BinaryIO, path: str) -> list[Page]:
         ]
         claimed = int((file.imagej_metadata or {}).get("images", 1)) if file.is_imagej else 1
         for page in pages:  # all that is asked of them later on
-            _ = page.size, page.auxiliary, page.for_pillow, page.lacks_pixels(0)
+            _ = page.claim, page.auxiliary, page.for_pillow, page.lacks_pixels(0)
     except Exception as error:  # whatever a damaged directory leads to
         reason = str(error) or type(error).__name__
         raise ImageFileError(

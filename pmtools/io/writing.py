@@ -5,12 +5,13 @@ Knows PIL images, arrays and formats.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 import numpy as np
 
 from pmtools import _array, _checks
-from pmtools.io import metadata, png, tiff
+from pmtools.io import metadata, mpo, png, tiff
 from pmtools.io.arrays import from_array
 from pmtools.io.files import ImageFileError, Target, name_of, replacing, reporting
 from pmtools.io.formats import HOLD_FRAMES, fitting, format_of
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
 
 _LOSSLESS = {"BMP", "GIF", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP"}
+_GIF_STEP, _MOST_LOOPS = 10, 65535  # milliseconds; of GIF and WebP
 _Page: TypeAlias = Any  # a PIL image, or an array that PIL has no mode for
 
 
@@ -141,6 +143,7 @@ def write_frames(
         lost = [*lost, "EXIF of camera and place at this depth"]
     keep_lossless = frames.info.get("lossless", False) if lossless is None else lossless
     options = _encoder_options(kind, quality, keep_lossless, compress_level) | _animation_options(frames, pages, kind)
+    lost = [*lost, *_lost_timing(frames, kind)]
     with replacing(path) as stream, reporting(name, "could not be encoded"):
         if deep and kind == "PNG":
             chunks = metadata.png_chunks(held) + png.text_chunks(held)
@@ -149,6 +152,10 @@ def write_frames(
             tiff.write_pages(stream, [np.asarray(page) for page in pages], held)
         else:
             _save(pages, stream, kind, options | _metadata_options(held, kind))
+            if kind == "JPEG" and len(pages) > 1:
+                mpo.mend_index(stream)
+            if merged := len(pages) - _frames_written(stream, name, kind, len(pages)):
+                lost = [*lost, f"{merged} frames like the ones before, which are shown longer"]
     return tuple(lost)
 
 
@@ -206,16 +213,48 @@ def _animation_options(frames: Frames, pages: list[_Page], kind: str) -> dict[st
     if kind in ("TIFF", "JPEG"):
         return options
     if frames.durations is not None:
-        options["duration"] = [round(duration) for duration in frames.durations]
+        options["duration"] = _steps(frames.durations, _GIF_STEP if kind == "GIF" else 1)
     if kind == "GIF" and frames.plays != 1:  # it counts repetitions
-        options["loop"] = max(frames.plays - 1, 0)
+        options["loop"] = min(max(frames.plays - 1, 0), _MOST_LOOPS)
     if kind in ("PNG", "WEBP"):
-        options["loop"] = frames.plays
+        options["loop"] = frames.plays if kind == "PNG" else min(frames.plays, _MOST_LOOPS)
     if kind == "GIF" and any(page.has_transparency_data for page in pages):
         options["disposal"] = 2  # else the frame before shows through
     if kind == "PNG" and frames.default_image:
         options |= {"default_image": True, "duration": options.get("duration", [0] * len(pages))[1:]}
     return options
+
+
+def _steps(durations: Sequence[float], step: int) -> list[int]:
+    """Durations as whole numbers of milliseconds that `step` divides; the sum of the first n is off by half a step at most."""
+    ends = np.rint(np.cumsum([0, *durations]) / step).astype(np.int64) * step
+    return [int(duration) for duration in np.diff(ends)]
+
+
+def _lost_timing(frames: Frames, kind: str) -> list[str]:
+    """What a format has no place for, in words, of how an animation runs."""
+    if frames.durations is None or len(frames.images) == 1:
+        return []
+    if kind in ("TIFF", "JPEG"):
+        return ["how long each image is shown"]
+    lost = []
+    if kind == "GIF" and any(duration % _GIF_STEP for duration in frames.durations):
+        lost.append("durations between hundredths of a second")
+    if kind == "AVIF" and frames.plays:
+        lost.append("the number of plays")
+    if (kind == "GIF" and frames.plays - 1 > _MOST_LOOPS) or (kind == "WEBP" and frames.plays > _MOST_LOOPS):
+        lost.append(f"{frames.plays} plays")
+    return lost
+
+
+def _frames_written(stream: BinaryIO, name: str, kind: str, wanted: int) -> int:
+    """The frames in an encoded animation: encoders join those that are alike."""
+    if wanted == 1 or kind not in ("GIF", "PNG", "WEBP"):
+        return wanted
+    from PIL import Image as PIL
+
+    stream.seek(0)
+    return int(getattr(PIL.OPEN[kind][0](stream, name), "n_frames", 1))
 
 
 def _metadata_options(held: dict[str, Any], kind: str) -> dict[str, Any]:

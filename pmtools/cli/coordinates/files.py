@@ -172,7 +172,8 @@ def map_csv(text: str, kind: Kind, row_map: RowMap, /) -> str:
 
 def _map_rows(rows: Sequence[_Row], kind: Kind, row_map: RowMap) -> None:
     """Map all rows at once, in place."""
-    values = np.array([[row.container[key] for key in row.keys] for row in rows]).reshape(-1, kind.count)
+    values = np.array([[row.container[key] for key in row.keys] for row in rows], dtype=np.float64)
+    values = values.reshape(-1, kind.count)
     sizes = np.array([row.as_sizes for row in rows], dtype=bool)
     if kind.word == "box":
         values[sizes, 2:] += values[sizes, :2]

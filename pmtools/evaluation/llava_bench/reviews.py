@@ -6,13 +6,12 @@ Resumable: an answer is judged once. This file knows a judge that answers, not w
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pmtools.evaluation.json_lines import PathLike, Record, RecordError, keep_whole_lines, read_records
+from pmtools.evaluation.json_lines import PathLike, Record, RecordError, adding_to, keep_whole_lines, read_records
 from pmtools.evaluation.llava_bench.files import OpenQuestion
 from pmtools.evaluation.llava_bench.scoring import Review
 
@@ -112,7 +111,8 @@ def review_answers(
     Raises
     ------
     ValueError
-        If the numbers of replies and questions differ. RecordError If `out` holds reviews of other answers, or by
+        If the numbers of replies and questions differ, or another run is adding to `out`. RecordError If `out`
+        holds reviews of other answers, or by
         another judge.
     JudgeError
         If the endpoint does not answer. Earlier reviews are kept.
@@ -124,13 +124,12 @@ def review_answers(
     path = Path(out)
     contents = [judge_content(item, reply) for item, reply in zip(questions, replies, strict=True)]
     digests = [hashlib.sha256(f"{judge.model}\n{INSTRUCTION}\n{text}".encode()).hexdigest()[:16] for text in contents]
-    done = _reviewed(path, {str(item.question.question_id): d for item, d in zip(questions, digests, strict=True)})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as lines:
+    wanted = {str(item.question.question_id): d for item, d in zip(questions, digests, strict=True)}
+    with adding_to(path) as add:
+        done = _reviewed(path, wanted)
         for item, content, digest in zip(questions, contents, digests, strict=True):
             if str(item.question.question_id) not in done:
-                lines.write(json.dumps(_review(item, content, judge) | {"digest": digest}) + "\n")
-                lines.flush()
+                add([_review(item, content, judge) | {"digest": digest}])
             if progress:
                 progress()
 
@@ -155,7 +154,7 @@ def _review(item: OpenQuestion, content: str, judge: _Asker) -> dict[str, Any]:
 
 
 def _reviewed(path: Path, digests: Mapping[str, str]) -> set[str]:
-    """The questions with a review in the file; a line that was cut short when a run was killed is removed."""
+    """The questions with a review in the file."""
     if not keep_whole_lines(path):
         return set()
     done = set()

@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from pmtools import io
-from pmtools.adapters.pixels import as_pil
+from pmtools.evaluation.picture_files import open_picture
 from pmtools.evaluation.reading.photographs import SUFFIXES
 from pmtools.evaluation.reading.reader import Reader, normalised
 from pmtools.evaluation.reading.signs import WORDS, Picture, font_path, photographed
@@ -75,7 +74,7 @@ def scan_pictures(folder: str | Path, reader: Reader, /, *, count: int, seed: in
         raise ValueError(f"`scans` must be a folder with images, got none in {folder}")
     asked = 0
     for number, path in enumerate(paths):
-        image = as_pil(io.read_image(path), name=path.name)
+        image = open_picture(path)
         image.thumbnail((max(PAGE_HW), max(PAGE_HW)), Image.Resampling.BICUBIC)
         lines = [(read.text, read.box_xyxy) for read in reader(image) if len(normalised(read.text)) >= _LETTERS]
         if not lines:

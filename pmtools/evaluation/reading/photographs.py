@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pmtools import io
-from pmtools.adapters.pixels import as_pil
+from pmtools.evaluation.picture_files import open_picture
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -38,7 +37,7 @@ class Photographs:
         return sorted(self.paths)
 
     def __getitem__(self, name: str) -> Image.Image:
-        image: Image.Image = as_pil(io.read_image(self.paths[name]), name=name)
+        image: Image.Image = open_picture(self.paths[name])
         return image
 
 

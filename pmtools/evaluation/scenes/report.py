@@ -16,6 +16,7 @@ import numpy as np
 
 from pmtools.evaluation.mme import CategoryScore
 from pmtools.evaluation.statistics import bootstrap_interval, mcnemar
+from pmtools.io.files import replacing
 
 __all__ = ["compare", "mme_scores", "plot_accuracy", "summarize", "table"]
 
@@ -169,5 +170,6 @@ def plot_accuracy(summary: dict[str, Any], path: str | Path, /, *, columns: str 
     axes.set(xticks=range(len(names)), ylim=(0, 1), ylabel="accuracy")
     axes.set_xticklabels(names)
     axes.legend(fontsize="small", ncols=2, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    figure.savefig(path)
+    with replacing(path) as stream:
+        figure.savefig(stream, format=Path(path).suffix[1:] or None)
     return Path(path)
