@@ -13,7 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import pmtools
-from pmtools import zoo
+from pmtools import frames, zoo
 from pmtools.answers import undo
 from pmtools.cli.application import app
 from pmtools.decoding import METHODS
@@ -78,7 +78,9 @@ def test_the_answer_is_said_of_the_image_itself(folder, photo, monkeypatch):
     def pointing(self, *args, **options):  # the model is random; what it would say is given
         generate(self, *args, **options)
         step = self.last[0]
-        seen.append(undo(said, warp=step.warps[0][0], format="qwen3-vl").text)
+        way = step.warps[0][0]
+        way = way.then(frames.pad_to_square(way.target_hw))  # as the processor gets it
+        seen.append(undo(said, warp=way, format="qwen3-vl").text)
         return said
 
     seen: list[str] = []
