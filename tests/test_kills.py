@@ -34,6 +34,7 @@ MAGNIFY = ["magnify", "in", "--box", "4,3,12,9", "-o", "out", "--warp", "out", "
 METHODS = ["--methods", "greedy,crop", "--batch-size", "3"]
 SCENES = ["eval", "scenes", "--limit", "24", "--out", "out", *METHODS]
 MME = ["eval", "mme", "--data", "data", "--out", "out", *METHODS]
+LAST_WORDS = 300  # bytes: what is said goes into a file, too
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(
     ["pmtools.cli.application", "pmtools.cli.eval", "pmtools.zoo", "pmtools.decoding", "matplotlib.figure"]
@@ -201,12 +202,12 @@ def test_three_at_once(arguments):
         assert all(said.count("\n") == 1 for said in refused), refused
 
 
-@pytest.mark.parametrize("share", [0.01, 0.2, 0.5, 0.9])
+@pytest.mark.parametrize("share", [0.01, 0.5])
 def test_a_full_disk_loses_nothing(arguments, share):
     """A limit on the size of files, which is met by every write in turn."""
     whole, _ = uninterrupted(arguments)
     sizes = sorted(map(len, whole.values()))
-    code, said = ended(started(arguments, bytes_at_most=int(sizes[-1] * share)))
+    code, said = ended(started(arguments, bytes_at_most=max(LAST_WORDS, int(sizes[-1] * share))))
     assert code in (1, 2), said
     assert "Traceback" not in said
     assert any(Path(name).name in said for name in whole), said  # the file is named

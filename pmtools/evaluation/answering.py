@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol, TextIO, TypeAlias, TypeVar
 
 from pmtools import _checks
-from pmtools.evaluation.json_lines import RecordError, adding_to, exclusively, keep_whole_lines, read_records
+from pmtools.evaluation.json_lines import RecordError, adding_to, exclusively, keep_whole_lines, naming, read_records
 from pmtools.evaluation.matching import answer_record
 from pmtools.evaluation.picture_files import PictureQuestion
 from pmtools.evaluation.questions import question_record
@@ -251,9 +251,10 @@ def _locked(folder: Path, setup: Mapping[str, Any] | None) -> Iterator[None]:
                 "delete this one to start again"
             )
         if found != wanted:  # new, or cut short when a run was killed
-            file.truncate(0)
-            file.write(wanted)
-            file.flush()
+            with naming(file, path):
+                file.truncate(0)
+                file.write(wanted)
+                file.flush()
         yield
 
 

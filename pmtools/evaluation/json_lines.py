@@ -14,7 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NoReturn, TypeAlias
 
-__all__ = ["Record", "RecordError", "adding_to", "exclusively", "keep_whole_lines", "read_lines", "read_records"]
+__all__ = [
+    "Record",
+    "RecordError",
+    "adding_to",
+    "exclusively",
+    "keep_whole_lines",
+    "naming",
+    "read_lines",
+    "read_records",
+]
 
 PathLike: TypeAlias = str | Path
 
@@ -193,16 +202,34 @@ def adding_to(path: PathLike, /) -> Iterator[Callable[[Iterable[Mapping[str, Any
         keep_whole_lines(path)
 
         def add(records: Iterable[Mapping[str, Any]]) -> None:
-            try:
+            with naming(file, path):
                 file.write("".join(json.dumps(each) + "\n" for each in records).encode())
                 file.flush()
-            except OSError as error:
-                error.filename = error.filename or str(path)
-                with contextlib.suppress(OSError):  # which fails again, with no name
-                    file.close()
-                raise
 
         yield add
+
+
+@contextlib.contextmanager
+def naming(file: IO[Any], path: PathLike, /) -> Iterator[None]:
+    """An error of the system while `file` is written names it; the file is closed then.
+
+    Parameters
+    ----------
+    file : file object
+    path : path
+        Its name.
+
+    Raises
+    ------
+    OSError
+    """
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        with contextlib.suppress(OSError):  # which fails again, with no name
+            file.close()
+        raise
 
 
 @contextlib.contextmanager
