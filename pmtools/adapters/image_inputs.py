@@ -11,10 +11,6 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from pmtools import frames
-from pmtools.answers import Format
-from pmtools.typing import SizeHW
-
 if TYPE_CHECKING:
     import torch
 
@@ -174,21 +170,3 @@ def kept_features(image: dict[str, Any], kept: torch.Tensor, tokens: int, /) -> 
     if deep is not None:
         chosen["deepstack_features"] = [keep(layer) for layer in deep]
     return {"mm_encoder_outputs": {"image": chosen}}
-
-
-def counted_hw(processor: Any, shown_hw: SizeHW, form: Format, /) -> SizeHW:
-    """The size in which a model that writes pixels counts them: that of the image after its processor's own resizing.
-
-    Parameters
-    ----------
-    processor : transformers processor
-    shown_hw : (int, int)
-        Height and width of the image that the processor gets.
-    form : Format
-        How the model writes places.
-    """
-    bounds = dict(getattr(processor.image_processor, "size", None) or {})
-    if form.scale is not None or form.multiple == 1 or not {"shortest_edge", "longest_edge"} <= set(bounds):
-        return shown_hw
-    least, most = bounds["shortest_edge"], bounds["longest_edge"]
-    return frames.smart_resize(shown_hw, factor=form.multiple, min_pixels=least, max_pixels=most).target_hw

@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from pmtools import frames
-from pmtools.adapters.image_inputs import counted_hw
-from pmtools.adapters.layouts import pads_to_square
-from pmtools.adapters.pixels import canvas_frame
-from pmtools.answers import Format, Undone, undo
+from pmtools.adapters.undone import undone_by
+from pmtools.answers import Format, Undone
 from pmtools.answers.formats import named
 from pmtools.typing import SizeHW
 from pmtools.warp import Warp
@@ -60,16 +58,10 @@ def undone_answers(
     if source_hws is not None:
         plain = [None if hw is None else frames.identity(hw) for hw in source_hws]
         ways = [same if way is None else way for way, same in zip(ways, plain, strict=True)]
-    square = pads_to_square(processor.image_processor)
-    undone = []
-    for answer, way in zip(answers, ways, strict=True):
-        if way is None:
-            undone.append(Undone(answer, ()))
-            continue
-        way = way.then(canvas_frame(way.target_hw, square=square))
-        counted = counted_hw(processor, way.target_hw, form)
-        undone.append(undo(answer, warp=way, format=form, input_hw=counted, **options))
-    return undone
+    return [
+        Undone(answer, ()) if way is None else undone_by(processor, answer, way, form, **options)
+        for answer, way in zip(answers, ways, strict=True)
+    ]
 
 
 def _way(steps: Sequence[Any], i: int, count: int) -> Warp | None:

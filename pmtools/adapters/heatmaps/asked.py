@@ -14,11 +14,9 @@ import numpy as np
 from pmtools import _checks, frames, heatmaps
 from pmtools.adapters.heatmaps._by_question import by_question
 from pmtools.adapters.heatmaps.relative import general_prompts
-from pmtools.adapters.image_inputs import counted_hw
-from pmtools.adapters.layouts import pads_to_square
-from pmtools.adapters.pixels import canvas_frame
 from pmtools.adapters.prompts import Prompts
-from pmtools.answers import Format, undo
+from pmtools.adapters.undone import undone_by
+from pmtools.answers import Format
 from pmtools.answers.formats import named
 from pmtools.answers.looking import OVERVIEW_PIXELS, fitted_hw, regions, where_to_look
 from pmtools.typing import Ndarray
@@ -96,10 +94,7 @@ class AskedHeatmap:
         shown = frames.resize(source_hw, size_hw)
         asked = replace(prompts, images=[[shown.image(image)]])
         answer = _answer(general_prompts(asked, where_to_look(question, format=form)), self.max_new_tokens)
-        if pads_to_square(prompts.processor.image_processor):
-            shown = shown.then(canvas_frame(size_hw, square=True))
-        said = undo(answer, warp=shown, format=form, input_hw=counted_hw(prompts.processor, shown.target_hw, form))
-        boxes = regions(said, source_hw)
+        boxes = regions(undone_by(prompts.processor, answer, shown, form), source_hw)
         return boxes[(boxes[:, 2:] > boxes[:, :2]).all(1)]
 
 
