@@ -148,9 +148,11 @@ def magnify(
         return apply(fit(image, focus), image, out)
     each_focus = _one_each(focus, len(image)) if kind == "heatmap" else _listed(focus, kind, len(image))
     outs = [None] * len(image) if out is None else _listed(out, "out", len(image))
-    if not all(_is_worth_a_thread(one) for one in image):
+    worth_threads = all(_is_worth_a_thread(one) for one in image)
+    if out is not None or not worth_threads:  # all fits first: a map that is refused leaves `out` as it was
         warps = [fit(*pair) for pair in zip(image, each_focus, strict=True)]
-        return [apply(*case) for case in zip(warps, image, outs, strict=True)]
+        each = _kernel.map_threads if worth_threads else map
+        return list(each(lambda case: apply(*case), zip(warps, image, outs, strict=True)))
     turn = threading.Lock()
 
     def in_a_thread(case: tuple[Any, Any, Any]) -> Any:

@@ -256,6 +256,15 @@ def test_large_images_of_a_list_share_threads(rng, heatmap, monkeypatch):
         magnify(images, [*maps[:-1], -maps[0]])
 
 
+@pytest.mark.parametrize("side", [16, 600])  # in turn, and in threads
+def test_a_list_with_a_map_that_is_refused_leaves_out_as_it_was(side):
+    images = [np.full((side, side, 3), 200, np.uint8)] * 2
+    out = [np.zeros_like(one) for one in images]
+    with pytest.raises(ValueError, match="finite"):
+        magnify(images, [np.eye(4), np.full((4, 4), np.nan)], out=out)
+    assert not any(one.any() for one in out)
+
+
 @pytest.mark.parametrize(
     "convert", [lambda a: a, "as_tensor", lambda a: a.tolist(), Image.fromarray, lambda a: a.astype(bool)]
 )
