@@ -63,7 +63,7 @@ test-harness: $(STAMP)  ## the adapter inside the real lmms-eval, without its de
 	.venv-harness/bin/python -m pytest -n 2 tests/test_lmms_eval.py tests/test_lmms_eval_tasks.py
 
 test-families: .venv-families  ## every family of models that transformers has a processor for, with both image back ends
-	PYTHONPATH=tests .venv-families/bin/python -m pytest -n 2 -p torchvision_stub tests/test_families.py
+	PYTHONPATH=tests .venv-families/bin/python -m pytest -n 2 -p torchvision_stub tests/test_families.py tests/test_pixel_budget.py
 
 .venv-families: pyproject.toml constraints.txt setup.py tests/families.txt  # torchvision without its dependencies
 	test -x $@/bin/python || python3 -m venv $@

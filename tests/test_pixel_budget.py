@@ -12,7 +12,8 @@ from pmtools.decoding import _processor as processor_module
 from pmtools.testing.models import image_mark
 
 ANY_SIZE = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "glm4v")
-TILED = ("internvl", "aya_vision")
+TILED = ("internvl", "aya_vision", "idefics3")
+SIDED = ("llava_pixtral", "mistral3")
 BUDGETS = (400_000, 100_000, 30_000)
 PICTURES = [picture(900, 700, 1), picture(1500, 200, 2), picture(300, 1100, 3)]
 
@@ -30,7 +31,7 @@ def made(family, budget, image):
     return pixels(processor, inputs), inputs["input_ids"].shape[1]
 
 
-@pytest.mark.parametrize("family", ANY_SIZE + TILED)
+@pytest.mark.parametrize("family", ANY_SIZE + TILED + SIDED)
 @pytest.mark.parametrize("image", PICTURES, ids=lambda image: f"{image.width}x{image.height}")
 def test_the_model_gets_at_most_that_many_and_fewer_for_less(family, image):
     found = [made(family, budget, image) for budget in BUDGETS]
@@ -84,12 +85,12 @@ def test_magnified_images_come_of_the_original_and_get_no_more(family, monkeypat
         ("llava", r"`max_pixels` must be left out for this model: .* makes \d+ x \d+ pixels of every image"),
         ("gemma3", r"makes \d+ x \d+ pixels of every image"),
         ("llava_next", "by a list of sizes that the model's configuration must share"),
-        ("idefics3", "is not known here; set its own options"),
+        ("minicpmv4_6", "is not known here; set its own options"),
     ],
 )
 def test_a_family_that_cannot_be_bounded_says_why(family, says):
     with pytest.raises(ValueError, match=says):
-        pixel_budget(processor_of(family).image_processor, 100_000)
+        pixel_budget(processor_of(family), 100_000)
 
 
 @pytest.mark.parametrize(
@@ -97,13 +98,15 @@ def test_a_family_that_cannot_be_bounded_says_why(family, says):
     [
         ("qwen2_5_vl", 28**2 - 1, "`max_pixels` must be at least 784 for .*, one token or tile, got 783"),
         ("internvl", 100, "`max_pixels` must be at least 3136"),
+        ("idefics3", 3135, "`max_pixels` must be at least 3136"),
+        ("mistral3", 100, "`max_pixels` must be at least"),
         ("qwen2_5_vl", 0, "`max_pixels` must be an integer >= 1"),
         ("qwen2_5_vl", "many", "`max_pixels` must be an integer"),
     ],
 )
 def test_a_bound_that_cannot_be_is_refused(family, budget, says):
     with pytest.raises((TypeError, ValueError), match=says):
-        pixel_budget(processor_of(family).image_processor, budget)
+        pixel_budget(processor_of(family), budget)
 
 
 def test_the_least_bound_is_one_token():

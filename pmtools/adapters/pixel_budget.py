@@ -1,10 +1,11 @@
-"""At most so many pixels of each image for the model: options of the image processor, for every call.
+"""At most so many pixels of each image for the model: options of its processor, for every call.
 
 Convention: pixels are those of the processor's output, after its resizing, all tiles and the overview counted.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from pmtools import _checks
@@ -12,16 +13,18 @@ from pmtools import _checks
 __all__ = ["pixel_budget"]
 
 
-def pixel_budget(image_processor: Any, max_pixels: int, /) -> dict[str, Any]:
-    """Options with which an image processor gives the model at most that many pixels of each image.
+def pixel_budget(processor: Any, max_pixels: int, /) -> dict[str, Any]:
+    """Options with which a processor gives the model at most that many pixels of each image.
 
     It takes the place of the processor's own limit, whether that is lower or higher. Families that resize to any size (Qwen2-VL,
     2.5, 3) get it as their largest size; those that count a still image as two frames (GLM) fill half of it. Families that
-    cut images into tiles (InternVL) get the number of tiles that fit, one of them the overview.
+    bound the longer side (Pixtral, Mistral 3) get the side of a square. Families that cut images into tiles (InternVL, Idefics3,
+    SmolVLM) get the number of tiles that fit, one of them the overview. Only a square image may fill the last two kinds.
 
     Parameters
     ----------
-    image_processor : transformers image processor
+    processor : transformers processor
+        With an `image_processor`.
     max_pixels : int
         Height times width.
 
@@ -40,10 +43,11 @@ def pixel_budget(image_processor: Any, max_pixels: int, /) -> dict[str, Any]:
     --------
     >>> from pmtools.testing.models import tiny_model, tiny_processor
     >>> processor = tiny_processor(tiny_model("qwen2_5_vl"))
-    >>> pixel_budget(processor.image_processor, 10_000)
+    >>> pixel_budget(processor, 10_000)
     {'size': {'shortest_edge': 2500, 'longest_edge': 10000}}
     """
     max_pixels = _checks.whole_number(max_pixels, "max_pixels")
+    image_processor = processor.image_processor
     name, size = type(image_processor).__name__, dict(getattr(image_processor, "size", None) or {})
     if hasattr(image_processor, "merge_size") and size.get("longest_edge"):
         _check_least(max_pixels, (image_processor.patch_size * image_processor.merge_size) ** 2, name)
@@ -53,6 +57,15 @@ def pixel_budget(image_processor: Any, max_pixels: int, /) -> dict[str, Any]:
         tiles = max_pixels // (size["height"] * size["width"])
         _check_least(max_pixels, size["height"] * size["width"], name)
         return {"min_patches": 1, "max_patches": max(1, tiles - 1)}  # more than one tile come with an overview
+    tile = dict(getattr(image_processor, "max_image_size", None) or {}).get("longest_edge")
+    if tile and size.get("longest_edge"):
+        _check_least(max_pixels, tile**2, name)
+        across = math.isqrt(max(1, max_pixels // tile**2 - 1))  # more than one tile come with an overview
+        return {"size": {"longest_edge": across * tile}}
+    if size.get("longest_edge") and hasattr(processor, "spatial_merge_size"):
+        token = processor.patch_size * processor.spatial_merge_size  # sides grow to whole tokens
+        _check_least(max_pixels, token**2, name)
+        return {"size": {"longest_edge": math.isqrt(max_pixels) // token * token}}
     raise ValueError(f"`max_pixels` must be left out for this model: {_reason(image_processor, name, size)}")
 
 

@@ -149,7 +149,7 @@ class SourceProcessor:
         TypeError, ValueError
             If the processor cannot be limited; the message says why.
         """
-        return self if max_pixels is None else self.made_with(pixel_budget(self.inner.image_processor, max_pixels))
+        return self if max_pixels is None else self.made_with(pixel_budget(self.inner, max_pixels))
 
     def encode(self, model: Any, images: Sequence[Sequence[Any]], /) -> dict[str, Any]:
         """The model's pixel inputs for images of each prompt, made like the inputs of a call.
