@@ -121,10 +121,10 @@ bench: $(STAMP)
 	$(INSTALL) --editable '.[bench]'
 	$(PY) tests/benchmarks/bench_resample.py --json out/bench/resample.json
 
-fuzz: $(STAMP)  ## the compiled kernel under AddressSanitizer and UBSan, a minute of random cases
+fuzz: $(STAMP)  ## the compiled kernel under AddressSanitizer, UBSan and ThreadSanitizer, a minute of random cases
 	$(PY) tests/fuzz/fuzz_kernel.py $(FUZZ_SECONDS)
 
-fuzz-readers: $(STAMP)  ## damaged images, arrays, warps and JSON through the readers; FUZZ_CASES=1000000 takes hours
+fuzz-readers: $(STAMP)  ## damaged images, arrays, warps and JSON through the readers; FUZZ_CASES=1000000 takes half an hour
 	$(PY) tests/fuzz/fuzz_readers.py $(FUZZ_CASES)
 
 test-arm: $(STAMP)  ## the compiled kernel on ARM, under emulation; says why where it cannot (minutes; not in CI)

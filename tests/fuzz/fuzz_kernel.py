@@ -1,7 +1,8 @@
-"""Random images and maps through the compiled kernel, built with AddressSanitizer and UBSan: `make fuzz`.
+"""Random images and maps through the compiled kernel, built with AddressSanitizer and UBSan, then ThreadSanitizer: `make fuzz`.
 
-Usage: `python tests/fuzz/fuzz_kernel.py [seconds] [first seed]`. Needs gcc or clang with their sanitizers; where they are
-missing it says so and does nothing. Every seed is one case of one of the kinds in KINDS, and the closing line counts them:
+Usage: `python tests/fuzz/fuzz_kernel.py [seconds] [first seed]`; a fifth of the seconds is for threads alone. Needs gcc or clang
+with their sanitizers; where they are missing it says so and does nothing. Every seed is one case of one of the kinds in KINDS,
+and the closing line counts them:
 
 - random shapes down to one pixel, strides (flipped, transposed, cut, every other pixel, unaligned, rows a page apart, zero),
   dtypes, kernels and maps with windows; axes of tens of thousands of pixels; places through knots: the results of the NumPy path;
@@ -43,6 +44,7 @@ SPREAD = {"uint8": 255, "uint16": 65535, "float32": 1.0}
 CLOSE = {"uint8": 1, "uint16": 1, "float32": 1e-6}
 SIDES = [1, 2, 3, 5, 8, 13, 30, 47, 64, 90]
 LONG = [10_000, 16_385, 20_000, 32_768, 65_537]
+SANITIZERS = {"address,undefined,float-cast-overflow": "libasan.so", "thread": "libtsan.so"}
 LAYOUTS = ["plain", "planar", "flipped", "bgr", "steps", "transposed", "cut", "unaligned", "pages", "repeated"]
 
 
@@ -314,36 +316,33 @@ def kinds():
 # --------------------------------------------------------------------------------------------------- the driver
 
 
-def what_is_missing(folder, compiler):
-    """Why nothing can be built with sanitizers here; empty where it can."""
+def what_is_missing(folder, compiler, sanitizers):
+    """Why nothing can be built with these sanitizers here; empty where it can."""
     if not shutil.which(compiler):
         return f"there is no compiler {compiler!r}"
     if not Path(sysconfig.get_path("include"), "Python.h").exists():
         return "Python's headers are not installed"
     trial = folder / "trial.c"
     trial.write_text("int main(void) { return 0; }\n")
-    command = [compiler, "-fsanitize=address,undefined", trial, "-o", trial.with_suffix("")]
+    command = [compiler, f"-fsanitize={sanitizers}", trial, "-o", trial.with_suffix("")]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     if answer.returncode:
-        return f"{compiler} has no AddressSanitizer and UBSan: {answer.stderr.strip().splitlines()[-1]}"
+        return f"{compiler} has no sanitizers {sanitizers}: {answer.stderr.strip().splitlines()[-1]}"
     return ""
 
 
-def build(folder, compiler):
-    """The kernel with sanitizers; returns its path and the sanitizer's library."""
+def build(folder, compiler, sanitizers):
+    """The kernel with sanitizers; returns its path and theirs."""
     library = folder / "_resample.abi3.so"
     flags = ["-g", "-O1", "-std=c11", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared", "-fno-omit-frame-pointer"]
-    flags += [
-        "-fsanitize=address,undefined,float-cast-overflow",
-        "-fno-sanitize-recover=all",
-        f"-I{sysconfig.get_path('include')}",
-    ]
+    flags += [f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all", f"-I{sysconfig.get_path('include')}"]
     source = ROOT / "pmtools/_resample.c"
     subprocess.run(
         [compiler, *flags, "-DWITHOUT_AVX2", "-fsyntax-only", source], check=True
     )  # what other processors compile
     subprocess.run([compiler, *flags, source, "-o", library, "-lm"], check=True)
-    answer = subprocess.run([compiler, "-print-file-name=libasan.so"], capture_output=True, text=True, check=True)
+    runtime = f"-print-file-name={SANITIZERS[sanitizers]}"
+    answer = subprocess.run([compiler, runtime], capture_output=True, text=True, check=True)
     return library, answer.stdout.strip()
 
 
@@ -355,37 +354,37 @@ def load(library):
     return module
 
 
-def run(library, seconds, seed):
+def run(library, sanitizers, seconds, seed):
     """Inside the child, where the sanitizer is loaded."""
     _kernel._extension = load(library)
     # the kernel's results in watched memory, too
     watched = {**vars(np), "empty": lambda shape, dtype: exact(np.zeros(shape, dtype))}
     _kernel.np = types.SimpleNamespace(**watched)
     first, end = seed, time.monotonic() + seconds
-    choice, counts = kinds(), Counter()
+    # a race on purpose is reported as one, and the other kinds have one thread
+    choice, counts = [("threads", check_threads)] if sanitizers == "thread" else kinds(), Counter()
     while time.monotonic() < end:
         kind, function = choice[seed % len(choice)]
         function(seed)
         counts[kind] += 1
         seed += 1
     print(", ".join(f"{kind}: {count}" for kind, count in counts.most_common()))
-    print(f"{seed - first} cases, seeds {first} to {seed - 1}: no error; AVX2: {_kernel._extension.has_avx2()}")
+    print(
+        f"{sanitizers}: {seed - first} cases, seeds {first} to {seed - 1}: no error; AVX2: {_kernel._extension.has_avx2()}"
+    )
 
 
-def main():
-    if os.environ.get("PMTOOLS_FUZZ_LIBRARY"):
-        run(os.environ["PMTOOLS_FUZZ_LIBRARY"], float(sys.argv[1]), int(sys.argv[2]))
-        return
-    seconds, seed = (sys.argv[1:] + ["60", "0"][len(sys.argv) - 1 :])[:2]
+def start(sanitizers, seconds, seed):
+    """Build the kernel and run its cases in a child; returns its exit status."""
     folder, compiler = ROOT / "out" / "fuzz", os.environ.get("CC", "cc")
     folder.mkdir(parents=True, exist_ok=True)
-    missing = what_is_missing(folder, compiler)
+    missing = what_is_missing(folder, compiler, sanitizers)
     if missing:
         print(f"not fuzzed: {missing}")
-        return
-    library, sanitizer = build(folder, compiler)
+        return 0
+    library, runtime = build(folder, compiler, sanitizers)
     environment = os.environ | {
-        "LD_PRELOAD": sanitizer,
+        "LD_PRELOAD": runtime,
         "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1",  # leaks: the interpreter's own
         "PYTHONMALLOC": "malloc",  # so that every allocation is watched
         "PMTOOLS_FUZZ_LIBRARY": str(library),
@@ -393,7 +392,23 @@ def main():
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
     }
-    raise SystemExit(subprocess.run([sys.executable, __file__, seconds, seed], env=environment, check=False).returncode)
+    command = [sys.executable, __file__, str(seconds), str(seed), sanitizers]
+    fixed = [
+        "setarch",
+        "--addr-no-randomize",
+    ]  # ThreadSanitizer of older compilers wants addresses where they always were
+    if shutil.which("setarch") and not subprocess.run([*fixed, "true"], capture_output=True, check=False).returncode:
+        command = [*fixed, *command]
+    return subprocess.run(command, env=environment, check=False).returncode
+
+
+def main():
+    if os.environ.get("PMTOOLS_FUZZ_LIBRARY"):
+        run(os.environ["PMTOOLS_FUZZ_LIBRARY"], sys.argv[3], float(sys.argv[1]), int(sys.argv[2]))
+        return
+    seconds, seed = float((sys.argv[1:] or ["60"])[0]), int((sys.argv[2:] or ["0"])[0])
+    shares = zip(SANITIZERS, (0.8 * seconds, 0.2 * seconds), strict=True)
+    raise SystemExit(max(start(sanitizers, share, seed) for sanitizers, share in shares))
 
 
 if __name__ == "__main__":
