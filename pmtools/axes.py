@@ -188,8 +188,10 @@ def from_jsonable(data: Any, name: str) -> AxisMap:
     try:
         pieces = tuple(Piece(_numbers(piece["before"]), _numbers(piece["after"])) for piece in data["pieces"])
         window = _numbers(data["window"])
-        source_size = _checks.whole_number(data["source_size"], f"{name}.source_size")
-        target_size = _checks.whole_number(data["target_size"], f"{name}.target_size")
+        source_size, target_size = (
+            _checks.whole_number(data[size], f"{name}.{size}", maximum=_checks.MAX_PIXELS)
+            for size in ("source_size", "target_size")
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"axis {name!r} cannot be read: {error!r}") from None
     knots = [array for piece in pieces for array in piece]

@@ -229,18 +229,25 @@ def test_pages_claim_no_more_than_the_limit_together(tmp_path):
     assert io.read_frames(tmp_path / "x.tif", max_pixels=100, first_only=True).count == 3
 
 
+TILED = {"photometric": "rgb", "tile": (16, 16), "compression": "zlib"}
+
+
 @pytest.mark.parametrize(
-    ("tags", "message"),
+    ("values", "layout", "tags", "message"),
     [
-        ({"BitsPerSample": (3, 0, 255), "ImageLength": 2**22}, "holds samples of differing kinds"),
-        ({"TileLength": 2**24}, "40 x 40 pixels in tiles of 16 x 16777216, 268435456 in all and more than `max_pixels`"),
-        ({"SamplesPerPixel": 2**31, "ImageWidth": 9}, "9 x 40 pixels of 2147483648 channels"),
+        (noise("uint16", (40, 40, 3)), {"photometric": "rgb"}, {"BitsPerSample": (3, 0, 255), "ImageLength": 2**22},
+            "holds samples of differing kinds"),
+        (noise("uint16", (40, 40, 3)), TILED, {"TileLength": 2**24},
+            "40 x 40 pixels in tiles of 16 x 16777216, 268435456 in all and more than `max_pixels`"),
+        (noise("uint16", (40, 40, 3)), TILED | {"tile": None}, {"SamplesPerPixel": 2**31, "ImageWidth": 9},
+            "9 x 40 pixels of 2147483648 channels"),
+        (noise("float64"), {}, {"SamplesPerPixel": 0, "ImageLength": 2**32 - 1}, "35 x 4294967295 pixels, 150323855325 in all"),
+        (noise("uint16", (4, 20, 35)), {"photometric": "minisblack", "volumetric": True, "tile": (16, 16, 16)},
+            {"ImageDepth": 10**8}, "holds a volume"),
     ],
 )  # fmt: skip
-def test_a_small_file_takes_no_memory_for_what_it_claims(tmp_path, tags, message):
-    layout = {"tile": (16, 16)} if "ImageWidth" not in tags else {}
-    layout = {} if "BitsPerSample" in tags else layout | {"compression": "zlib"}
-    tifffile.imwrite(tmp_path / "x.tif", noise("uint16", (40, 40, 3)), photometric="rgb", **layout)
+def test_a_small_file_takes_no_memory_for_what_it_claims(tmp_path, values, layout, tags, message):
+    tifffile.imwrite(tmp_path / "x.tif", values, **layout)
     with tifffile.TiffFile(tmp_path / "x.tif", mode="r+b") as file:
         for name, value in tags.items():
             file.pages[0].tags[name].overwrite(value, dtype="I" if np.ndim(value) == 0 else "H")

@@ -56,6 +56,7 @@ def test_dict_of_a_batch_and_of_a_chain(rng):
         lambda d: d["x"].update(source_size=7),
         lambda d: d["y"].update(target_size=9),
         lambda d: d["x"].update(source_size=10**12),
+        lambda d: d["x"].update(target_size=10**400),
         lambda d: d.update(x=fit_warp(np.ones((2, 3, 3)), source_hw=(8, 8)).to_dict()["x"]),
     ],
 )

@@ -61,7 +61,7 @@ class Page:
     @property
     def claim(self) -> tuple[int, str]:
         """How many pixels a decoder makes room for, channels after the fourth counted as more of them; and in words."""
-        (width, height), channels = self.size, int(self.page.samplesperpixel)
+        (width, height), channels = self.size, max(1, int(self.page.samplesperpixel))  # none is decoded as one
         pixels, words = width * height, f"{width} x {height} pixels"
         if channels > 4:
             words += f" of {channels} channels"

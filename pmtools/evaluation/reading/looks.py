@@ -1,6 +1,6 @@
 """What each method shows the reader: each row of `METHODS` is a method. All inputs have one size, except in one control.
 
-A method gets the place to look from the reader\'s own first look at the small image ("own-map"), or from the boxes of the
+A method gets the place to look from the reader's own first look at the small image ("own-map"), or from the boxes of the
 texts asked for ("boxes", as a user would draw them).
 """
 
@@ -28,6 +28,7 @@ __all__ = ["BASELINE", "METHODS", "Case", "Look", "input_size"]
 BASELINE = "plain"
 GRID = 48  # cells of a map, along the longer side
 CAP = 3.0  # of a warp, where it is capped
+ZOOMS = (2.0, CAP)  # at most
 MARGIN = 0.3  # around a box, in its heights
 PART = 0.3  # of a map's maximum, for a crop
 _TWICE = 2
@@ -159,6 +160,10 @@ def _edited(name: str) -> Callable[[Case], list[Look]]:
     return lambda case: case.edited(name)
 
 
+def _zoomed(most: float) -> Callable[[Case], list[Look]]:
+    return lambda case: case.zoomed(most)
+
+
 def _own_crop(case: Case) -> list[Look]:
     rows, columns = np.nonzero(case.own_map >= PART * case.own_map.max())
     cell = np.array(case.source_hw[::-1]) / np.array(case.own_map.shape[::-1])
@@ -206,7 +211,7 @@ METHODS: dict[str, Callable[[Case], list[Look]]] = {
     "boxes": lambda case: case.magnified(case.box_map()),
     "boxes-capped": lambda case: case.magnified(case.box_map(), max_magnification=CAP, equal_peaks=True),
     "boxes-zoom": lambda case: case.zoomed(None),
-    "boxes-zoom-3": lambda case: case.zoomed(CAP),
+    **{f"boxes-zoom-{most:g}": _zoomed(most) for most in ZOOMS},
     "boxes-crop": _box_crop,
     "boxes-mosaic": _mosaic,
     "plain-twice": _twice,
