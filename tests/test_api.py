@@ -82,7 +82,8 @@ def test_regions_are_boxes_and_what_is_around_points():
 # --------------------------------------------------------------------------------------------------- the client
 
 
-def test_given_boxes_are_magnified_and_answers_come_of_the_original(openai, photo):
+@pytest.mark.parametrize(("units", "scale"), [("pixels", 1), ("fractions", 1 / 512)])
+def test_given_boxes_are_magnified_and_answers_come_of_the_original(openai, photo, units, scale):
     said = {}
 
     def say(body):
@@ -91,10 +92,11 @@ def test_given_boxes_are_magnified_and_answers_come_of_the_original(openai, phot
 
     said["view"] = view(photo, BOX, format="qwen3-vl", max_pixels=200_000)
     with chat_stub(say) as stub, openai.OpenAI(base_url=stub.url, api_key="k") as client:
-        reply = api.ask(client, "m", photo, "Where?", boxes=BOX, format="qwen3-vl", max_pixels=200_000, units="pixels")
+        reply = api.ask(client, "m", photo, "Where?", boxes=BOX, format="qwen3-vl", max_pixels=200_000, units=units)
     np.testing.assert_allclose(reply.places[0].points_xy.ravel(), BOX, atol=0.01)
     before, _, after = reply.text.partition("[")
-    assert (before, json.loads("[" + after.removesuffix("}."))) == ('It is here: {"bbox_2d": ', BOX)
+    assert before == 'It is here: {"bbox_2d": '
+    np.testing.assert_allclose(json.loads("[" + after.removesuffix("}.")), np.multiply(BOX, scale), atol=1e-4)
     assert reply.raw_text != reply.text
     assert reply.message["content"] == reply.text
     assert shown_in(stub.asked[0][2]).size == reply.magnified.size == reply.warp.target_hw[::-1]

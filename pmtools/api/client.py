@@ -94,7 +94,7 @@ def ask(
         How the model writes places, a name in `pmtools.answers.FORMATS`.
     zoom : float, optional
         As for `view`, where boxes are given.
-    units : {"same", "pixels"}, optional
+    units : {"same", "pixels", "fractions"}, optional
         As for `pmtools.answers.undo`.
     **options
         Of `chat.completions.create`: `temperature=0`, `tools=[...]`; for the answer, not for the question where to look.

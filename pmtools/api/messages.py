@@ -9,7 +9,6 @@ import base64
 import binascii
 import copy
 import io
-import tempfile
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -73,13 +72,10 @@ def read_image_part(part: Mapping[str, Any], *, max_pixels: int = MAX_PIXELS) ->
         If it is not an image, or has more pixels than `max_pixels`.
     """
     content = _content_of(str(_url(part)))
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(content)
-        file.flush()
-        try:
-            return read_image(file.name, max_pixels=max_pixels)
-        except ImageFileError as error:
-            raise ValueError(f"`image_url` must be a data URL of an image in base64: it {error.problem}") from None
+    try:
+        return read_image(content, max_pixels=max_pixels)
+    except ImageFileError as error:
+        raise ValueError(f"`image_url` must be a data URL of an image in base64: it {error.problem}") from None
 
 
 def _content_of(url: str) -> bytes:

@@ -12,6 +12,7 @@ from pmtools import _checks
 from pmtools.answers import Format
 from pmtools.answers.formats import named
 from pmtools.answers.looking import OVERVIEW_PIXELS
+from pmtools.answers.undoing import UNITS
 from pmtools.api.views import MAX_PIXELS, View, view, view_warp
 from pmtools.typing import SizeHW
 from pmtools.warp import Warp
@@ -31,7 +32,7 @@ class ViewOptions:
         Most pixels that the server keeps.
     zoom : float or None
         How many times larger given boxes become; None for the largest that fits.
-    units : {"same", "pixels"}
+    units : {"same", "pixels", "fractions"}
         What numbers in the answer count, as for `pmtools.answers.undo`.
 
     Raises
@@ -55,9 +56,8 @@ class ViewOptions:
                 )
         elif self.boxes is not None:
             _checks.boxes(self.boxes, "boxes")
-        if named(self.format).tokens and self.units == "pixels":
-            raise ValueError(f"`units` must be 'same' for a format of tokens, {self.format!r}, got 'pixels'")
-        _checks.choice(self.units, "units", ("same", "pixels"))
+        if _checks.choice(self.units, "units", UNITS) != "same" and named(self.format).tokens:
+            raise ValueError(f"`units` must be 'same' for a format of tokens, {self.format!r}, got {self.units!r}")
         _checks.whole_number(self.max_pixels, "max_pixels")
 
     def updated(self, asked: Any, name: str, /) -> ViewOptions:

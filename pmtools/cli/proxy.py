@@ -27,6 +27,7 @@ class AnswerUnits(StrEnum):
 
     SAME = "same"
     PIXELS = "pixels"
+    FRACTIONS = "fractions"
 
 
 def proxy(
@@ -50,7 +51,7 @@ def proxy(
         int, opt.value("N", "Most pixels that the server keeps of an image.", panel=WHAT, min=1)
     ] = 1280 * 28 * 28,
     units: Annotated[
-        AnswerUnits, opt.value("same|pixels", "What numbers in answers count.", panel=WHAT)
+        AnswerUnits, opt.value("same|pixels|fractions", "What numbers in answers count.", panel=WHAT)
     ] = AnswerUnits.SAME,
 ) -> None:
     """Serve an OpenAI-compatible address that magnifies images on the way in and undoes coordinates on the way out.
