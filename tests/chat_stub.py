@@ -11,14 +11,14 @@ from typing import Any
 
 
 class Stub:
-    """What was asked, and what is answered: `say(body)` gives a message.
+    """What was asked, and what is answered: `say(body)` gives a message, or the whole response as text.
 
     Attributes
     ----------
     asked : list of (path, headers, body)
     """
 
-    def __init__(self, say: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    def __init__(self, say: Callable[[dict[str, Any]], dict[str, Any] | str]) -> None:
         self.say = say
         self.asked: list[tuple[str, dict[str, str], Any]] = []
         self.failures = 0
@@ -44,7 +44,7 @@ def chunks(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def chat_stub(say: Callable[[dict[str, Any]], dict[str, Any]]) -> Iterator[Stub]:
+def chat_stub(say: Callable[[dict[str, Any]], dict[str, Any] | str]) -> Iterator[Stub]:
     """Run a stub; `url` is its address, with /v1."""
     stub = Stub(say)
 
@@ -67,7 +67,11 @@ def chat_stub(say: Callable[[dict[str, Any]], dict[str, Any]]) -> Iterator[Stub]
             if not self.path.endswith("/chat/completions"):
                 self._send(raw, "application/json")
                 return
-            message = {"role": "assistant", **stub.say(body)}
+            said = stub.say(body)
+            if isinstance(said, str):
+                self._send(said.encode(), "application/json")
+                return
+            message = {"role": "assistant", **said}
             if body.get("stream"):
                 lines = [f"data: {json.dumps(chunk)}\n\n" for chunk in chunks(message)] + ["data: [DONE]\n\n"]
                 self._send("".join(lines).encode(), "text/event-stream")

@@ -104,6 +104,20 @@ def test_given_boxes_are_magnified_and_answers_come_of_the_original(openai, phot
     assert np.array_equal(np.asarray(reply.image), np.asarray(photo))
 
 
+@pytest.mark.parametrize("boxes", [BOX, "ask"])
+def test_answers_in_parts_and_answers_without_a_choice(openai, photo, boxes):
+    parts = [{"type": "text", "text": '{"bbox_2d": [100, 100, 200, 200]}'}, {"type": "text", "text": "That is it."}]
+    options = {"boxes": boxes, "format": "qwen3-vl"}
+    with chat_stub(lambda _: {"content": parts}) as stub, openai.OpenAI(base_url=stub.url, api_key="k") as client:
+        reply = api.ask(client, "m", photo, "Where?", **options)
+        assert reply.raw_text == "\n".join(part["text"] for part in parts)
+        assert len(reply.places) == 1
+        assert reply.message["content"][1] == parts[1]
+        stub.say = lambda _: '{"id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": []}'
+        with pytest.raises(ValueError, match="`client` must get a completion with a choice, got none: a filter"):
+            api.ask(client, "m", photo, "Where?", **options)
+
+
 def test_the_model_is_asked_where_to_look(openai, photo):
     def say(body):
         if FORMATS["gemini"].box_instruction in body["messages"][-1]["content"][1]["text"]:

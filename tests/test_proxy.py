@@ -233,6 +233,15 @@ def test_an_upstream_that_is_not_there(photo):
     assert "the upstream did not answer" in reply.json()["error"]["message"]
 
 
+@pytest.mark.parametrize("boxes", [BOX, "ask"])
+@pytest.mark.parametrize("said", ["", "oops", "[1]"])
+def test_an_upstream_that_does_not_answer_in_json(photo, boxes, said):
+    with talking(lambda _: said, options=ViewOptions(boxes=boxes)) as (client, _, _):
+        with pytest.raises(openai.APIStatusError, match="its answer is not an object of JSON") as raised:
+            client.chat.completions.create(**asking(photo))
+        assert raised.value.status_code == 502
+
+
 def test_an_upstream_that_is_no_address():
     from pmtools.api.proxy import proxy_app
 

@@ -107,7 +107,7 @@ def ask(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described above. Errors of the client are passed on.
+        If an argument is not as described above, or the server answers without a choice. Errors of the client are passed on.
     """
     if options.get("stream"):
         raise ValueError("`stream` must be left out, since a reply is whole, got True; `pmtools proxy` serves streams")
@@ -123,7 +123,8 @@ def _steps(model: str, picture: Any, question: str, viewing: ViewOptions, option
     if viewing.asks_model:
         overview = viewing.overview(picture)
         completion = yield {"model": model, "messages": [messages.region_question(overview, question)]}
-        boxes = regions(overview.undo(_text(_message(completion))), (picture.height, picture.width))
+        seen = overview.undo(messages.text_of(_message(completion)))
+        boxes = regions(seen, (picture.height, picture.width))
     shown = viewing.view(picture, boxes)
     completion = yield {"model": model, "messages": [messages.user_message(shown.image, question)], **options}
     return _reply(picture, shown, completion, viewing.units)
@@ -131,10 +132,11 @@ def _steps(model: str, picture: Any, question: str, viewing: ViewOptions, option
 
 def _reply(picture: Any, shown: View, completion: Any, units: str) -> Reply:
     message = _message(completion)
-    undone = shown.undo(_text(message), units=units)
+    said = messages.text_of(message)
+    undone = shown.undo(said, units=units)
     return Reply(
         text=undone.text,
-        raw_text=_text(message),
+        raw_text=said,
         places=undone.places,
         message=messages.undone_message(message, shown, units=units),
         image=picture,
@@ -146,11 +148,13 @@ def _reply(picture: Any, shown: View, completion: Any, units: str) -> Reply:
 
 
 def _message(completion: Any) -> dict[str, Any]:
-    return dict(completion.choices[0].message.model_dump())
-
-
-def _text(message: dict[str, Any]) -> str:
-    return message.get("content") or ""
+    choices = getattr(completion, "choices", None)
+    if not choices:
+        raise ValueError(
+            "`client` must get a completion with a choice, got none: a filter of the server may have refused the image or the "
+            f"question; the server said {completion!r:.300}"
+        )
+    return dict(choices[0].message.model_dump(warnings=False))  # some servers answer in parts
 
 
 def _run(create: Any, steps: _Steps, completion: Any) -> Reply:

@@ -104,15 +104,18 @@ def with_image(messages: Sequence[Any], where: Where, image: Any) -> list[Any]:
     return changed
 
 
+def text_of(message: Mapping[str, Any]) -> str:
+    """What a message says: its text, or that of its parts; "" if it has none."""
+    content = message.get("content")
+    parts = content if isinstance(content, list) else [{"text": content}]
+    texts = [part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str)]
+    return "\n".join(texts)
+
+
 def last_question(messages: Sequence[Mapping[str, Any]]) -> str:
     """What the user asked last, in text."""
-    for message in reversed(messages):
-        content = message.get("content")
-        parts = content if isinstance(content, list) else [{"text": content}]
-        texts = [part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str)]
-        if message.get("role") == "user" and texts:
-            return "\n".join(texts)
-    return ""
+    asked = (text_of(message) for message in reversed(messages) if message.get("role") == "user")
+    return next(filter(None, asked), "")
 
 
 def undone_message(message: Mapping[str, Any], view: View, **options: Any) -> dict[str, Any]:

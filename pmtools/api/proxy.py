@@ -116,7 +116,7 @@ class _Proxy:
                 return await self._chat(request, content)
             return await self._through(request, content)
         except httpx2.HTTPError as error:
-            return _error(502, f"the upstream did not answer: {type(error).__name__}")
+            return _error(502, f"the upstream did not answer: {type(error).__name__} {error}".rstrip())
         except (TypeError, ValueError) as error:
             return _error(400, str(error))
 
@@ -162,9 +162,8 @@ class _Proxy:
         response = await self.client.send(self._request(request, json.dumps(asked).encode(), plain=True))
         if response.status_code != 200:
             return (), _whole(response, response.content)
-        (message, *_) = [choice.get("message") or {} for choice in response.json().get("choices") or [{}]]
-        size = overview.warp.source_hw
-        return regions(overview.undo(message.get("content") or ""), size), None
+        (message, *_) = [choice.get("message") or {} for choice in _parsed(response).get("choices") or [{}]]
+        return regions(overview.undo(messages.text_of(message)), overview.warp.source_hw), None
 
     async def _undone(self, request: Any, body: Mapping[str, Any], shown: View, units: str) -> Any:
         from starlette.responses import StreamingResponse
@@ -177,7 +176,7 @@ class _Proxy:
         content = await response.aread()
         await response.aclose()
         if response.status_code == 200 and kind.startswith("application/json"):
-            answer = json.loads(content)
+            answer = _parsed(response)
             for choice in answer.get("choices") or []:
                 if isinstance(choice.get("message"), dict):
                     choice["message"] = messages.undone_message(choice["message"], shown, units=units)
@@ -207,6 +206,19 @@ class _Proxy:
             headers["accept-encoding"] = "identity"
         path = request.scope["raw_path"].decode("ascii") + (f"?{request.url.query}" if request.url.query else "")
         return self.client.build_request(request.method, self.base + path, headers=headers, content=content)
+
+
+def _parsed(response: Any) -> dict[str, Any]:
+    """The object that an answer holds, which has been read."""
+    import httpx2
+
+    try:
+        answer = response.json()
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise httpx2.DecodingError("its answer is not an object of JSON", request=response.request)
+    return answer
 
 
 async def _events(response: Any, chunks: messages.Chunks) -> AsyncIterator[str]:
