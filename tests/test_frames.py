@@ -132,6 +132,15 @@ def test_what_a_crop_cut_off_does_not_come_back(image):
     assert not chain.inverse_image(np.full((18, 18, 3), 255, np.uint8))[0].any()
 
 
+def test_what_was_cut_off_takes_fill_on_the_way_back(rng):
+    pixels = rng.integers(0, 256, (3, 20, 30), dtype=np.uint8)
+    cropped = frames.crop((20, 30), (10, 0, 30, 20))
+    wanted = pixels.copy()
+    wanted[:, :, :10] = 7
+    for there, back in ((cropped.image, cropped.inverse_image), (cropped.mask, cropped.inverse_mask)):
+        np.testing.assert_array_equal(back(there(pixels, channel_axis=0), channel_axis=0, fill=7), wanted)
+
+
 def test_cropping_then_magnifying_reads_nothing_beyond_the_crop(rng):
     image = np.zeros((40, 40))
     image[10:30, 10:30] = rng.random((20, 20))
