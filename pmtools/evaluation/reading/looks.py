@@ -1,6 +1,6 @@
 """What each method shows the reader: each row of `METHODS` is a method. All inputs have one size, except in one control.
 
-A method gets the place to look from the reader\'s own first look at the small image ("own-map"), or from the boxes of the
+A method gets the place to look from the reader's own first look at the small image ("own-map"), or from the boxes of the
 texts asked for ("boxes", as a user would draw them).
 """
 
@@ -23,9 +23,8 @@ from pmtools.perception import spread
 from pmtools.typing import Ndarray, SizeHW
 from pmtools.warp import Warp
 
-__all__ = ["BASELINE", "METHODS", "Case", "Look", "input_size"]
+__all__ = ["METHODS", "Case", "Look", "input_size"]
 
-BASELINE = "plain"
 GRID = 48  # cells of a map, along the longer side
 CAP = 3.0  # of a warp, where it is capped
 MARGIN = 0.3  # around a box, in its heights
@@ -196,7 +195,7 @@ def _twice(case: Case) -> list[Look]:
 
 #: What each method shows, by name. The reader's own map takes a first look by its detector, boxes are given.
 METHODS: dict[str, Callable[[Case], list[Look]]] = {
-    BASELINE: lambda case: [case.plain],
+    "plain": lambda case: [case.plain],
     "own-map": lambda case: case.magnified(case.own_map),
     "own-map-gated": _gated,
     "own-map-crop": _own_crop,
