@@ -154,6 +154,15 @@ def test_gradients_and_batches_and_pil(rng):
     assert made.inverse_image(result).size == (60, 40)
 
 
+def test_margins_end_at_the_image_and_the_overview_has_it_in_the_middle():
+    corner = fit_mosaic([50, 30, 60, 40], source_hw=(40, 60), target_hw=(48, 90), margin=100)
+    whole = fit_mosaic([0, 0, 60, 40], source_hw=(40, 60), target_hw=(48, 90))
+    np.testing.assert_allclose(corner.scale, whole.scale)
+    low, high = whole.windows_xyxy[-1, :2], whole.windows_xyxy[-1, 2:]
+    assert (low < 0).any()
+    np.testing.assert_allclose((low + high) / 2, [30, 20])
+
+
 def test_no_boxes_give_the_overview():
     made = fit_mosaic([], source_hw=(40, 60), target_hw=(48, 64))
     assert len(made) == 0
