@@ -160,9 +160,11 @@ def crop(source_hw: SizeHW, box_xyxy: tuple[int, int, int, int], /) -> Warp:
         raise TypeError(f"{wanted}, got {_checks.describe(box_xyxy)}") from None
     if count != 4:
         raise ValueError(f"{wanted}, got {_checks.describe(box_xyxy)}")
-    x0, y0, x1, y1 = (
-        _checks.whole_number(value, f"box_xyxy[{i}]", minimum=-_checks.MAX_PIXELS) for i, value in enumerate(box_xyxy)
-    )
+    least = -_checks.MAX_PIXELS
+    try:
+        x0, y0, x1, y1 = (_checks.whole_number(n, f"box_xyxy[{i}]", minimum=least) for i, n in enumerate(box_xyxy))
+    except TypeError as error:  # a fraction, as detectors give them
+        raise TypeError(f"{error}; pmtools.frames.covering makes whole pixels of a box") from None
     if x0 >= x1 or y0 >= y1:
         raise ValueError(f"{wanted}, got {(x0, y0, x1, y1)}")
     return Warp(x=affine_map(1.0, -x0, w, x1 - x0), y=affine_map(1.0, -y0, h, y1 - y0))

@@ -84,7 +84,8 @@ def refine(
     Raises
     ------
     TypeError, ValueError
-        If an option is out of range, or `attend` returns something that is not a heatmap, or changes its shape.
+        If `attend` is not a function, returns something that is not a heatmap, or changes its shape; or an option is out of
+        range.
 
     References
     ----------
@@ -99,6 +100,11 @@ def refine(
     >>> found.aggregate
     array([[0.5, 0.3, 0.1]])
     """
+    if not callable(attend):
+        raise TypeError(
+            f"`attend` must be a function of the visible cells that returns a heatmap, got {_checks.describe(attend)}; of a map "
+            "that is there already give lambda visible: heatmap"
+        )
     threshold = _checks.real_number(threshold, "threshold", minimum=0.0)
     relative = _checks.real_number(relative_threshold, "relative_threshold", minimum=0.0, maximum=1.0)
     max_iterations = _checks.whole_number(max_iterations, "max_iterations", minimum=0)
