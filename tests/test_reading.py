@@ -129,6 +129,8 @@ class TestGrades:
             ([["CAFE3", 0, 0, 10, 10]], (True, True, 0.0)),
             ([["CAFE3", 7, 7, 17, 17]], (True, False, 0.0)),
             ([["cafe", 0, 0, 10, 10], ["?", 51, 50, 61, 60]], (False, False, 1.0)),
+            ([["?", 54, 50, 64, 60]], (False, False, 1.0)),  # 60 shared of 140 pixels
+            ([["?", 57, 50, 67, 60]], (False, False, 0.0)),  # 30 of 170
         ],
     )
     def test_grade(self, found, want):
