@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 
 from pmtools._describe import describe
-from pmtools.typing import Array
+from pmtools.typing import Array, Ndarray
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -130,7 +130,7 @@ def to_device(array: Array, where: Any) -> Array:
     return array_api_compat.to_device(array, where)
 
 
-def to_numpy(array: Array) -> np.ndarray[Any, Any]:
+def to_numpy(array: Array) -> Ndarray:
     """`array` on the host as NumPy, detached from any graph."""
     if isinstance(array, np.ndarray):
         return array

@@ -81,7 +81,7 @@ def generator(value: object, name: str) -> np.random.Generator:
     """`value` as NumPy's generator of random numbers."""
     if not isinstance(value, np.random.Generator):
         raise TypeError(
-            f"`{name}` must be a numpy.random.Generator, got {describe(value)}; numpy.random.default_rng(5) say"
+            f"`{name}` must be a numpy.random.Generator, got {describe(value)}; for example numpy.random.default_rng(5)"
         )
     return value
 
@@ -185,7 +185,7 @@ def _reshaped(shape: tuple[int, ...], last: int) -> str:
     if len(shape) > 1 and shape[-1] == 0:
         return "give [] where there are none"
     if shape and shape[-1] > last:
-        return f"leave out what follows in each row, scores or classes say: array[..., :{last}]"
+        return f"leave out what follows in each row, such as scores or classes: array[..., :{last}]"
     if last == 4 and shape[-2:] == (2, 2):
         return "put both corners in one row: array.reshape(-1, 4)"
     if last == 4 and len(shape) > 1 and shape[-1] == 2:

@@ -213,10 +213,22 @@ def _unpack_pil(image: Any) -> Pixels:
     return _wrap_pil(image, image, lambda result: result)
 
 
-def unpack_labels(image: Image, *, channel_axis: int | None = None, name: str = "mask") -> Pixels:
-    """Open an image whose numbers are labels, palette indices say: like `unpack`, but nothing is converted."""
+def unpack_mask(mask: Image, size_hw: SizeHW, *, channel_axis: int | None) -> Pixels:
+    """Open a mask or label map of that size; without `channel_axis`, more axes are a batch unless only channels fit the size."""
+    if channel_axis is not None or not _array.is_array(mask) or len(mask.shape) < 3:
+        return unpack_labels(mask, channel_axis=channel_axis)
+    if tuple(mask.shape[-2:]) != size_hw:
+        pixels = unpack_labels(mask)
+        if tuple(pixels.values.shape[1:3]) == size_hw:
+            return pixels
+    pixels = unpack_labels(_array.namespace(mask).expand_dims(mask, axis=-1), channel_axis=-1)
+    return pixels._replace(pack=lambda values: pixels.pack(values)[..., 0])
+
+
+def unpack_labels(image: Image, *, channel_axis: int | None = None) -> Pixels:
+    """Open an image whose numbers are labels, for example palette indices: like `unpack`, but nothing is converted."""
     if not _array.is_pil(image):
-        return unpack(image, channel_axis=channel_axis, name=name, any_channels=True)
+        return unpack(image, channel_axis=channel_axis, name="mask", any_channels=True)
     array = np.asarray(image)
     array = array[..., None] if array.ndim == 2 else array
     return Pixels(array[None], (), lambda values: _from_array(values[0], image.mode, image), image.copy)

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from pmtools import _array
-from pmtools.typing import SizeHW
 
 _LINES = 16  # cells of the grid along the longer side
 _SIDE = 160  # of the picture, in pixels
@@ -29,15 +28,12 @@ def as_html(warp: Any) -> str:
     if warp.batch_shape:
         rows["batch"] = f"{len(warp)} warps; this is the first"
     table = "".join(f"<tr><th>{name}</th><td>{text}</td></tr>" for name, text in rows.items())
-    return (
-        f'<div style="display:flex;gap:1em;align-items:center">{_grid(one, one.source_hw, one.target_hw)}'
-        f"<table>{table}</table></div>"
-    )
+    return f'<div style="display:flex;gap:1em;align-items:center">{_grid(one)}<table>{table}</table></div>'
 
 
-def _grid(warp: Any, source_hw: SizeHW, target_hw: SizeHW) -> str:
+def _grid(warp: Any) -> str:
     """The regular grid of the source, where it lands."""
-    (height, width), (out_height, out_width) = source_hw, target_hw
+    (height, width), (out_height, out_width) = warp.source_hw, warp.target_hw
     step = max(height, width) / _LINES
     count_x, count_y = max(1, round(width / step)), max(1, round(height / step))
     # along x and along y a grid line stays a line, so the diagonal's points have all there is to know

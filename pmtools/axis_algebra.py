@@ -58,7 +58,7 @@ def blended(first: AxisMap, second: AxisMap, weight: float) -> AxisMap:
     """The map (1 - weight) first + weight second of two single ones, of one piece through the knots of both."""
     like = second.like if isinstance(first.like, np.ndarray) else first.like
     first, second = first.moved_like(like), second.moved_like(like)
-    knots = np.union1d(_all_knots(first), _all_knots(second))
+    knots = np.union1d(source_knots(first), source_knots(second))
     knots = knots[np.diff(knots, prepend=-np.inf) > _SAME_KNOT]
     before = _array.widen(_array.asarray_like(knots, like))
     after = (1.0 - weight) * first.forward(before) + weight * second.forward(before)
@@ -80,11 +80,10 @@ def _with_knots(knots: Array, count: int) -> Array:
     return xp.concat([knots[:-1], between, knots[-1:]])
 
 
-def _all_knots(axis: AxisMap) -> Ndarray:
-    """Where a chain of pieces bends, in pixels of the source."""
-    found, so_far = [], AxisMap(axis.pieces[:1], axis.source_size, axis.target_size, axis.window)
-    for i, piece in enumerate(axis.pieces):
-        before = piece.before if i == 0 else so_far.backward(piece.before)
-        found.append(np.asarray(_array.to_numpy(before), dtype=np.float64))
-        so_far = AxisMap(axis.pieces[: i + 1], axis.source_size, axis.target_size, axis.window)
-    return np.concatenate(found)
+def source_knots(axis: AxisMap) -> Ndarray:
+    """Where a chain of pieces bends, in pixels of the source; in no order."""
+    before = (
+        AxisMap(axis.pieces[:i], axis.source_size, axis.target_size, axis.window) for i in range(len(axis.pieces))
+    )
+    found = (chain.backward(piece.before) for chain, piece in zip(before, axis.pieces, strict=True))
+    return np.concatenate([np.asarray(_array.to_numpy(knots), dtype=np.float64) for knots in found])

@@ -130,7 +130,7 @@ def pad_to_square(source_hw: SizeHW, /) -> Warp:
         If an argument is not as described above; the message names it.
     """
     h, w = _checks.size_hw(source_hw, "source_hw")
-    return center_crop((h, w), (max(h, w), max(h, w)), _odd_pixel_first=False)
+    return _padded((h, w), (max(h, w), max(h, w)))
 
 
 def crop(source_hw: SizeHW, box_xyxy: tuple[int, int, int, int], /) -> Warp:
@@ -160,16 +160,18 @@ def crop(source_hw: SizeHW, box_xyxy: tuple[int, int, int, int], /) -> Warp:
         raise TypeError(f"{wanted}, got {_checks.describe(box_xyxy)}") from None
     if count != 4:
         raise ValueError(f"{wanted}, got {_checks.describe(box_xyxy)}")
-    x0, y0, x1, y1 = (
-        _checks.whole_number(value, f"box_xyxy[{i}]", minimum=-_checks.MAX_PIXELS) for i, value in enumerate(box_xyxy)
-    )
+    least = -_checks.MAX_PIXELS
+    try:
+        x0, y0, x1, y1 = (_checks.whole_number(n, f"box_xyxy[{i}]", minimum=least) for i, n in enumerate(box_xyxy))
+    except TypeError as error:  # a fraction, as detectors give them
+        raise TypeError(f"{error}; pmtools.frames.covering makes whole pixels of a box") from None
     if x0 >= x1 or y0 >= y1:
         raise ValueError(f"{wanted}, got {(x0, y0, x1, y1)}")
     return Warp(x=affine_map(1.0, -x0, w, x1 - x0), y=affine_map(1.0, -y0, h, y1 - y0))
 
 
-def center_crop(source_hw: SizeHW, size_hw: SizeHW, /, *, _odd_pixel_first: bool = True) -> Warp:
-    """Cut out the middle, padding where the image is smaller, as CLIP's image processor does.
+def center_crop(source_hw: SizeHW, size_hw: SizeHW, /) -> Warp:
+    """Cut out the middle, padding where the image is smaller, as CLIP's image processor does; an odd pixel goes first.
 
     Parameters
     ----------
@@ -187,9 +189,14 @@ def center_crop(source_hw: SizeHW, size_hw: SizeHW, /, *, _odd_pixel_first: bool
     """
     (h, w), (ch, cw) = _checks.size_hw(source_hw, "source_hw"), _checks.size_hw(size_hw, "size_hw")
     x0, y0 = (w - cw) // 2, (h - ch) // 2  # rounds down: of an odd padding the larger half comes first
-    if not _odd_pixel_first:
-        x0, y0 = -((cw - w) // 2), -((ch - h) // 2)
     return crop((h, w), (x0, y0, x0 + cw, y0 + ch))
+
+
+def _padded(source_hw: SizeHW, target_hw: SizeHW) -> Warp:
+    """The image in the middle of a size that holds it; an odd pixel goes to the right or below."""
+    (h, w), (th, tw) = source_hw, target_hw
+    left, top = (tw - w) // 2, (th - h) // 2
+    return pad(source_hw, left=left, top=top, right=tw - w - left, bottom=th - h - top)
 
 
 def letterbox(source_hw: SizeHW, target_hw: SizeHW, /) -> Warp:
@@ -212,7 +219,7 @@ def letterbox(source_hw: SizeHW, target_hw: SizeHW, /) -> Warp:
     (h, w), (th, tw) = _checks.size_hw(source_hw, "source_hw"), _checks.size_hw(target_hw, "target_hw")
     scale = min(th / h, tw / w)
     fitted = (min(max(round(h * scale), 1), th), min(max(round(w * scale), 1), tw))
-    return resize((h, w), fitted).then(center_crop(fitted, (th, tw), _odd_pixel_first=False))
+    return resize((h, w), fitted).then(_padded(fitted, (th, tw)))
 
 
 def smart_resize(

@@ -1,4 +1,4 @@
-"""Heatmaps that need no model: from boxes, points, masks and map files; and control maps that ought not to help.
+"""Heatmaps that need no model: from boxes, points and masks; and control maps that ought not to help.
 
 A heatmap covers the image; its grid is as fine as you like. Model-made ones are in `pmtools.adapters`.
 
@@ -8,18 +8,17 @@ Convention: boxes and points in continuous pixel-edge coordinates of the image; 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from pmtools import _array, _checks
-from pmtools.typing import Array, BoxesXYXY, Heatmap, PointsXY, SizeHW
+from pmtools.typing import Array, BoxesXYXY, Heatmap, Ndarray, PointsXY, SizeHW
 
 #: Grid of maps made from boxes and points: fine enough for a button, coarse enough for smooth edges.
 DEFAULT_GRID = (48, 48)
 
 
-def from_boxes(boxes_xyxy: BoxesXYXY, /, *, source_hw: SizeHW, grid_hw: SizeHW = DEFAULT_GRID) -> np.ndarray[Any, Any]:
+def from_boxes(boxes_xyxy: BoxesXYXY, /, *, source_hw: SizeHW, grid_hw: SizeHW = DEFAULT_GRID) -> Ndarray:
     """How much of each cell lies in a box, relative to the box's fullest cell; the greatest value where boxes overlap.
 
     So a box below the size of a cell counts as much as a large one.
@@ -61,13 +60,13 @@ def from_boxes(boxes_xyxy: BoxesXYXY, /, *, source_hw: SizeHW, grid_hw: SizeHW =
             f"{boxes[0].tolist()} at 0"
         )
     _checks.refuse_parts(boxes, "boxes_xyxy", (height, width))
-    heatmap: np.ndarray[Any, Any] = (shares / np.where(fullest > 0, fullest, 1.0)).max(axis=0, initial=0.0)
+    heatmap: Ndarray = (shares / np.where(fullest > 0, fullest, 1.0)).max(axis=0, initial=0.0)
     return heatmap
 
 
 def from_points(
     points_xy: PointsXY, /, *, source_hw: SizeHW, grid_hw: SizeHW = DEFAULT_GRID, sigma: float | None = None
-) -> np.ndarray[Any, Any]:
+) -> Ndarray:
     """A Gaussian around each point; the greatest value where they overlap.
 
     Parameters
@@ -105,11 +104,11 @@ def from_points(
     square = (x[None, None, :] - points[:, 0, None, None]) ** 2 + (y[None, :, None] - points[:, 1, None, None]) ** 2
     nearest = square.min(axis=0)
     # relative to the nearest cell: a sigma far below a cell would otherwise underflow to an empty map
-    heatmap: np.ndarray[Any, Any] = np.exp(-(nearest - nearest.min()) / (2 * spread**2))
+    heatmap: Ndarray = np.exp(-(nearest - nearest.min()) / (2 * spread**2))
     return heatmap
 
 
-def from_mask(mask: Array, /, *, grid_hw: SizeHW | None = None) -> np.ndarray[Any, Any]:
+def from_mask(mask: Array, /, *, grid_hw: SizeHW | None = None) -> Ndarray:
     """A segmentation mask as a heatmap: the mean of the mask in each cell.
 
     Parameters
@@ -136,13 +135,14 @@ def from_mask(mask: Array, /, *, grid_hw: SizeHW | None = None) -> np.ndarray[An
     """
     values = _array.to_numpy(_checks.weights(mask, "mask", labels=True))
     if values.ndim != 2:
-        raise ValueError(f"`mask` must be 2-D (H, W), got shape {values.shape}; make one mask of them first, any() say")
+        raise ValueError(
+            f"`mask` must be 2-D (H, W), got shape {values.shape}; make one mask of them first, for example with any()"
+        )
     (height, width), (h, w) = _grid(values.shape, DEFAULT_GRID if grid_hw is None else grid_hw)
     edges_y, edges_x = np.arange(height, dtype=float), np.arange(width, dtype=float)
-    to_rows = _overlap(edges_y, edges_y + 1, height, h).T * (h / height)  # (h, height), rows sum to 1
-    to_columns = _overlap(edges_x, edges_x + 1, width, w).T * (w / width)
+    to_rows, to_columns = _overlap(edges_y, edges_y + 1, height, h).T, _overlap(edges_x, edges_x + 1, width, w).T
     to_rows, to_columns = to_rows / to_rows.sum(1, keepdims=True), to_columns / to_columns.sum(1, keepdims=True)
-    heatmap: np.ndarray[Any, Any] = to_rows @ values.astype(np.float64) @ to_columns.T
+    heatmap: Ndarray = to_rows @ values.astype(np.float64) @ to_columns.T
     return heatmap
 
 
@@ -254,7 +254,7 @@ CONTROLS: dict[str, Callable[..., Heatmap]] = {
 }
 
 
-def _rearranged(heatmap: Array, order: np.ndarray[Any, Any]) -> Array:
+def _rearranged(heatmap: Array, order: Ndarray) -> Array:
     """Cell `i`, in reading order, takes the value of cell `order[i]`."""
     xp = _array.namespace(heatmap)
     shape = tuple(heatmap.shape)
@@ -268,18 +268,16 @@ def _grid(source_hw: object, grid_hw: object) -> tuple[SizeHW, SizeHW]:
     return source, (min(grid[0], source[0]), min(grid[1], source[1]))
 
 
-def _widened(
-    low: np.ndarray[Any, Any], high: np.ndarray[Any, Any], size: int
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def _widened(low: Ndarray, high: Ndarray, size: int) -> tuple[Ndarray, Ndarray]:
     """Sides of boxes, those without a length a pixel long, so that they count like narrow ones."""
     flat = (low == high) & (low >= 0) & (high <= size)
     start = np.clip(low - 0.5, 0.0, size - 1.0)
     return np.where(flat, start, low), np.where(flat, start + 1.0, high)
 
 
-def _overlap(low: np.ndarray[Any, Any], high: np.ndarray[Any, Any], size: int, cells: int) -> np.ndarray[Any, Any]:
+def _overlap(low: Ndarray, high: Ndarray, size: int, cells: int) -> Ndarray:
     """Share of each of `cells` equal cells of `[0, size]` that lies in `[low, high]`, shape (n, cells)."""
     edges = np.arange(cells + 1) * size / cells
     covered = np.minimum(high[:, None], edges[1:]) - np.maximum(low[:, None], edges[:-1])
-    result: np.ndarray[Any, Any] = np.clip(covered, 0.0, None) * (cells / size)
+    result: Ndarray = np.clip(covered, 0.0, None) * (cells / size)
     return result

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from pmtools import _array, _checks
 from pmtools._brief import brief
-from pmtools.highlight import highlight_mask
+from pmtools.highlight import highlight_mask, visible_cells
 from pmtools.typing import Array, Heatmap
 
 
@@ -56,8 +56,7 @@ def refine(
 
     A pass ends the loop when the attention on the visible cells, $\sum_i h_i$, is at most `threshold`, or at most
     `relative_threshold` times that of the first pass; otherwise the high cluster of its visible cells is hidden as well, and the
-    next pass runs. The aggregate is, per cell, the mean over the
-    passes in which that cell was visible, the last pass too.
+    next pass runs. The aggregate is, per cell, the mean over the passes in which that cell was visible, the last pass too.
 
     Parameters
     ----------
@@ -85,7 +84,8 @@ def refine(
     Raises
     ------
     TypeError, ValueError
-        If an option is out of range, or `attend` returns something that is not a heatmap, or changes its shape.
+        If `attend` is not a function, returns something that is not a heatmap, or changes its shape; or an option is out of
+        range.
 
     References
     ----------
@@ -100,20 +100,18 @@ def refine(
     >>> found.aggregate
     array([[0.5, 0.3, 0.1]])
     """
+    if not callable(attend):
+        raise TypeError(
+            f"`attend` must be a function of the visible cells that returns a heatmap, got {_checks.describe(attend)}; of a map "
+            "that is there already give lambda visible: heatmap"
+        )
     threshold = _checks.real_number(threshold, "threshold", minimum=0.0)
     relative = _checks.real_number(relative_threshold, "relative_threshold", minimum=0.0, maximum=1.0)
     max_iterations = _checks.whole_number(max_iterations, "max_iterations", minimum=0)
 
     first = _checks.weights(attend(None), "attend(None)")
     xp = _array.namespace(first)
-    if visible is None:
-        visible = xp.ones(tuple(first.shape), dtype=xp.bool, device=_array.device(first))
-    else:
-        visible = _array.asarray_like(_array.asarray(visible, "visible"), first)
-        if tuple(visible.shape) != tuple(first.shape) or not _array.is_bool(visible):
-            raise ValueError(
-                f"`visible` must be a bool array of the heatmap's shape {tuple(first.shape)}, got {_checks.describe(visible)}"
-            )
+    visible = visible_cells(visible, first)
     maps, masks = [first], [visible]
     running = xp.ones((*first.shape[:-2], 1, 1), dtype=xp.bool, device=_array.device(first))
     met, at_first = ~running, _left(first, visible)

@@ -11,6 +11,7 @@ import numpy as np
 
 from pmtools._brief import brief
 from pmtools.axes import AxisMap
+from pmtools.axis_algebra import source_knots
 from pmtools.typing import Ndarray, SizeHW
 
 #: A stretch between x and y at which letters and faces look wrong.
@@ -92,10 +93,10 @@ def report(x: AxisMap, y: AxisMap, boxes_xyxy: Ndarray, *, input_hw: SizeHW, pat
     )
 
 
-def _rounding(axis: AxisMap, grid: int = 1000) -> float:
-    """The worst error of places rounded to `grid` parts: the map is monotone, so it is found where the rounding turns."""
-    step = axis.target_size / grid
-    said, meant = axis.backward(np.arange(grid + 1.0) * step), axis.backward((np.arange(grid) + 0.5) * step)
+def _rounding(axis: AxisMap) -> float:
+    """The worst error of places rounded to thousandths: the map is monotone, so it is found where the rounding turns."""
+    step = axis.target_size / 1000
+    said, meant = axis.backward(np.arange(1001.0) * step), axis.backward((np.arange(1000) + 0.5) * step)
     return float(max((meant - said[:-1]).max(), (said[1:] - meant).max()))
 
 
@@ -105,7 +106,7 @@ def _shares(axes: list[AxisMap], low: list[Ndarray], high: list[Ndarray]) -> tup
     for axis, a, b in zip(axes, low, high, strict=True):
         ends = np.array([0.0, axis.source_size])
         edges.append(np.unique(np.clip(np.concatenate([ends, a, b]), *ends)))
-        knots = np.unique(np.clip(np.concatenate([edges[-1], *_source_knots(axis)]), *ends))
+        knots = np.unique(np.clip(np.concatenate([edges[-1], source_knots(axis)]), *ends))
         there = np.clip(axis.forward(knots), 0.0, axis.target_size)
         mass = np.diff(there)
         larger = mass / np.diff(knots) > axis.target_size / axis.source_size * (1 + 1e-6)
@@ -117,14 +118,6 @@ def _shares(axes: list[AxisMap], low: list[Ndarray], high: list[Ndarray]) -> tup
         columns, rows = (slice(*np.searchsorted(e, pair)) for e, pair in zip(edges, ((x0, x1), (y0, y1)), strict=True))
         inside[rows, columns] = True
     return float(everything[1] @ inside @ everything[0]), float(grown[1] @ ~inside @ grown[0])
-
-
-def _source_knots(axis: AxisMap) -> list[Ndarray]:
-    """Source positions at which the slope of a map may change."""
-    before = (
-        AxisMap(axis.pieces[:i], axis.source_size, axis.source_size, axis.window) for i in range(len(axis.pieces))
-    )
-    return [chain.backward(piece.before) for chain, piece in zip(before, axis.pieces, strict=True)]
 
 
 def _advice(zoom: Ndarray, stretch: Ndarray, boxes_share: float, ghosts_share: float) -> tuple[str, str]:

@@ -127,13 +127,11 @@ class Tiles:
                 raise ValueError(f"`{name}` must have an entry for each of the {len(self)} tiles, got {len(column)}")
         for i, warp in enumerate(self.warps):
             here = _checks.boxes(boxes[i], f"boxes[{i}]")
-            values = [_numbers(scores[i]), np.zeros(len(here)) if labels is None else _numbers(labels[i])]
-            for name, value in zip(("scores", "labels"), values, strict=True):
-                if value.shape != (len(here),):
-                    raise ValueError(f"`{name}[{i}]` must have shape ({len(here)},), as its boxes, got {value.shape}")
+            sure = _numbers(scores[i], f"scores[{i}]", len(here))
+            kind = np.zeros(len(here)) if labels is None else _numbers(labels[i], f"labels[{i}]", len(here))
             whole = ~self._is_piece(i, here)
             tile = np.full(len(here), i)
-            found.append((warp.inverse_boxes(here)[whole], values[0][whole], values[1][whole].astype(int), tile[whole]))
+            found.append((warp.inverse_boxes(here)[whole], sure[whole], kind[whole].astype(int), tile[whole]))
         merged = [np.concatenate(parts) for parts in zip(*found, strict=True)]
         kept = _suppress(merged[0], merged[1], merged[2], iou)
         return Detections(*(column[kept] for column in merged))
@@ -190,8 +188,16 @@ def _starts(size: int, side: int, shared: int) -> list[int]:
     return [i * (size - side) // (count - 1) for i in range(count)]
 
 
-def _numbers(values: Any) -> Ndarray:
-    return np.asarray(_array.to_numpy(_array.asarray(values, "scores")), dtype=np.float64)
+def _numbers(values: Any, name: str, count: int) -> Ndarray:
+    """As many numbers as there are boxes, in float64."""
+    array = _array.to_numpy(_array.asarray(values, name))
+    if array.shape != (count,):
+        raise ValueError(f"`{name}` must have shape ({count},), as its boxes, got {array.shape}")
+    if not _array.is_real(array):
+        raise TypeError(
+            f"`{name}` must hold real numbers, got dtype {array.dtype}; of classes by name give their numbers"
+        )
+    return array.astype(np.float64)
 
 
 def _suppress(boxes: Ndarray, scores: Ndarray, labels: Ndarray, iou: float) -> Ndarray:

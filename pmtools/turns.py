@@ -111,7 +111,7 @@ class Turned:
     def mask(self, mask: Image, /, *, channel_axis: int | None = None, fill: Any = 0) -> Image:
         """A mask or label map, turned too; as `Warp.mask`."""
         warped = self.warp.mask(mask, channel_axis=channel_axis, fill=fill)
-        return self._turned_pixels(_identity(self.warp.target_hw)._unpack_mask(warped, channel_axis))
+        return self._turned_pixels(_images.unpack_mask(warped, self.warp.target_hw, channel_axis=channel_axis))
 
     def inverse_mask(self, mask: Image, /, *, channel_axis: int | None = None, fill: Any = 0) -> Image:
         """A mask or label map of the result on the source; as `Warp.inverse_mask`."""
@@ -122,7 +122,9 @@ class Turned:
     def inverse(self) -> Turned:
         """From the result back to the source."""
         flips = (self.flip_y, self.flip_x) if self.transpose else (self.flip_x, self.flip_y)
-        return Turned(_identity(self.target_hw), self.transpose, *flips).then(self.warp.inverse())
+        height, width = self.target_hw
+        still = Warp(x=affine_map(1.0, 0.0, width, width), y=affine_map(1.0, 0.0, height, height))
+        return Turned(still, self.transpose, *flips).then(self.warp.inverse())
 
     def then(self, other: Warp | Turned, /) -> Turned:
         """This, followed by a warp or another turn; exact, and images are resampled once.
@@ -182,11 +184,6 @@ class Turned:
         values = xp.permute_dims(values, (0, 2, 1, 3)) if self.transpose else values
         flipped = tuple(axis for axis, flip in ((1, self.flip_y), (2, self.flip_x)) if flip)
         return pixels.pack(_array.copy(xp.flip(values, axis=flipped) if flipped else values))
-
-
-def _identity(size_hw: SizeHW) -> Warp:
-    height, width = size_hw
-    return Warp(x=affine_map(1.0, 0.0, width, width), y=affine_map(1.0, 0.0, height, height))
 
 
 def _mirrored(axis: AxisMap) -> AxisMap:

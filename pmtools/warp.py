@@ -22,7 +22,7 @@ from pmtools.axes import AxisMap, axis_map, from_jsonable, to_jsonable
 from pmtools.footprints import Footprints, choose_kernel, footprints
 from pmtools.resample import resample
 from pmtools.settings import DEFAULTS, WarpSettings
-from pmtools.typing import Array, BoxesXYXY, Image, PointsXY, SizeHW
+from pmtools.typing import Array, BoxesXYXY, Image, Ndarray, PointsXY, SizeHW
 
 if TYPE_CHECKING:
     from pmtools.report import WarpReport
@@ -495,7 +495,7 @@ class Warp:
         -------
         PIL image or array of shape (..., H', W')
         """
-        pixels = self._unpack_mask(mask, channel_axis)
+        pixels = _images.unpack_mask(mask, self.source_hw, channel_axis=channel_axis)
         return self._resample(pixels, mask, fill, antialias=False, nearest=True)
 
     def inverse_mask(self, mask: Image, /, *, channel_axis: int | None = None, fill: Any = 0) -> Image:
@@ -516,17 +516,6 @@ class Warp:
         """
         return self.inverse().mask(mask, channel_axis=channel_axis, fill=fill)
 
-    def _unpack_mask(self, mask: Image, channel_axis: int | None) -> _images.Pixels:
-        if channel_axis is not None or not _array.is_array(mask) or len(mask.shape) < 3:
-            return _images.unpack_labels(mask, channel_axis=channel_axis)
-        if tuple(mask.shape[-2:]) != self.source_hw:
-            pixels = _images.unpack_labels(mask)
-            if tuple(pixels.values.shape[1:3]) == self.source_hw:
-                return pixels
-        xp = _array.namespace(mask)
-        pixels = _images.unpack_labels(xp.expand_dims(mask, axis=-1), channel_axis=-1)
-        return pixels._replace(pack=lambda values: pixels.pack(values)[..., 0])
-
     def _resample(
         self,
         pixels: _images.Pixels,
@@ -540,18 +529,7 @@ class Warp:
     ) -> Any:
         values = pixels.values
         antialias = _checks.flag(antialias, "antialias")
-        size = tuple(values.shape[1:3])
-        if size != self.source_hw:
-            raise ValueError(
-                f"the image must be {_by(self.source_hw)} (height x width), the source of the warp, got {_by(size)} from "
-                f"{_checks.describe(image)}; resize it, fit the warp for this size, or say which axis is `channel_axis`"
-            )
-        if self.batch_shape and pixels.batch_shape[:1] != self.batch_shape:
-            raise ValueError(
-                f"a batch of {len(self)} warps takes {len(self)} images, got batch axes {pixels.batch_shape} from "
-                f"{_checks.describe(image)}; use warp[i] for one of them; a heatmap is (h, w), "
-                "and with a third axis it counts as a batch, (n, h, w)"
-            )
+        self._refuse_other_sizes(pixels, image)
         fill_value = _images.fill_value(fill, pixels)
         into = None
         if out is not None:
@@ -579,6 +557,20 @@ class Warp:
             return packed
         out[...] = packed
         return out
+
+    def _refuse_other_sizes(self, pixels: _images.Pixels, image: Image) -> None:
+        size = tuple(pixels.values.shape[1:3])
+        if size != self.source_hw:
+            raise ValueError(
+                f"the image must be {_by(self.source_hw)} (height x width), the source of the warp, got {_by(size)} from "
+                f"{_checks.describe(image)}; resize it, fit the warp for this size, or say which axis is `channel_axis`"
+            )
+        if self.batch_shape and pixels.batch_shape[:1] != self.batch_shape:
+            raise ValueError(
+                f"a batch of {len(self)} warps takes {len(self)} images, got batch axes {pixels.batch_shape} from "
+                f"{_checks.describe(image)}; use warp[i] for one of them; a heatmap is (h, w), "
+                "and with a third axis it counts as a batch, (n, h, w)"
+            )
 
     @staticmethod
     def _packed(result: Array, pixels: _images.Pixels, values: Array, *, through_numpy: bool) -> Any:
@@ -794,7 +786,7 @@ class Warp:
         shape = (x.shape[0], *self.target_hw)
         return xp.stack([xp.broadcast_to(x[:, None, :], shape), xp.broadcast_to(y[:, :, None], shape)], axis=-1)
 
-    def to_cv2_maps(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    def to_cv2_maps(self) -> tuple[Ndarray, Ndarray]:
         """Maps for `cv2.remap`, which with INTER_LINEAR and BORDER_CONSTANT then gives `Warp.image(..., antialias=False)`.
 
         OpenCV's border value is `fill` where nothing of the source shows. It works in 1/32 of a pixel.

@@ -15,7 +15,7 @@ import numpy as np
 
 from pmtools import _array, _checks, _images
 from pmtools._brief import brief
-from pmtools.axes import AxisMap, axis_map
+from pmtools.axes import axis_map
 from pmtools.typing import Array, BoxesXYXY, Image, Ndarray, PointsXY, SizeHW
 from pmtools.warp import Warp
 
@@ -89,17 +89,11 @@ class Mosaic:
         """
         i = _checks.whole_number(window, "window", minimum=-1, maximum=len(self) - 1)
         axes = []
-        for low, cell, n in zip(self.windows_xyxy[i, :2], self._cell_sizes()[i], self.source_hw[::-1], strict=True):
-            span = np.array([low, low + cell / self.scale[i]])
-            axes.append(axis_map(span, np.array([0.0, cell]), n, int(cell)))
-        whole = (np.array([0.0, n]) for n in self.source_hw[::-1])
-        x, y = (AxisMap(a.pieces, a.source_size, a.target_size, w) for a, w in zip(axes, whole, strict=True))
-        return Warp(x=x, y=y)
-
-    def _cell_sizes(self) -> Ndarray:
-        """Widths and heights of the cells, shape (n + 1, 2)."""
-        sizes: Ndarray = self.cells_xyxy[:, 2:] - self.cells_xyxy[:, :2]
-        return sizes
+        sides = self.cells_xyxy[i, 2:] - self.cells_xyxy[i, :2]
+        for low, side, n in zip(self.windows_xyxy[i, :2], sides, self.source_hw[::-1], strict=True):
+            span = np.array([low, low + side / self.scale[i]])
+            axes.append(axis_map(span, np.array([0.0, side]), n, int(side)))
+        return Warp(x=axes[0], y=axes[1])
 
     # ------------------------------------------------------------------------------------------------- coordinates
 
@@ -265,7 +259,7 @@ class Mosaic:
         -------
         PIL image or array of shape (..., *target_hw)
         """
-        pixels = self.warp(-1)._unpack_mask(mask, channel_axis)
+        pixels = _images.unpack_mask(mask, self.source_hw, channel_axis=channel_axis)
         return self._canvas(pixels, mask, fill, antialias=False, nearest=True)
 
     @_array.untraced
@@ -299,9 +293,8 @@ class Mosaic:
         -------
         PIL image or array of shape (..., H, W)
         """
-        (h, w), (th, tw) = self.target_hw, self.source_hw
-        like = Warp(x=_plain(w, tw), y=_plain(h, th))
-        return self._source(like._unpack_mask(mask, channel_axis), mask, nearest=True)
+        pixels = _images.unpack_mask(mask, self.target_hw, channel_axis=channel_axis)
+        return self._source(pixels, mask, nearest=True)
 
     def _canvas(self, pixels: _images.Pixels, image: Image, fill: Any, *, antialias: bool, nearest: bool) -> Any:
         xp = _array.namespace(pixels.values)
@@ -322,7 +315,6 @@ class Mosaic:
             raise ValueError(
                 f"the canvas must be {self.target_hw[0]}x{self.target_hw[1]} (height x width), got {_checks.describe(image)}"
             )
-        xp = _array.namespace(values)
         result: Any = None
         for i in (-1, *np.argsort(self.scale[:-1], kind="stable").tolist()):
             x0, y0, x1, y1 = self.cells_xyxy[i].tolist()
@@ -330,7 +322,7 @@ class Mosaic:
             restored = _resampled(self.warp(i).inverse(), pixels, part, image, 0, antialias=False, nearest=nearest)
             left, top, right, bottom = self._pixels_seen(i)
             if result is None:
-                result = xp.asarray(restored, copy=True) if not _array.is_torch(restored) else restored.clone()
+                result = _array.copy(restored)
             else:
                 result[:, top:bottom, left:right, :] = restored[:, top:bottom, left:right, :]
         return pixels.pack(result)
@@ -349,8 +341,3 @@ def _resampled(
     """`values`, a part of `pixels`, through a warp, as values still."""
     bare = pixels._replace(values=values, pack=lambda done: done, copy=lambda: values)
     return warp._resample(bare, image, fill, antialias=antialias, nearest=nearest)
-
-
-def _plain(source_size: int, target_size: int) -> AxisMap:
-    """A resize of one axis."""
-    return axis_map(np.array([0.0, source_size]), np.array([0.0, target_size]), source_size, target_size)

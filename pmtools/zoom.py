@@ -180,12 +180,18 @@ def boxes_of_mask(mask: Any, source_hw: SizeHW, /) -> Ndarray:
 
     array = _array.to_numpy(_checks.map_array(mask, "mask", labels=True))
     if array.shape != tuple(source_hw):
-        way = "make one mask of them first, any() say" if array.ndim > 2 else "resize it, without interpolation"
+        way = (
+            "make one mask of them first, for example with any()"
+            if array.ndim > 2
+            else "resize it, without interpolation"
+        )
         raise ValueError(
             f"`mask` must have the height and width of the image, {source_hw}, got shape {array.shape}; {way}"
         )
     if not _array.is_real(array):
-        raise TypeError(f"`mask` must hold real numbers or booleans, got dtype {array.dtype}; give mask > 0 say")
+        raise TypeError(
+            f"`mask` must hold real numbers or booleans, got dtype {array.dtype}; give mask > 0, for example"
+        )
     if np.isnan(array).any():
         raise ValueError("`mask` must not hold NaN, got some; replace it, for example with 0")
     regions, _ = ndimage.label(array > 0, structure=np.ones((3, 3)))

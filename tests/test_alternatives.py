@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 import pmtools
 from pmtools.alternatives import ALTERNATIVES, bbox, blur, crop, magnify, mask
@@ -68,6 +69,16 @@ def test_mask_is_the_formula(photo, where):
     assert np.abs(mask(photo, where, gray=30).image - wanted).max() <= 0.51
 
 
+def test_blur_is_scipys_gaussian_where_the_map_is_at_most_the_threshold(photo, where):
+    weight = pmtools.perception.upsample(where, (240, 320))[..., None]
+    assert ((weight > 0.2) != (weight > 0.8)).any()
+    for threshold, sigma in ((0.2, 3.0), (0.8, 3.0), (0.5, None)):
+        spread = 320 / 15 if sigma is None else sigma
+        blurred = ndimage.gaussian_filter(photo.astype(np.float32), (spread, spread, 0), mode="nearest")
+        wanted = np.where(weight > threshold, photo, blurred)
+        assert np.abs(blur(photo, where, threshold=threshold, sigma=sigma).image - wanted).max() <= 0.51
+
+
 def test_crop_keeps_its_pixels_and_its_frame_undoes_it(photo, where):
     edited = crop(photo, where)
     x0, y0 = (int(v) for v in edited.frame.inverse_points([0, 0]))
@@ -77,6 +88,9 @@ def test_crop_keeps_its_pixels_and_its_frame_undoes_it(photo, where):
     resized = crop(photo, where, size_hw=(96, 96))
     assert resized.image.shape == (96, 96, 3)
     np.testing.assert_allclose(resized.frame.inverse_points([96, 96]), [x0 + width, y0 + height])
+    aliased = crop(photo, where, size_hw=(24, 24), antialias=False)
+    np.testing.assert_array_equal(aliased.image, aliased.frame.image(photo, antialias=False))
+    assert (aliased.image != crop(photo, where, size_hw=(24, 24)).image).any()
 
 
 def test_magnify_is_fit_warp(photo, where):

@@ -132,6 +132,15 @@ def test_what_a_crop_cut_off_does_not_come_back(image):
     assert not chain.inverse_image(np.full((18, 18, 3), 255, np.uint8))[0].any()
 
 
+def test_what_was_cut_off_takes_fill_on_the_way_back(rng):
+    pixels = rng.integers(0, 256, (3, 20, 30), dtype=np.uint8)
+    cropped = frames.crop((20, 30), (10, 0, 30, 20))
+    wanted = pixels.copy()
+    wanted[:, :, :10] = 7
+    for there, back in ((cropped.image, cropped.inverse_image), (cropped.mask, cropped.inverse_mask)):
+        np.testing.assert_array_equal(back(there(pixels, channel_axis=0), channel_axis=0, fill=7), wanted)
+
+
 def test_cropping_then_magnifying_reads_nothing_beyond_the_crop(rng):
     image = np.zeros((40, 40))
     image[10:30, 10:30] = rng.random((20, 20))
@@ -176,7 +185,7 @@ def test_covering():
         (lambda: frames.pad((0, 4)), r"`source_hw\[0\]`"),
         (lambda: frames.crop((4, 4), (2, 2, 2, 3)), "x0 < x1"),
         (lambda: frames.crop((4, 4), (1, 2, 3)), "`box_xyxy`"),
-        (lambda: frames.crop((4, 4), (0.5, 0, 2, 2)), r"`box_xyxy\[0\]`"),
+        (lambda: frames.crop((4, 4), (0.5, 0, 2, 2)), r"`box_xyxy\[0\]`.*frames.covering"),
         (lambda: frames.crop((4, 4), None), "`box_xyxy` must be four integers.*got NoneType"),
         (lambda: frames.covering([np.nan] * 4, (9, 9)), "`box_xyxy` must be four finite numbers"),
         (lambda: frames.covering([np.inf, 0, 1, 1], (9, 9)), "`box_xyxy` must be four finite numbers"),

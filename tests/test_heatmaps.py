@@ -23,6 +23,9 @@ def test_from_boxes_is_the_covered_share_of_each_cell(rng):
 def test_from_boxes_shapes_and_edges():
     assert from_boxes([0, 0, 5, 5], source_hw=(10, 20)).shape == (10, 20)  # never finer than the image
     assert from_boxes([[-50, -50, 5, 5]], source_hw=(100, 100), grid_hw=(10, 10)).argmax() == 0
+    for line, beside in (([0, 10, 0, 20], [0, 10, 1, 20]), ([80, 10, 80, 20], [79, 10, 80, 20])):  # a pixel wide
+        both = (from_boxes(box, source_hw=(80, 80), grid_hw=(8, 80)) for box in (line, beside))
+        np.testing.assert_array_equal(*both)
     with pytest.raises(ValueError, match="x0 <= x1"):
         from_boxes([5, 5, 0, 0], source_hw=(10, 10))
     with pytest.raises(ValueError, match="must touch the image"):
@@ -38,6 +41,11 @@ def test_from_points_peaks_at_the_points():
     assert heat[6, 1] > 0.5
     assert heat[2, 9] > 0.5
     assert heat[2, 4] < 0.01
+    at = {"source_hw": (60, 80), "grid_hw": (60, 80)}
+    y, x = np.mgrid[:60, :80] + 0.5
+    square = (x - 30.5) ** 2 + (y - 20.5) ** 2
+    for sigma, spread in ((6.0, 6.0), (None, 0.05 * 80)):
+        np.testing.assert_allclose(from_points([30.5, 20.5], sigma=sigma, **at), np.exp(-square / (2 * spread**2)))
     assert from_points([50, 20], source_hw=(40, 100), sigma=1e-3).max() == 1  # narrow ones do not vanish
     with pytest.raises(ValueError, match="must lie in the image"):
         from_points([101, 5], source_hw=(40, 100))

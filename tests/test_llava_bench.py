@@ -24,6 +24,12 @@ def test_a_model_as_good_as_the_reference_has_no_spread():
     assert (score.overall, score.intervals["overall"]) == (100.0, (100.0, 100.0))
 
 
+def test_the_interval_is_of_the_models_share_of_the_reference():
+    score = score_llava_bench([Review("conv", 8, 2 + k % 3) for k in range(30)])
+    low, high = score.intervals["overall"]
+    assert low < score.overall < high < 100
+
+
 def test_a_score_needs_reviews_and_a_reference_above_zero():
     with pytest.raises(ValueError, match="`reviews` must not be empty"):
         score_llava_bench([])

@@ -59,8 +59,12 @@ def test_the_metric_is_one_that_every_question_has(tmp_path):
         ({"single": {"index": 1, "gpt_score": 1}, "average": {"index": 1, "gpt_score": 1}}, 1.0),
         ({"screenspot_v2_action_acc": {"correct": True, "data_type": "icon"}}, 1.0),
         ({"screenspot_Center_ACC": {"pred": [0.1, 0.1, 0.3, 0.3], "bbox": [0.15, 0.15, 0.9, 0.9]}}, 1.0),
+        ({"screenspot_Center_ACC": {"pred": [0.1, 0.2, 0.28, 0.4], "bbox": [0.2, 0.2, 0.4, 0.4]}}, 0.0),  # x of it
+        ({"screenspot_Center_ACC": {"pred": [0.2, 0.35, 0.4, 0.5], "bbox": [0.2, 0.2, 0.4, 0.4]}}, 0.0),  # y of it
         ({"screenspot_IoU": {"pred": [0, 0, 1, 0.5], "bbox": [0, 0, 1, 1]}}, 0.5),
         ({"screenspot_ACC@0.5": {"pred": [0, 0, 1, 0.4], "bbox": [0, 0, 1, 1]}}, 0.0),
+        ({"screenspot_ACC@0.3": {"pred": [0, 0, 1, 0.4], "bbox": [0, 0, 1, 1]}}, 1.0),
+        ({"screenspot_ACC@0.7": {"pred": [0, 0, 1, 0.6], "bbox": [0, 0, 1, 1]}}, 0.0),
     ],
 )
 def test_every_tasks_number_is_found(tmp_path, metrics, value):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pmtools.evaluation.json_lines import RecordError
-from pmtools.evaluation.matching import Answer, answer_record, match_answers, read_answers
+from pmtools.evaluation.matching import Answer, Matching, answer_record, match_answers, read_answers
 from pmtools.evaluation.questions import Question
 
 # ------------------------------------------------------------------------------------------------- by picture and text
@@ -128,18 +128,23 @@ def test_ids_that_only_the_answers_have_say_nothing():
 @pytest.mark.parametrize(
     ("ids", "says", "wrong"),
     [
-        ([1, 3], r"1 answer missing, to the question: \('2', '0.jpg'", ("1", None, "3")),
-        ([1, 2, 2, 3], r"1 duplicate answer: a.jsonl:3 \('2'\)", ("1", None, "3")),
-        ([1, 2, 3, 9], r"1 unmatched answer: a.jsonl:4 \('9'\)", ("1", "2", "3")),
-        ([1, 9, 9], r"2 answers missing.*; 2 unmatched answers", ("1", None, None)),
-        ([], "3 answers missing", (None, None, None)),
+        ([1, 3], r"1 answer missing, to the question: \('2', '0.jpg'", Matching(("1", None, "3"), missing=1)),
+        ([1, 2, 2, 3], r"1 duplicate answer: a.jsonl:3 \('2'\)", Matching(("1", None, "3"), duplicate=1)),
+        ([1, 2, 3, 9], r"1 unmatched answer: a.jsonl:4 \('9'\)", Matching(("1", "2", "3"), unmatched=1)),
+        ([1, 9, 9], r"2 answers missing.*; 2 unmatched answers", Matching(("1", None, None), missing=2, unmatched=2)),
+        ([], "3 answers missing", Matching((None, None, None), missing=3)),
     ],
 )
 def test_what_does_not_fit_is_named_or_counted_wrong(ids, says, wrong):
     asked = pope_questions("ynn")
     with pytest.raises(RecordError, match=says):
         match_answers(asked, read_ids(ids))
-    assert match_answers(asked, read_ids(ids), missing="wrong").replies == wrong
+    assert match_answers(asked, read_ids(ids), missing="wrong") == wrong
+
+
+def test_too_many_answers_to_a_question_asked_twice_count_for_both():
+    asked = [Question("1", "a.jpg", "?", label="yes")] * 2
+    assert match_answers(asked, read_ids([1, 1, 1]), missing="wrong") == Matching((None, None), duplicate=2)
 
 
 def test_only_the_first_few_are_named():

@@ -95,8 +95,30 @@ def test_masks_and_images_come_back(astronaut):
     for x0, y0, x1, y1 in boxes:
         errors = [np.abs(a - astronaut)[y0:y1, x0:x1].mean() for a in (back, plain)]
         assert errors[0] < 0.5 * errors[1]
+    first = np.moveaxis(astronaut, -1, 0)
+    for there, undo in ((made.image, made.inverse_image), (made.mask, made.inverse_mask)):
+        wanted = np.moveaxis(undo(there(astronaut, channel_axis=-1), channel_axis=-1), -1, 0)
+        np.testing.assert_array_equal(undo(there(first, channel_axis=0), channel_axis=0), wanted)
     shifted = np.abs(np.roll(back, 1, axis=1) - astronaut)[60:180, 180:260].mean()
     assert shifted > 2 * np.abs(back - astronaut)[60:180, 180:260].mean()
+
+
+def test_each_source_pixel_comes_from_the_window_that_shows_its_centre_largest(rng):
+    made = fit_mosaic([[8.4, 7.3, 42.4, 30.2], [20.3, 14.4, 26.6, 19.7]], source_hw=(40, 60), target_hw=(48, 90))
+    parts = np.abs(made.windows_xyxy[:2] % 1)
+    assert (parts[:, :2] < 0.5).any()  # so the first pixel is seen by its centre, not by its edge
+    assert (parts[:, 2:] > 0.5).any()
+    canvas = rng.integers(0, 256, (48, 90), dtype=np.uint8)
+    y, x = np.mgrid[:40, :60] + 0.5
+    shown_by = made.points(np.stack([x, y], axis=-1)).window
+    assert set(np.unique(shown_by)) == {-1, 0, 1}
+    for undo in ("inverse_image", "inverse_mask"):
+        wanted = np.zeros((40, 60), np.uint8)
+        for window in (-1, 0, 1):
+            x0, y0, x1, y1 = made.cells_xyxy[window]
+            cell = getattr(made.warp(window), undo)(canvas[y0:y1, x0:x1])
+            wanted = np.where(shown_by == window, cell, wanted)
+        np.testing.assert_array_equal(getattr(made, undo)(canvas), wanted)
 
 
 def test_kinds_and_namespaces(xp, rng):
@@ -130,6 +152,15 @@ def test_gradients_and_batches_and_pil(rng):
     result = made.image(pil)
     assert (result.mode, result.size) == ("RGBA", (64, 48))
     assert made.inverse_image(result).size == (60, 40)
+
+
+def test_margins_end_at_the_image_and_the_overview_has_it_in_the_middle():
+    corner = fit_mosaic([50, 30, 60, 40], source_hw=(40, 60), target_hw=(48, 90), margin=100)
+    whole = fit_mosaic([0, 0, 60, 40], source_hw=(40, 60), target_hw=(48, 90))
+    np.testing.assert_allclose(corner.scale, whole.scale)
+    low, high = whole.windows_xyxy[-1, :2], whole.windows_xyxy[-1, 2:]
+    assert (low < 0).any()
+    np.testing.assert_allclose((low + high) / 2, [30, 20])
 
 
 def test_no_boxes_give_the_overview():

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from pmtools.evaluation.overlap import iou
 from pmtools.evaluation.reading import looks, pages, photographs, signs
 from pmtools.evaluation.reading.benchmark import evaluate_reading, grade
 from pmtools.evaluation.reading.demonstration import read_signs
-from pmtools.evaluation.reading.reader import iou, normalised
+from pmtools.evaluation.reading.reader import normalised
 from pmtools.evaluation.reading.report import summarize, table
 from pmtools.evaluation.reading.settings import SETTINGS
 from pmtools.evaluation.statistics import holm, sign_flip_test
@@ -55,6 +56,10 @@ class TestPictures:
         tune, test = (set(photographs.find_photographs(tmp_path, split=split).names) for split in ("tune", "test"))
         assert not tune & test
         assert {f"{name}.png" for name in "abcdefg"} <= tune | test
+
+    def test_a_split_that_is_none_is_refused(self):
+        with pytest.raises(ValueError, match="`split` must be one of 'test', 'tune'"):
+            photographs.find_photographs(split="tuning")
 
     def test_a_folder_without_pictures_is_refused(self, tmp_path):
         with pytest.raises(ValueError, match="`photographs` must be a folder with at least two pictures"):
@@ -124,6 +129,8 @@ class TestGrades:
             ([["CAFE3", 0, 0, 10, 10]], (True, True, 0.0)),
             ([["CAFE3", 7, 7, 17, 17]], (True, False, 0.0)),
             ([["cafe", 0, 0, 10, 10], ["?", 51, 50, 61, 60]], (False, False, 1.0)),
+            ([["?", 54, 50, 64, 60]], (False, False, 1.0)),  # 60 shared of 140 pixels
+            ([["?", 57, 50, 67, 60]], (False, False, 0.0)),  # 30 of 170
         ],
     )
     def test_grade(self, found, want):

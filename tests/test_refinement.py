@@ -154,6 +154,8 @@ def test_bad_options(options):
 
 
 def test_bad_attention():
+    with pytest.raises(TypeError, match="`attend` must be a function"):
+        refine(np.eye(3))
     with pytest.raises(ValueError, match="`attend"):
         refine(lambda visible: np.ones(9))
     with pytest.raises(ValueError, match="`visible` must be a bool array"):

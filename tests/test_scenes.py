@@ -209,7 +209,7 @@ def test_plans():
 
 def test_bad_input():
     rng = np.random.default_rng(9)
-    with pytest.raises(ValueError, match="`plan` must be mixed"):
+    with pytest.raises(ValueError, match="`plan` must be one of 'mixed'"):
         compose_scene(rng, plan="many", diameters=(20, 30))
     with pytest.raises(ValueError, match="`category` must be one of"):
         ask(compose_scene(rng, plan="mixed", diameters=(20, 30)), category="taste", rng=rng)

@@ -58,6 +58,10 @@ def test_interval_covers_and_knows_groups():
     assert (high4 - low4) / (high - low) == pytest.approx(2.0, rel=0.25)
 
 
+def test_interval_divides_by_the_questions_that_were_drawn():
+    assert bootstrap_interval([True] * 6, [0, 0, 0, 0, 1, 2]) == (1.0, 1.0)
+
+
 def test_interval_of_nothing():
     assert all(math.isnan(v) for v in bootstrap_interval([], []))
 

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
+from pmtools.evaluation.llava_bench import Review, score_llava_bench
 from pmtools.evaluation.mme import picture_points, score_mme
 from pmtools.evaluation.mme.scoring import right_pairs
+from pmtools.evaluation.pope import score_pope
 from pmtools.evaluation.questions import Question
 from pmtools.evaluation.statistics import (
     bootstrap_interval,
@@ -133,3 +135,23 @@ class TestPower:
     def test_no_number_of_questions_shows_what_is_not_there(self):
         with pytest.raises(ValueError, match="an effect that is not there"):
             questions_needed(fixed=0.1, broken=0.1)
+
+
+def mme_intervals(**options):
+    asked = [Question(None, f"{k}", f"{word}?", "color", word) for k in range(30) for word in ("yes", "no")]
+    return score_mme(asked, ["yes" if k % 3 else "no" for k in range(60)], **options).intervals
+
+
+def pope_intervals(**options):
+    asked = [Question(f"{k}", f"{k}", "?", label="yes") for k in range(30)]
+    return score_pope(asked, ["Yes" if k % 3 else "No" for k in range(30)], **options).intervals
+
+
+def llava_bench_intervals(**options):
+    return score_llava_bench([Review("conv", 8, 2 + k % 3) for k in range(30)], **options).intervals
+
+
+@pytest.mark.parametrize("intervals", [mme_intervals, pope_intervals, llava_bench_intervals])
+def test_seed_and_rounds_reach_the_bootstrap(intervals):
+    assert intervals(seed=1, rounds=5) == intervals(seed=1, rounds=5) != intervals(seed=2, rounds=5)
+    assert all(low == high for low, high in intervals(rounds=1).values())

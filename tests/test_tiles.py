@@ -30,6 +30,10 @@ def test_tiles_cover_and_overlap(source_hw, tile_hw, overlap):
             assert (high[:-1] - low[1:] >= min(tiles.overlap_hw[::-1][axis], side - 1)).all()
 
 
+def test_the_least_overlap_is_rounded_up():
+    assert fit_tiles((100, 100), tile_hw=(33, 40), overlap=0.1).overlap_hw == (4, 4)
+
+
 def objects_and_what_tiles_see(rng, tiles, n=40, largest=40):
     """Objects, and their parts on each tile, as a perfect detector finds them, with scores by how much is seen."""
     corner = rng.random((n, 2)) * (np.array(tiles.source_hw[::-1]) - largest)
@@ -67,6 +71,13 @@ def test_classes_do_not_suppress_each_other():
     assert tiles.merge(torch.tensor(boxes), torch.tensor([[0.2, 0.8]])).scores == pytest.approx([0.8])
 
 
+def test_iou_says_which_boxes_are_one_object():
+    tiles = fit_tiles((50, 50), tile_hw=(50, 50))
+    boxes = [[[10, 10, 20, 20], [10, 10, 20, 26]]]  # 100 shared of 160 pixels
+    assert len(tiles.merge(boxes, [[0.9, 0.8]], iou=0.6).scores) == 1
+    assert len(tiles.merge(boxes, [[0.9, 0.8]], iou=0.65).scores) == 2
+
+
 def test_nothing_found():
     tiles = fit_tiles((50, 90), tile_hw=(50, 50))
     merged = tiles.merge([[]] * len(tiles), [[]] * len(tiles))
@@ -100,3 +111,9 @@ def test_without_a_library(monkeypatch):
 def test_what_does_not_meet_is_refused(arguments, words):
     with pytest.raises(ValueError, match=words):
         pmtools.fit_tiles((50, 50), tile_hw=(50, 50)).merge(*arguments)
+
+
+def test_classes_by_name_are_refused_by_name():
+    tiles = fit_tiles((50, 50), tile_hw=(50, 50))
+    with pytest.raises(TypeError, match=r"`labels\[0\]` must hold real numbers"):
+        tiles.merge([[[1, 1, 2, 2]]], [[1.0]], [["cat"]])

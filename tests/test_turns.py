@@ -125,6 +125,17 @@ def test_images_go_through_a_chain_in_one_resampling():
     np.testing.assert_array_equal(cropped.image(PIXELS)[:, 5:], PIXELS[:, ::-1][:, :55])
 
 
+def test_what_the_result_does_not_show_takes_fill_on_the_way_back():
+    cropped = frames.quarter_turns(HW, 1).then(frames.crop((60, 40), (0, 0, 40, 50)))
+    wanted = PIXELS.copy()
+    wanted[:, :10] = 7
+    np.testing.assert_array_equal(cropped.inverse_image(cropped.image(PIXELS), fill=7), wanted)
+    np.testing.assert_array_equal(cropped.inverse_mask(cropped.mask(PIXELS[..., 0]), fill=7), wanted[..., 0])
+    first, wanted = np.moveaxis(PIXELS, -1, 0), np.moveaxis(wanted, -1, 0)
+    for there, back in ((cropped.image, cropped.inverse_image), (cropped.mask, cropped.inverse_mask)):
+        np.testing.assert_array_equal(back(there(first, channel_axis=0), channel_axis=0, fill=7), wanted)
+
+
 def test_batches_and_values():
     batch = pmtools.fit_warp(np.random.default_rng(0).random((3, 4, 5)), source_hw=HW)
     turned = frames.flip_horizontal(HW).after(batch)

@@ -337,7 +337,7 @@ class Grid:
             r"`warp` must be a single warp.*warp\[i\]",
         ),
         (lambda: viz.draw_boxes(GREY, [1, 2, 3]), ValueError, r"`boxes_xyxy` must have shape"),
-        (lambda: viz.draw_boxes(GREY, np.zeros((2, 2, 4))), ValueError, r"shape \(n, 4\)"),
+        (lambda: viz.draw_boxes(GREY, np.zeros((2, 2, 4))), ValueError, r"shape \(4,\) or \(n, 4\)"),
         (lambda: viz.draw_boxes(GREY, [1, 2, np.inf, 3]), ValueError, "`boxes_xyxy` must be finite"),
         (lambda: viz.draw_boxes(GREY, [10, 2, 3, 3]), ValueError, "x0 <= x1"),
         (lambda: viz.draw_boxes(GREY, [1, 2, 3, 4], labels="cat"), TypeError, "`labels` must be a list"),

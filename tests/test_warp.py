@@ -210,6 +210,17 @@ def test_inverse_image_brings_the_magnified_part_back(astronaut):
     assert np.sqrt(np.mean(shifted**2)) > 6.0  # and a pixel's shift is seen
 
 
+def test_from_map_holds_the_greatest_magnification_and_makes_peaks_equal():
+    weights = np.ones((6, 12))
+    weights[2, 3] = 40
+    x, y = (float(axis.max()) for axis in Warp.from_map(weights, source_hw=(60, 60)).local_magnification())
+    assert x > 1.5 * y > 4
+    capped = Warp.from_map(weights, source_hw=(60, 60), max_magnification=2.0).local_magnification()
+    np.testing.assert_allclose([capped.x.max(), capped.y.max()], 2.0)
+    equal = Warp.from_map(weights, source_hw=(60, 60), equal_peaks=True).local_magnification()
+    np.testing.assert_allclose([equal.x.max(), equal.y.max()], y)
+
+
 def test_masks_keep_their_labels(rng, xp):
     labels = rng.integers(0, 5, (40, 70)).astype(np.int32) * 1000
     warp = fit_warp(rng.random((6, 9)) ** 4, source_hw=(40, 70), target_hw=(90, 150))

@@ -6,13 +6,12 @@ An alternative of https://arxiv.org/abs/2503.10183.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from pmtools import _checks
 from pmtools.alternatives.edited import Edited, box_above, edit_colours, greatest_value
-from pmtools.typing import Array, Image
+from pmtools.typing import Array, Image, Ndarray
 
 
 def bbox(
@@ -55,7 +54,7 @@ def bbox(
     threshold = _checks.real_number(threshold, "threshold", minimum=0.0, maximum=1.0)
     line = None if width is None else _checks.whole_number(width, "width")
 
-    def edit(colours: np.ndarray[Any, Any], where: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    def edit(colours: Ndarray, where: Ndarray) -> Ndarray:
         height, image_width, channels = colours.shape
         if not (where > threshold).any():
             return colours

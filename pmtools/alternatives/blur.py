@@ -5,13 +5,11 @@ An alternative of https://arxiv.org/abs/2503.10183.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from pmtools import _checks
 from pmtools.alternatives.edited import Edited, edit_colours
-from pmtools.typing import Array, Image
+from pmtools.typing import Array, Image, Ndarray
 
 
 def blur(
@@ -51,7 +49,7 @@ def blur(
     if sigma is not None:
         sigma = _checks.real_number(sigma, "sigma", minimum=0.0, exclusive_minimum=True)
 
-    def edit(colours: np.ndarray[Any, Any], where: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    def edit(colours: Ndarray, where: Ndarray) -> Ndarray:
         from scipy import ndimage
 
         spread = max(colours.shape[:2]) / 15 if sigma is None else sigma

@@ -10,8 +10,9 @@ import numpy as np
 
 from pmtools import _array, _checks, _images
 from pmtools._values import store_like
+from pmtools.frames import identity
 from pmtools.perception import upsample
-from pmtools.typing import Array, Image
+from pmtools.typing import Array, Image, Ndarray
 from pmtools.warp import Warp
 
 
@@ -38,7 +39,7 @@ class Alternative(Protocol):
         """Edit one image as its perception map, of shape (h, w) in [0, 1], says."""
 
 
-def map_on_pixels(perception_map: Array, pixels: _images.Pixels) -> np.ndarray[Any, Any]:
+def map_on_pixels(perception_map: Array, pixels: _images.Pixels) -> Ndarray:
     """The map of one image, upsampled to its pixels, (H, W) in float64."""
     values = _array.to_numpy(_checks.weights(perception_map, "perception_map"))
     if values.ndim != 2 or pixels.batch_shape:
@@ -55,15 +56,13 @@ def map_on_pixels(perception_map: Array, pixels: _images.Pixels) -> np.ndarray[A
 def edit_colours(
     image: Image,
     perception_map: Array,
-    edit: Callable[[np.ndarray[Any, Any], np.ndarray[Any, Any]], Any],
+    edit: Callable[[Ndarray, Ndarray], Any],
     channel_axis: int | None,
 ) -> Edited:
     """`edit(colours (H, W, C), map (H, W, 1))` in floating point on the host, back in the kind of `image`.
 
     Alpha of a PIL image is kept as it is.
     """
-    from pmtools.frames import identity
-
     pixels = _images.unpack(image, channel_axis=channel_axis)
     where = map_on_pixels(perception_map, pixels)
     source = _array.to_numpy(pixels.values)[0]
@@ -83,7 +82,7 @@ def greatest_value(image: Image, channel_axis: int | None) -> float:
     return 1.0 if values.dtype.kind == "b" else float(values[np.isfinite(values)].max(initial=1.0))
 
 
-def box_above(where: np.ndarray[Any, Any], threshold: float, *, heaviest: bool) -> tuple[int, int, int, int]:
+def box_above(where: Ndarray, threshold: float, *, heaviest: bool) -> tuple[int, int, int, int]:
     """The box of whole pixels around what exceeds `threshold`: all of it, or its heaviest connected region.
 
     The whole image where nothing does.

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from pmtools import _checks
 from pmtools.alternatives.edited import Edited, edit_colours
-from pmtools.typing import Array, Image
+from pmtools.typing import Array, Image, Ndarray
 
 
 def mask(image: Image, perception_map: Array, /, *, gray: float = 0.0, channel_axis: int | None = None) -> Edited:
@@ -41,7 +39,7 @@ def mask(image: Image, perception_map: Array, /, *, gray: float = 0.0, channel_a
     """
     gray = _checks.real_number(gray, "gray")
 
-    def edit(colours: np.ndarray[Any, Any], where: np.ndarray[Any, Any]) -> Any:
+    def edit(colours: Ndarray, where: Ndarray) -> Any:
         return colours * where + colours.dtype.type(gray) * (1 - where)
 
     return edit_colours(image, perception_map, edit, channel_axis)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
-
 import numpy as np
 
 from pmtools import _array, _checks
 from pmtools._eight_bits import is_deep
-from pmtools.typing import Heatmap, Image
-
-Ndarray: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+from pmtools.typing import Heatmap, Image, Ndarray
 
 
 def heatmap_2d(heatmap: Heatmap) -> Ndarray:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from pmtools import _checks
-from pmtools.compat._arguments import Ndarray, image_and_map, like
-from pmtools.typing import Heatmap, Image, SizeHW
+from pmtools.compat._arguments import image_and_map, like
+from pmtools.typing import Heatmap, Image, Ndarray, SizeHW
 
 _RED = (255, 0, 0)
 _MIN_REGION_PIXELS = 1600  # 40 x 40: smaller regions get no box

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from pmtools import _array, _checks
-from pmtools.compat._arguments import Ndarray, heatmap_2d
-from pmtools.typing import Heatmap, SizeHW
+from pmtools.compat._arguments import heatmap_2d
+from pmtools.typing import Heatmap, Ndarray, SizeHW
 
 
 def official_heatmap(attention: Heatmap, /, *, start_layer: int) -> Ndarray:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pmtools.compat._arguments import Ndarray, image_and_map, like, map_u8
-from pmtools.typing import Heatmap, Image
+from pmtools.compat._arguments import image_and_map, like, map_u8
+from pmtools.typing import Heatmap, Image, Ndarray
 
 
 @dataclass(frozen=True, eq=False)

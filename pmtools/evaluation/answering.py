@@ -64,10 +64,12 @@ def answer_items(
         Called with the items of a batch and the methods that still lack them.
     methods : sequence of str
     out : str or Path
-        Folder, to which `answers/<method>.jsonl` are written. record : callable `record(item, reply)` returns a
-        JSON-able mapping; the index is added.
+        Folder, to which `answers/<method>.jsonl` are written.
+    record : callable
+        `record(item, reply)` returns a mapping that JSON can hold; the index is added.
     setup : mapping, optional
-        What the answers depend on (model, seed, split, settings), JSON-able. A folder made with another one is refused.
+        What the answers depend on (model, seed, split, settings), as JSON can hold it. A folder made with another one is
+        refused.
     batch_size : int, optional
     progress : callable, optional
         Called with the number of answers that were made or found.
@@ -80,7 +82,8 @@ def answer_items(
     Raises
     ------
     ValueError
-        If a method is named twice, the folder holds answers of another setup, or another run is using it. RecordError
+        If no method is named, or one twice, the folder holds answers of another setup, or another run is using it.
+    RecordError
         If another program changed a line of answers.
     OSError
         If the folder cannot be written to.

@@ -17,7 +17,7 @@ import numpy as np
 
 from pmtools.evaluation.json_lines import Record, RecordError, read_records
 from pmtools.evaluation.mme import picture_points
-from pmtools.evaluation.reading.reader import iou
+from pmtools.evaluation.overlap import iou
 from pmtools.evaluation.statistics import Paired, paired_difference
 
 __all__ = ["Scores", "compare_scores", "read_samples", "score_samples"]

@@ -16,6 +16,7 @@ import numpy as np
 from pmtools import decoding, heatmaps
 from pmtools.alternatives import ALTERNATIVES
 from pmtools.evaluation.batch import Batch
+from pmtools.typing import Ndarray
 
 if TYPE_CHECKING:
     from pmtools.adapters.heatmaps import HeatmapSource
@@ -29,7 +30,7 @@ Make = Callable[[Batch], decoding.DecodingMethod]
 # ---------------------------------------------------------------------------------------------- maps of no method
 
 
-def truth_map(item: Any, /) -> np.ndarray[Any, Any]:
+def truth_map(item: Any, /) -> Ndarray:
     """The map of an item's true boxes, a fifth larger on every side; all ones if there are none.
 
     Parameters

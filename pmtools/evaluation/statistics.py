@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from pmtools import _checks
+from pmtools.typing import Ndarray
 
 __all__ = [
     "Mcnemar",
@@ -26,10 +27,9 @@ __all__ = [
     "sign_flip_test",
 ]
 
-Ndarray: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 Interval: TypeAlias = tuple[float, float]
 
-ROUNDS, LEVEL = 2000, 0.95
+ROUNDS = 2000  # of a bootstrap
 
 
 def resampled_sums(values: Ndarray, seed: int, key: int = 0, rounds: int = ROUNDS) -> Ndarray:
@@ -42,9 +42,9 @@ def resampled_sums(values: Ndarray, seed: int, key: int = 0, rounds: int = ROUND
     return np.stack([draw @ values for draw in draws]).astype(float)
 
 
-def percentiles(samples: Ndarray, level: float = LEVEL) -> Interval:
-    """The middle `level` of the samples."""
-    low, high = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2])
+def percentiles(samples: Ndarray) -> Interval:
+    """The middle 95 % of the samples."""
+    low, high = np.quantile(samples, [0.025, 0.975])
     return float(low), float(high)
 
 
@@ -68,7 +68,7 @@ class Mcnemar:
     p: float
 
 
-def mcnemar(first: Sequence[bool] | np.ndarray[Any, Any], second: Sequence[bool] | np.ndarray[Any, Any], /) -> Mcnemar:
+def mcnemar(first: Sequence[bool] | Ndarray, second: Sequence[bool] | Ndarray, /) -> Mcnemar:
     r"""McNemar's paired test: only questions on which the methods differ count.
 
     $z = (w - l) / \sqrt{w + l}$; the p-value is the exact binomial one below 50 differences, normal above.
@@ -112,7 +112,7 @@ def mcnemar(first: Sequence[bool] | np.ndarray[Any, Any], second: Sequence[bool]
 
 
 def bootstrap_interval(
-    right: Sequence[bool] | np.ndarray[Any, Any], groups: Sequence[int] | np.ndarray[Any, Any], /, *, seed: int = 0
+    right: Sequence[bool] | Ndarray, groups: Sequence[int] | Ndarray, /, *, seed: int = 0
 ) -> tuple[float, float]:
     """95 % percentile interval of a mean, such as an accuracy, resampling whole pictures: their questions are not independent.
 
@@ -136,9 +136,7 @@ def bootstrap_interval(
     return percentiles(hits / sizes)
 
 
-def sign_flip_test(
-    differences: Sequence[float] | np.ndarray[Any, Any], groups: Sequence[Any], /, *, seed: int = 0
-) -> float:
+def sign_flip_test(differences: Sequence[float] | Ndarray, groups: Sequence[Any], /, *, seed: int = 0) -> float:
     """Two-sided p-value of paired differences, turning the sign of whole groups: exact up to 13 groups, else 9999 draws.
 
     Parameters
@@ -201,8 +199,8 @@ class Paired:
 
 
 def paired_difference(
-    first: Sequence[float] | np.ndarray[Any, Any],
-    second: Sequence[float] | np.ndarray[Any, Any],
+    first: Sequence[float] | Ndarray,
+    second: Sequence[float] | Ndarray,
     groups: Sequence[Any],
     /,
     *,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pmtools import _array
-from pmtools.typing import Array, BoxesXYXY, Heatmap, PointsXY
+from pmtools.typing import Array, BoxesXYXY, Heatmap, Ndarray, PointsXY
 from pmtools.warp import Warp
 
 #: Round trips in float64 are this good, in pixels, at the default floor and up to 5000 pixels.
@@ -22,7 +22,7 @@ def _assert_close(actual: Any, wanted: Any, tolerance: float, what: str) -> None
         raise AssertionError(f"{what}: off by {worst:.3g} at {tuple(map(int, place))}, allowed are {tolerance:.3g}")
 
 
-def _grid_points(warp: Warp) -> np.ndarray[Any, Any]:
+def _grid_points(warp: Warp) -> Ndarray:
     height, width = warp.source_hw
     n = 2 * max(height, width, 16) + 1
     diagonal = np.stack([np.linspace(0, width, n), np.linspace(0, height, n)], axis=-1)
@@ -97,7 +97,7 @@ def check_identity(warp: Warp, image: Array) -> None:
         raise AssertionError("the image is not the same to the last bit")
 
 
-def check_linear_sampling(warp: Warp, image: np.ndarray[Any, Any], *, tolerance: float = 1e-9) -> None:
+def check_linear_sampling(warp: Warp, image: Ndarray, *, tolerance: float = 1e-9) -> None:
     """`warp.image(antialias=False)` is linear interpolation at `inverse_points` of the pixel centres, as SciPy does it.
 
     Parameters
@@ -120,7 +120,7 @@ def check_linear_sampling(warp: Warp, image: np.ndarray[Any, Any], *, tolerance:
 
 
 def check_mirrored(
-    make_warp: Any, heatmap: Heatmap, image: np.ndarray[Any, Any], *, antialias: bool = True, tolerance: float = 1e-6
+    make_warp: Any, heatmap: Heatmap, image: Ndarray, *, antialias: bool = True, tolerance: float = 1e-6
 ) -> None:
     """A mirrored image with a mirrored map gives the mirrored result, along each axis.
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import pmtools
-from pmtools.typing import SizeHW
+from pmtools.typing import Ndarray, SizeHW
 
 
 def sizes(max_side: int = 64) -> st.SearchStrategy[SizeHW]:
@@ -24,7 +24,7 @@ def sizes(max_side: int = 64) -> st.SearchStrategy[SizeHW]:
     return st.tuples(side, side)
 
 
-def heatmaps(max_side: int = 12) -> st.SearchStrategy[np.ndarray[Any, Any]]:
+def heatmaps(max_side: int = 12) -> st.SearchStrategy[Ndarray]:
     """Heatmaps (h, w), ordinary and degenerate: noise, single cells, constant and all-zero maps, any scale.
 
     Parameters
@@ -86,7 +86,7 @@ def images(
     size_hw: SizeHW | None = None,
     dtypes: st.SearchStrategy[Any] | None = None,
     max_side: int = 32,
-) -> np.ndarray[Any, Any]:
+) -> Ndarray:
     """NumPy images (H, W) or (H, W, C) with 1 to 4 channels, every dtype of images.
 
     Parameters
@@ -111,7 +111,7 @@ def images(
     return rng.integers(info.min, info.max, size=shape, dtype=dtype, endpoint=True)
 
 
-def points(size_hw: SizeHW, *, max_count: int = 20, margin: float = 0.0) -> st.SearchStrategy[np.ndarray[Any, Any]]:
+def points(size_hw: SizeHW, *, max_count: int = 20, margin: float = 0.0) -> st.SearchStrategy[Ndarray]:
     """Points (n, 2), x and y in pixels.
 
     Parameters
@@ -129,7 +129,7 @@ def points(size_hw: SizeHW, *, max_count: int = 20, margin: float = 0.0) -> st.S
     return share.map(lambda values: values * span)
 
 
-def boxes(size_hw: SizeHW, *, max_count: int = 20) -> st.SearchStrategy[np.ndarray[Any, Any]]:
+def boxes(size_hw: SizeHW, *, max_count: int = 20) -> st.SearchStrategy[Ndarray]:
     """Boxes (n, 4) inside an image, x0 <= x1 and y0 <= y1, including empty ones.
 
     Parameters

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pmtools import _array, _checks
+from pmtools import _checks
 from pmtools.typing import BoxesXYXY, Image, Ndarray
 from pmtools.viz import borrowed
 from pmtools.viz.arguments import colour, positive, strings
@@ -71,7 +71,7 @@ def draw_boxes(
     (230, 159, 0)
     """
     picture = as_rgb(image)
-    boxes = _boxes(boxes_xyxy)
+    boxes = _checks.boxes(boxes_xyxy, "boxes_xyxy")
     names = [] if labels is None else strings(labels, "labels", len(boxes), "boxes")
     thickness = positive(width, "width", max(2.0, max(picture.size) / 200))
     inks = [colour(_PALETTE[i % len(_PALETTE)] if color is None else color) for i in range(len(boxes))]
@@ -80,20 +80,6 @@ def draw_boxes(
     for box, ink, name in zip(boxes, inks, names, strict=False):  # tags last: no line crosses a word
         _draw_tag(picture, box, name, ink, thickness)
     return picture
-
-
-def _boxes(boxes_xyxy: BoxesXYXY) -> Ndarray:
-    array = _checks.coordinates(boxes_xyxy, "boxes_xyxy", last=4, columns="x0, y0, x1, y1")
-    boxes = np.atleast_2d(_array.to_numpy(array).astype(np.float64))
-    if boxes.ndim != 2:
-        raise ValueError(f"`boxes_xyxy` must have shape (n, 4) or (4,), got {boxes.shape}; draw one image at a time")
-    if not np.isfinite(boxes).all():
-        raise ValueError("`boxes_xyxy` must be finite, got NaN or infinity somewhere; leave those boxes out")
-    if (boxes[:, :2] > boxes[:, 2:]).any():
-        raise ValueError(
-            "`boxes_xyxy` must have x0 <= x1 and y0 <= y1, got a box with swapped corners; is it x, y, w, h?"
-        )
-    return boxes
 
 
 def _outline_bars(box: Ndarray, width: float) -> Ndarray:

@@ -111,9 +111,9 @@ def review_answers(
     Raises
     ------
     ValueError
-        If the numbers of replies and questions differ, or another run is adding to `out`. RecordError If `out`
-        holds reviews of other answers, or by
-        another judge.
+        If the numbers of replies and questions differ, or another run is adding to `out`.
+    RecordError
+        If `out` holds reviews of other answers, or by another judge.
     JudgeError
         If the endpoint does not answer. Earlier reviews are kept.
     """

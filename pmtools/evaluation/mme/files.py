@@ -106,7 +106,8 @@ def read_mme_results(folder: PathLike, /) -> tuple[list[Question], list[str | No
     RecordError
         If the folder has no such file or text files with other names, or a line is malformed.
     """
-    questions, replies = [], []
+    questions: list[Question] = []
+    replies: list[str | None] = []
     for place, category, fields in _result_lines(folder):
         if len(fields) < 4:
             raise RecordError(
@@ -114,7 +115,7 @@ def read_mme_results(folder: PathLike, /) -> tuple[list[Question], list[str | No
             )
         questions.append(_labelled(place, category, *fields[:3]))
         replies.append("\t".join(fields[3:]))
-    return questions, list(replies)
+    return questions, replies
 
 
 def _result_lines(folder: PathLike) -> list[tuple[str, str, list[str]]]:

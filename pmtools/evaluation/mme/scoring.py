@@ -20,7 +20,8 @@ import numpy as np
 from pmtools.evaluation.answers import read_yes_no
 from pmtools.evaluation.json_lines import RecordError
 from pmtools.evaluation.questions import Question
-from pmtools.evaluation.statistics import ROUNDS, Interval, Ndarray, percentiles, resampled_sums
+from pmtools.evaluation.statistics import ROUNDS, Interval, percentiles, resampled_sums
+from pmtools.typing import Ndarray
 
 __all__ = [
     "CATEGORIES",

@@ -17,7 +17,8 @@ import numpy as np
 
 from pmtools.evaluation.json_lines import RecordError
 from pmtools.evaluation.questions import Question
-from pmtools.evaluation.statistics import ROUNDS, Interval, Ndarray, percentiles, resampled_sums
+from pmtools.evaluation.statistics import ROUNDS, Interval, percentiles, resampled_sums
+from pmtools.typing import Ndarray
 
 __all__ = ["POPEScore", "read_pope_reply", "score_pope"]
 

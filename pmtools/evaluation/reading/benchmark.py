@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from pmtools.evaluation.answering import answer_items, write_whole
+from pmtools.evaluation.overlap import iou
 from pmtools.evaluation.reading.looks import METHODS, Case
-from pmtools.evaluation.reading.reader import Read, Reader, iou, normalised
+from pmtools.evaluation.reading.reader import Read, Reader, normalised
 from pmtools.evaluation.reading.report import summarize, table
 from pmtools.evaluation.reading.settings import SETTINGS
 from pmtools.evaluation.reading.signs import Picture
@@ -62,7 +63,7 @@ def grade(item: Picture, reply: str, /) -> dict[str, Any]:
     -------
     dict
         `read` and `placed`, a bool for each text asked for: read letter by letter, and read at its place;
-        `others`, the share of the other texts that something was found at, or None where there are none.
+        `others`, the share of the other texts that something was found at, or -1 where there are none.
     """
     found = [Read(text, np.array(box, float)) for text, *box in json.loads(reply or "[]")]
     read, placed = [], []

@@ -23,15 +23,13 @@ from pmtools.perception import spread
 from pmtools.typing import Ndarray, SizeHW
 from pmtools.warp import Warp
 
-__all__ = ["BASELINE", "METHODS", "Case", "Look", "input_size"]
+__all__ = ["METHODS", "Case", "Look", "input_size"]
 
-BASELINE = "plain"
 GRID = 48  # cells of a map, along the longer side
 CAP = 3.0  # of a warp, where it is capped
 ZOOMS = (2.0, CAP)  # at most
 MARGIN = 0.3  # around a box, in its heights
 PART = 0.3  # of a map's maximum, for a crop
-_TWICE = 2
 #: Share of the picture that the own map may look at, for a gate: above every photograph for tuning (0.019 at most).
 GATE = 0.05
 
@@ -196,12 +194,12 @@ def _tiles(case: Case) -> list[Look]:
 
 
 def _twice(case: Case) -> list[Look]:
-    return [case.warped(frames.resize(case.source_hw, input_size(case.image, _TWICE * case.longest)))]
+    return [case.warped(frames.resize(case.source_hw, input_size(case.image, 2 * case.longest)))]
 
 
 #: What each method shows, by name. The reader's own map takes a first look by its detector, boxes are given.
 METHODS: dict[str, Callable[[Case], list[Look]]] = {
-    BASELINE: lambda case: [case.plain],
+    "plain": lambda case: [case.plain],
     "own-map": lambda case: case.magnified(case.own_map),
     "own-map-gated": _gated,
     "own-map-crop": _own_crop,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pmtools import _checks
 from pmtools.evaluation.picture_files import open_picture
 
 if TYPE_CHECKING:
@@ -58,11 +59,11 @@ def find_photographs(folder: str | Path | None = None, /, *, split: str = "test"
     Raises
     ------
     ValueError
-        If the folder has no pictures for this split.
+        If there is no such split, or the folder has no pictures for it.
     ModuleNotFoundError
         If a package that ships them is not installed.
     """
-    named = TEST if split == "test" else TUNING
+    named = TEST if _checks.choice(split, "split", ("test", "tune")) == "test" else TUNING
     paths = {path.stem: path for path in _shipped() if path.stem in named}
     if folder is not None:
         found = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in SUFFIXES)

@@ -18,7 +18,7 @@ from PIL import Image
 
 from pmtools.typing import Ndarray
 
-__all__ = ["PaddleReader", "Read", "Reader", "TesseractReader", "iou", "normalised"]
+__all__ = ["PaddleReader", "Read", "Reader", "TesseractReader", "normalised"]
 
 #: Shorter side that PP-OCR's detector enlarges a smaller input to, in pixels.
 DETECTOR_SIDE = 512
@@ -131,28 +131,6 @@ def normalised(text: str, /) -> str:
     """
     letters = unicodedata.normalize("NFKD", text.lower())
     return "".join(letter for letter in letters if letter.isascii() and letter.isalnum())
-
-
-def iou(first: Ndarray, second: Ndarray, /) -> float:
-    """Intersection over union of two boxes.
-
-    Parameters
-    ----------
-    first, second : array of shape (4,)
-        x0, y0, x1, y1.
-
-    Returns
-    -------
-    float
-    """
-    sides = np.clip(np.minimum(first[2:], second[2:]) - np.maximum(first[:2], second[:2]), 0, None)
-    areas = [np.prod(np.clip(box[2:] - box[:2], 0, None)) for box in (first, second)]
-    shared = float(np.prod(sides))
-    return shared / max(float(sum(areas)) - shared, 1e-9)
-
-
-def _from_corner(x: int, y: int, width: int, height: int) -> Ndarray:
-    return np.array([x, y, x + width, y + height], float)
 
 
 def _around(corners: Ndarray) -> Ndarray:

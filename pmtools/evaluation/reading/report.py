@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from pmtools.evaluation.statistics import bootstrap_interval, holm, sign_flip_test
+from pmtools.typing import Ndarray
 
 __all__ = ["summarize", "table"]
 
@@ -94,5 +95,5 @@ def table(summary: Mapping[str, Any], /) -> str:
     return "\n".join(lines)
 
 
-def _flat(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray[Any, Any]:
+def _flat(rows: Sequence[Mapping[str, Any]], name: str) -> Ndarray:
     return np.array([value for row in rows for value in row[name]], bool)

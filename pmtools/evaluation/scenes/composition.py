@@ -6,14 +6,12 @@ This file knows no question and no benchmark; all randomness comes from the gene
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pmtools import _checks
 from pmtools.evaluation.scenes.drawing import COLORS, SHAPES, SIDE, Scene
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from pmtools.typing import Ndarray
 
 __all__ = ["compose_scene", "place_objects"]
 
@@ -42,10 +40,7 @@ def compose_scene(
     Scene
         At least one object. The repeated attribute, if there is one, is that of object 0.
     """
-    if plan not in {"mixed", "unique_color", "unique_shape", "repeat_color", "repeat_shape"}:
-        raise ValueError(
-            f"`plan` must be mixed, unique_color, unique_shape, repeat_color or repeat_shape, got {plan!r}"
-        )
+    _checks.choice(plan, "plan", ("mixed", "unique_color", "unique_shape", "repeat_color", "repeat_shape"))
     if plan.startswith("repeat"):
         repeats = int(rng.choice(6, p=[0.06, 0.22, 0.22, 0.22, 0.22, 0.06])) if repeats is None else repeats
         count = max(2, repeats + int(rng.integers(0, 4)))
@@ -93,7 +88,7 @@ def place_objects(
     low, high = diameters
     typical = np.exp(rng.uniform(np.log(low), np.log(high)))
     sizes = np.clip(typical * np.exp(rng.uniform(-spread, spread, count)), low, high)
-    centers: list[NDArray[Any]] = []
+    centers: list[Ndarray] = []
     kept: list[float] = []
     for size in sizes:
         margin = 0.75 * size + 3

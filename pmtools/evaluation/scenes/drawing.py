@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from pmtools.typing import Ndarray
 
 __all__ = ["COLORS", "SHAPES", "SIDE", "Scene", "draw_scene"]
 
@@ -52,36 +51,36 @@ class Scene:
         Rotation in radians, clockwise on the screen.
     """
 
-    shapes: NDArray[Any]
-    colors: NDArray[Any]
-    centers_xy: NDArray[Any]
-    diameters: NDArray[Any]
-    angles: NDArray[Any]
+    shapes: Ndarray
+    colors: Ndarray
+    centers_xy: Ndarray
+    diameters: Ndarray
+    angles: Ndarray
 
     def __len__(self) -> int:
         return len(self.shapes)
 
     @property
-    def boxes_xyxy(self) -> NDArray[Any]:
+    def boxes_xyxy(self) -> Ndarray:
         """Tight boxes `(x0, y0, x1, y1)` of the objects, shape (n, 4), in pixels."""
         reach = np.array([_reach(*values) for values in zip(self.shapes, self.diameters, self.angles, strict=True)])
         reach = reach.reshape(-1, 4)
-        boxes: NDArray[Any] = np.tile(self.centers_xy, (1, 2)) + reach
+        boxes: Ndarray = np.tile(self.centers_xy, (1, 2)) + reach
         return boxes
 
-    def only(self, kept: NDArray[Any]) -> Scene:
+    def only(self, kept: Ndarray) -> Scene:
         """The scene with the objects that `kept` (bool, or indices) selects."""
         fields = (self.shapes, self.colors, self.centers_xy, self.diameters, self.angles)
         return Scene(*(field[kept] for field in fields))
 
 
-def draw_scene(scene: Scene, rng: np.random.Generator, /) -> NDArray[Any]:
+def draw_scene(scene: Scene, rng: np.random.Generator, /) -> Ndarray:
     """Draw a scene: float32 of shape (3, SIDE, SIDE), in [0, 1].
 
     The ground is gray noise of four scales; objects have noise, a slight change of hue and anti-aliased edges.
     """
     grain, clouds = _textures()
-    image: NDArray[Any] = _patch(grain, rng) + _patch(clouds, rng)
+    image: Ndarray = _patch(grain, rng) + _patch(clouds, rng)
     image += (rng.uniform(0.3, 0.62) + rng.uniform(-0.06, 0.06, 3)).astype(np.float32)[:, None, None]
     for shape, color, center, diameter, angle in zip(
         scene.shapes, scene.colors, scene.centers_xy, scene.diameters, scene.angles, strict=True
@@ -101,7 +100,7 @@ def draw_scene(scene: Scene, rng: np.random.Generator, /) -> NDArray[Any]:
 
 
 @cache
-def _textures() -> tuple[NDArray[Any], NDArray[Any]]:
+def _textures() -> tuple[Ndarray, Ndarray]:
     """Grain (1, 4 and 16 px) and clouds (96 px), each (3, _BANK, _BANK); the same for every scene and seed."""
     rng = np.random.default_rng(20261122)
 
@@ -115,21 +114,21 @@ def _textures() -> tuple[NDArray[Any], NDArray[Any]]:
         coarse = coarse[:, :, index] * (1 - part) + coarse[:, :, index + 1] * part
         return coarse / coarse.std()
 
-    def gray(field: NDArray[Any]) -> Any:
+    def gray(field: Ndarray) -> Any:
         return np.float32(1.36) * field.mean(axis=0, keepdims=True) + np.float32(0.35) * field
 
     grain = 0.045 * gray(noise(1)) + 0.05 * gray(noise(4)) + 0.04 * gray(noise(16))
     return grain.astype(np.float32), (0.05 * noise(96)).astype(np.float32)
 
 
-def _patch(texture: NDArray[Any], rng: np.random.Generator) -> Any:
+def _patch(texture: Ndarray, rng: np.random.Generator) -> Any:
     """A random window of a texture, mirrored at random, its channels in random order."""
     y, x = rng.integers(0, _BANK - SIDE, 2)
     window = texture[rng.permutation(3), y : y + SIDE, x : x + SIDE]
     return window[:, :: 1 - 2 * int(rng.integers(2)), :: 1 - 2 * int(rng.integers(2))]
 
 
-def _distance(shape: int, diameter: float, angle: float, dx: NDArray[Any], dy: NDArray[Any]) -> Any:
+def _distance(shape: int, diameter: float, angle: float, dx: Ndarray, dy: Ndarray) -> Any:
     """Signed distance to the outline (negative inside; exact at edges, a bound at corners), for offsets from the centre."""
     cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
     x, y = cos * dx + sin * dy, cos * dy - sin * dx

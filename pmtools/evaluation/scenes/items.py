@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pmtools import _checks
 from pmtools.evaluation.scenes.composition import compose_scene
 from pmtools.evaluation.scenes.drawing import COLORS, SHAPES, SIDE, Scene, draw_scene
 from pmtools.evaluation.scenes.questions import NUMBERS, SceneQuestion, ask
+from pmtools.typing import Ndarray
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from PIL import Image
 
 __all__ = ["CATEGORIES", "SIZES", "SceneItem", "scene_items"]
@@ -27,6 +28,9 @@ YES_NO_CATEGORIES = ("existence", "count", "position", "color")
 OPEN_CATEGORIES = ("open_color", "open_shape", "open_count")
 CATEGORIES = YES_NO_CATEGORIES + OPEN_CATEGORIES
 """The benchmark's categories; the first four are yes/no in MME's format."""
+
+SPLITS = ("test", "tune")
+"""Streams of pictures that have none in common."""
 
 SIZES = {"small": (13.0, 19.0), "medium": (19.0, 30.0), "large": (30.0, 60.0)}
 """Object diameters of each size class, in pixels of the original; a quarter of that at the demo model's input."""
@@ -68,7 +72,7 @@ class SceneItem:
     side: int = SIDE
 
     @property
-    def pixels(self) -> NDArray[np.uint8]:
+    def pixels(self) -> Ndarray:
         """The picture as it is drawn, uint8 of shape (SIDE, SIDE, 3)."""
         drawn = draw_scene(self.scene, np.random.default_rng(self.seed))
         return np.ascontiguousarray((255 * drawn + 0.5).astype(np.uint8).transpose(1, 2, 0))
@@ -88,7 +92,7 @@ class SceneItem:
         return f"{self.question.text} {instruction}"
 
     @property
-    def relevant_boxes_xyxy(self) -> NDArray[Any]:
+    def relevant_boxes_xyxy(self) -> Ndarray:
         """Boxes of the objects that the question is about, shape (k, 4), in pixels."""
         return self.scene.boxes_xyxy[list(self.question.relevant)] * (self.side / SIDE)
 
@@ -116,21 +120,23 @@ def scene_items(
     ------
     SceneItem
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described above; the message names it.
+
     Examples
     --------
     >>> item = next(scene_items(seed=0))
     >>> item.image.size, item.question.category
     ((384, 384), 'existence')
     """
-    if split not in {"test", "tune"}:
-        raise ValueError(f'`split` must be "test" or "tune", got {split!r}')
-    if limit is not None and limit < 0:
-        raise ValueError(f"`limit` must be at least 0, got {limit}; leave it out for an endless stream")
-    if not 1 <= side <= SIDE:
-        raise ValueError(f"`side` must be in [1, {SIDE}], got {side}; pictures are drawn at {SIDE} pixels and shrunk")
+    stream = SPLITS.index(_checks.choice(split, "split", SPLITS))
+    limit = None if limit is None else _checks.whole_number(limit, "limit", minimum=0)
+    side = _checks.whole_number(side, "side", maximum=SIDE)
     index = 0
     for image_index, (size, category, turn) in enumerate(_turns()):
-        root = (seed, ("test", "tune").index(split), image_index)
+        root = (seed, stream, image_index)
         scene, questions = _scene_with_questions(np.random.default_rng((*root, 0)), category, SIZES[size], turn)
         for question in questions:
             if index == limit:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from pmtools import _checks
 from pmtools.evaluation.scenes.drawing import COLORS, SHAPES, SIDE, Scene
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from pmtools.typing import Ndarray
 
 __all__ = ["NUMBERS", "SceneQuestion", "ask"]
 
@@ -72,9 +71,7 @@ def ask(scene: Scene, /, *, category: str, rng: np.random.Generator, answer: str
     SceneQuestion or None
         None if this draw found no fair question; try again or take another scene.
     """
-    if category not in _ASK:
-        raise ValueError(f"`category` must be one of {', '.join(_ASK)}, got {category!r}")
-    return _ASK[category](scene, rng, answer)
+    return _ASK[_checks.choice(category, "category", _ASK)](scene, rng, answer)
 
 
 # ------------------------------------------------------------------------------------------------ words for objects
@@ -87,7 +84,7 @@ def _noun(*, color: int | None = None, shape: int | None = None, plural: bool = 
     return noun if not plural else noun + ("es" if noun.endswith("s") else "s")
 
 
-def _singletons(values: NDArray[Any]) -> list[int]:
+def _singletons(values: Ndarray) -> list[int]:
     """Indices whose value occurs once."""
     return [i for i, value in enumerate(values) if (values == value).sum() == 1]
 

@@ -17,6 +17,7 @@ import numpy as np
 from pmtools.evaluation.mme import CategoryScore
 from pmtools.evaluation.statistics import bootstrap_interval, mcnemar
 from pmtools.io.files import replacing
+from pmtools.typing import Ndarray
 
 __all__ = ["compare", "mme_scores", "plot_accuracy", "summarize", "table"]
 
@@ -104,7 +105,7 @@ def compare(first: dict[int, dict[str, Any]], second: dict[int, dict[str, Any]],
     }
 
 
-def _means(rows: list[dict[str, Any]], right: np.ndarray[Any, Any], key: Any) -> dict[str, float]:
+def _means(rows: list[dict[str, Any]], right: Ndarray, key: Any) -> dict[str, float]:
     keys = [key(row) for row in rows]
     return {k: float(right[[i for i, other in enumerate(keys) if other == k]].mean()) for k in dict.fromkeys(keys)}
 
