@@ -164,6 +164,18 @@ def weights(value: object, name: str, *, labels: bool = False) -> Array:
     return array
 
 
+def visible(value: object, heatmap: Array) -> Array:
+    """`value` as a bool array of the shape of `heatmap`, beside it; None stands for every cell."""
+    shape = tuple(heatmap.shape)
+    if value is None:
+        xp = _array.namespace(heatmap)
+        return xp.ones(shape, dtype=xp.bool, device=_array.device(heatmap))
+    cells = _array.asarray_like(_array.asarray(value, "visible"), heatmap)
+    if tuple(cells.shape) != shape or not _array.is_bool(cells):
+        raise ValueError(f"`visible` must be a bool array of the heatmap's shape {shape}, got {describe(cells)}")
+    return cells
+
+
 def coordinates(value: object, name: str, *, last: int, columns: str) -> Array:
     """`value` as a real array of shape (..., last), as `columns` names it."""
     array = _array.asarray(value, name)

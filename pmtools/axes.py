@@ -91,7 +91,7 @@ class AxisMap:
     def inverse(self) -> AxisMap:
         """The same map read from target to source."""
         pieces = tuple(Piece(piece.after, piece.before) for piece in reversed(self.pieces))
-        window = _intersect(self.forward(self.window), self.target_size)
+        window = _array.clip(self.forward(self.window), 0.0, float(self.target_size))
         return AxisMap(pieces, self.target_size, self.source_size, window)
 
     def then(self, other: AxisMap) -> AxisMap:
@@ -158,10 +158,6 @@ def _readonly(array: Array) -> Array:
     view = array.view()
     view.flags.writeable = False
     return view
-
-
-def _intersect(window: Array, size: int) -> Array:
-    return _array.namespace(window).clip(window, 0.0, float(size))
 
 
 def to_jsonable(axis: AxisMap) -> dict[str, Any]:

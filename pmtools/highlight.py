@@ -51,38 +51,10 @@ def highlight_mask(heatmap: Heatmap, /, *, visible: Array | None = None) -> Arra
     xp = _array.namespace(heatmap)
     shape = tuple(heatmap.shape)
     flat = (*shape[:-2], shape[-2] * shape[-1])
-    shown = xp.reshape(visible_cells(visible, heatmap), flat)
+    shown = xp.reshape(_checks.visible(visible, heatmap), flat)
     values = _normalized(xp.reshape(heatmap, flat), shown)
     threshold, found = _best_split(values, shown)
     return xp.reshape(shown & (values > threshold) & found, shape)
-
-
-def visible_cells(visible: Array | None, heatmap: Heatmap, /) -> Array:
-    """`visible` as a bool array beside `heatmap`; None stands for every cell.
-
-    Parameters
-    ----------
-    visible : bool array of shape (..., h, w), or None
-    heatmap : array of shape (..., h, w)
-
-    Returns
-    -------
-    bool array of shape (..., h, w)
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `visible` is not a bool array of that shape.
-    """
-    if visible is None:
-        xp = _array.namespace(heatmap)
-        return xp.ones(tuple(heatmap.shape), dtype=xp.bool, device=_array.device(heatmap))
-    cells = _array.asarray_like(_array.asarray(visible, "visible"), heatmap)
-    if tuple(cells.shape) != tuple(heatmap.shape) or not _array.is_bool(cells):
-        raise ValueError(
-            f"`visible` must be a bool array of the heatmap's shape {tuple(heatmap.shape)}, got {_checks.describe(cells)}"
-        )
-    return cells
 
 
 def _normalized(cells: Array, shown: Array) -> Array:

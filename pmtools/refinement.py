@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from pmtools import _array, _checks
 from pmtools._brief import brief
-from pmtools.highlight import highlight_mask, visible_cells
+from pmtools.highlight import highlight_mask
 from pmtools.typing import Array, Heatmap
 
 
@@ -111,7 +111,7 @@ def refine(
 
     first = _checks.weights(attend(None), "attend(None)")
     xp = _array.namespace(first)
-    visible = visible_cells(visible, first)
+    visible = _checks.visible(visible, first)
     maps, masks = [first], [visible]
     running = xp.ones((*first.shape[:-2], 1, 1), dtype=xp.bool, device=_array.device(first))
     met, at_first = ~running, _left(first, visible)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import find, given
 
 import pmtools
 from pmtools import Warp, testing
@@ -24,6 +25,16 @@ def test_they_pass_on_a_good_warp(warp, rng):
     testing.check_boxes_round_trip(warp, np.array([[1.0, 2.0, 30.0, 39.0]]))
     testing.check_monotone(warp)
     testing.check_linear_sampling(warp, rng.random((40, 70)))
+
+
+@given(testing.points((10, 20), margin=0.5))
+def test_points_are_drawn_as_far_beyond_the_image_as_margin_says(points):
+    assert (points >= [-10, -5]).all()
+    assert (points <= [30, 15]).all()
+
+
+def test_points_are_drawn_beyond_the_image():
+    find(testing.points((10, 20), margin=0.5), lambda points: bool((points < [-5, -2]).all(axis=1).any()))
 
 
 def test_a_lossy_inverse_is_seen(warp):

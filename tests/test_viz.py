@@ -120,6 +120,8 @@ def test_grid_of_another_size_and_of_a_photograph(astronaut):
     picture = pixels(viz.warp_grid(magnified, warp))
     assert picture.shape == (300, 400, 3)
     assert 0.05 < (picture != magnified).any(-1).mean() < 0.6
+    on_white = pixels(viz.warp_grid(np.full((300, 400, 3), 255, np.uint8), warp, color="white"))
+    assert on_white.min() < 200  # the rim
     assert viz.warp_grid(None, warp, color="#ff0000").getpixel((0, 150))[1] < 40
 
 
@@ -157,6 +159,8 @@ def test_each_box_has_its_colour_and_label():
     assert not changed[21:].any()  # above the boxes
     inside = pixels(viz.draw_boxes(GREY, [[2, 0, 22, 35]], width=2, labels=["a"]))
     assert (inside != pixels(viz.draw_boxes(GREY, [[2, 0, 22, 35]], width=2))).any()
+    within = pixels(viz.draw_boxes(GREY, [[2, 8, 22, 35]], width=2, labels=["a"]))  # no room above either
+    assert (within[:7] == 128).all()
     assert (pixels(viz.draw_boxes(GREY, np.zeros((0, 4)))) == 128).all()
 
 

@@ -164,6 +164,15 @@ def test_a_blend_of_chains_knows_where_they_bend():
     np.testing.assert_allclose(blend[1].points(GRID), singles[1].blend(singles[4], 0.3).points(GRID), atol=1e-9)
 
 
+def test_a_blend_shows_what_both_show():
+    whole = frames.identity((8, 8))
+    left = frames.crop((8, 8), (0, 0, 4, 8)).then(frames.pad((8, 4), right=4))
+    right = frames.crop((8, 8), (4, 0, 8, 8)).then(frames.pad((8, 4), left=4))
+    for half, shown in ((left, [1, 1, 1, 1, 0, 0, 0, 0]), (right, [0, 0, 0, 0, 1, 1, 1, 1])):
+        for blend in (whole.blend(half, 0.5), half.blend(whole, 0.5)):
+            np.testing.assert_array_equal(blend.image(np.ones((8, 8)), fill=0)[0], shown)
+
+
 def test_gradients_reach_both_of_a_blend(torch):
     heats = [
         torch.rand(3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(i)).requires_grad_()

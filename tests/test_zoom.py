@@ -381,7 +381,9 @@ def rounding_by_trial(warp):
 def test_report_says_what_rounding_costs():
     line = [100, 400, 300, 420]
     heat = heatmaps.from_boxes(line, source_hw=(1000, 1000))
-    for warp in (fit_warp(heat, source_hw=(1000, 1000), gain=100), zoom_warp(line, source_hw=(1000, 1000))):
+    ramp = np.linspace(1, 0.02, 1000)[None]  # the worst place is at one end, rounded up or down
+    ramps = (pmtools.Warp.from_map(m, source_hw=(1000, 1000), floor=1e-3) for m in (ramp, ramp[:, ::-1]))
+    for warp in (fit_warp(heat, source_hw=(1000, 1000), gain=100), zoom_warp(line, source_hw=(1000, 1000)), *ramps):
         by_trial = rounding_by_trial(warp)
         assert by_trial <= warp.report(line).rounding < by_trial + 0.1
     assert frames.identity((300, 500)).report(line).rounding == pytest.approx(0.25)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import difflib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -113,13 +113,8 @@ class MMEScore:
 
     def to_dict(self) -> dict[str, Any]:
         """All fields, ready for JSON."""
-        categories = {
-            name: {"accuracy": c.accuracy, "accuracy_plus": c.accuracy_plus, "score": c.score, "n": c.n}
-            for name, c in self.categories.items()
-        }
-        totals = {name: getattr(self, name) for name in _TOTALS}
         intervals = {name: list(interval) for name, interval in self.intervals.items()}
-        return {"categories": categories, **totals, "absent": list(self.absent), "intervals": intervals}
+        return asdict(self) | {"absent": list(self.absent), "intervals": intervals}
 
 
 def label_yes_then_no(questions: Sequence[Question], /) -> list[Question]:

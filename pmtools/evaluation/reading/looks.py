@@ -146,16 +146,16 @@ class Case:
         part = frames.crop(self.source_hw, (x0, y0, x1, y1))
         return [self.warped(part.then(frames.resize(part.target_hw, self.size_hw)))]
 
-    def edited(self, name: str) -> list[Look]:
-        """The plain image, edited as the alternatives do it with the reader's own map."""
-        done = ALTERNATIVES[name](
-            self.plain.image, perception_map(self.own_map, gain=self.settings["gain"], kernel_size=1)
-        )
-        return [Look(done.image, lambda boxes: self.plain.back(np.asarray(done.frame.inverse_boxes(boxes))))]
-
 
 def _edited(name: str) -> Callable[[Case], list[Look]]:
-    return lambda case: case.edited(name)
+    """The plain image, edited by an alternative with the reader's own map."""
+
+    def edited(case: Case) -> list[Look]:
+        where = perception_map(case.own_map, gain=case.settings["gain"], kernel_size=1)
+        done = ALTERNATIVES[name](case.plain.image, where)
+        return [Look(done.image, lambda boxes: case.plain.back(np.asarray(done.frame.inverse_boxes(boxes))))]
+
+    return edited
 
 
 def _zoomed(most: float) -> Callable[[Case], list[Look]]:
