@@ -271,8 +271,7 @@ def _grid(source_hw: object, grid_hw: object) -> tuple[SizeHW, SizeHW]:
 def _widened(low: Ndarray, high: Ndarray, size: int) -> tuple[Ndarray, Ndarray]:
     """Sides of boxes, those without a length a pixel long, so that they count like narrow ones."""
     flat = (low == high) & (low >= 0) & (high <= size)
-    start = np.clip(low - 0.5, 0.0, size - 1.0)
-    return np.where(flat, start, low), np.where(flat, start + 1.0, high)
+    return np.where(flat, low - 0.5, low), np.where(flat, high + 0.5, high)
 
 
 def _overlap(low: Ndarray, high: Ndarray, size: int, cells: int) -> Ndarray:

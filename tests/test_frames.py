@@ -109,6 +109,8 @@ def test_letterbox():
     np.testing.assert_allclose(frame.points([[0, 0], [50, 100]]), [[7, 0], [22, 30]])
     frame = frames.letterbox((100, 33), (48, 48))  # 15.84 columns: detectors round to the nearest
     np.testing.assert_allclose(frame.points([[0, 0], [33, 100]]), [[16, 0], [32, 48]])
+    frame = frames.letterbox((33, 100), (48, 48))  # 15.84 rows
+    np.testing.assert_allclose(frame.points([[0, 0], [100, 33]]), [[0, 16], [48, 32]])
 
 
 def test_token_grid_and_normalized():
