@@ -13,10 +13,11 @@ import transformers
 from families_table import REFUSED, supported
 from packaging.version import Version
 from test_attention import at_columns
-from tiny import PICTURES, prompts_for
+from tiny import PICTURES, picture, prompts_for, with_mark
 from tiny_magnifier import GREEDY, UNIFORM
 
 from pmtools.adapters.attention import capture_attention
+from pmtools.adapters.image_tokens import ImageTokens
 from pmtools.adapters.layouts import image_token_layout, probe_layout
 from pmtools.decoding import PerceptionMagnifier
 from pmtools.testing.models import tiny_model, tiny_processor
@@ -28,6 +29,7 @@ pytestmark = pytest.mark.skipif(
 )
 EVERY = supported()
 SIZES = [(200, 200), (320, 180), (121, 363)]  # (width, height): 1:1, 16:9, 1:3
+THIN = [(1, 1), (1, 50), (50, 1), (3, 900), (900, 3)]
 
 
 @cache
@@ -62,8 +64,8 @@ def llama_4_as_it_was_meant():
         yield
 
 
-def inputs_of(processor, family):
-    inputs = processor(images=PICTURES, text=prompts_for(family), return_tensors="pt", padding=True)
+def inputs_of(processor, family, pictures=PICTURES):
+    inputs = processor(images=pictures, text=prompts_for(family), return_tensors="pt", padding=True)
     return inputs.to(model_of(family).dtype)  # Llama 4's pixels come in bfloat16
 
 
@@ -78,9 +80,14 @@ def test_a_uniform_map_is_plain_decoding_at_every_token(family, refresh):
     check_uniform(family, refresh)
 
 
-def check_uniform(family, refresh):
+@pytest.mark.parametrize("family", supported())
+def test_a_uniform_map_is_plain_decoding_of_thin_pictures(family):
+    check_uniform(family, "first", [[picture(4, 50)], [picture(29, 17)]])
+
+
+def check_uniform(family, refresh, pictures=PICTURES):
     pm = PerceptionMagnifier(processor_of(family), heatmap=UNIFORM, refresh=refresh)
-    inputs = inputs_of(pm.processor, family)
+    inputs = inputs_of(pm.processor, family, pictures)
     got = model_of(family).generate(**inputs, custom_generate=pm, **GREEDY)
     inputs.pop("pm_images")
     want = model_of(family).generate(**inputs, **GREEDY)
@@ -115,6 +122,27 @@ def test_the_layout_passes_the_probe(family, width, height):
         processor = processor_of(family, backend)
         layout = image_token_layout(model_of(family), processor)
         assert min(probe_layout(model_of(family), processor, layout, (height, width))) >= 0.9
+
+
+@pytest.mark.parametrize("family", EVERY)
+def test_thin_pictures_have_their_place_or_are_refused_by_the_processor(family):
+    model, processor = model_of(family), PerceptionMagnifier(processor_of(family)).processor
+    layout = image_token_layout(model, processor)
+    for width, height in THIN:
+        prompt = with_mark("<image>", family)
+        try:
+            inputs = processor(images=[[picture(width, height)]], text=[prompt], return_tensors="pt")
+        except ValueError:  # of transformers: no pixel of it is left, or its aspect ratio is beyond 200
+            if max(width, height) < 200 * min(width, height):
+                raise
+            continue
+        assert layout.grids((height, width), 1)[0] == (inputs["input_ids"] == layout.image_token_id).sum()
+        tokens = ImageTokens(layout, inputs["input_ids"], [[(height, width)]])
+        ((heatmap,),) = tokens.heatmaps(tokens.coverage)
+        torch.testing.assert_close(heatmap, torch.ones_like(heatmap))  # equal tokens give an equal map
+        for x0, y0, x1, y1 in (grid.box_xyxy for grid in layout.grids((height, width), 1)[1] if 0 not in grid.shape_hw):
+            assert width > 1 or (x0 <= 0 and x1 >= 1)  # one column of pixels is shown whole or not at all
+            assert height > 1 or (y0 <= 0 and y1 >= 1)
 
 
 @pytest.mark.slow

@@ -36,6 +36,16 @@ def one_grid(box, shape=(4, 4)):
     return ImageTokenLayout(image_token_id=7, grids=lambda size, images: (16, [TokenGrid(0, shape, box)]))
 
 
+def test_another_default_device_holds_nothing_of_ours():
+    """What is kept for later calls would be there too; "meta" stands for a device whose tensors cannot be read here."""
+    layout, ids = one_grid((-0.13, 0.0, 1.13, 1.0)), torch.full((1, 16), 7)
+    with torch.device("meta"):
+        tokens = ImageTokens(layout, ids, [[(90, 120)]])
+        ((heatmap,),) = tokens.heatmaps(tokens.coverage)
+        assert tokens.at([(0.5, 0.5)]).sum() == 1
+    torch.testing.assert_close(heatmap, torch.ones_like(heatmap))
+
+
 class TestHeatmaps:
     IDS = torch.full((1, 16), 7)
 

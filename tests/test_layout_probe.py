@@ -8,11 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tiny import FAMILIES, model_of, processor_of
 
 from pmtools.adapters.layouts import LAYOUTS, TokenGrid, image_token_layout, probe_layout
 from pmtools.adapters.layouts._reading import Reading, readings
-from pmtools.adapters.layouts._views import Colours, View, ramps, views
+from pmtools.adapters.layouts._views import Colours, View, blank, ramps, views
 from pmtools.testing.models import tiny_model, tiny_processor
 
 SIZES = [(240, 240), (180, 320), (300, 100), (91, 133)]  # (height, width)
@@ -201,6 +202,56 @@ class TestReadOff:
             return {"pixel_values": patches, **({"grid": torch.tensor([[1, rows, columns]])} if named else {})}
 
         assert self.read(process, (180, 320)) == [View((6, 10), (0.0, 0.0, 1.0, 1.0), in_patches=True)]
+
+    def test_a_picture_scaled_down_until_it_is_thinner_than_a_pixel(self):
+        def process(picture):
+            canvas = Image.new("RGB", (448, 448), (90, 90, 90))
+            canvas.paste(picture, (203, 0))
+            return {"pixel_values": self.tensor(canvas.resize((56, 56), Image.Resampling.BOX))[None]}
+
+        size = (448, 3)
+        colours = Colours.of(process)
+        assert views(colours, process(ramps(size)), 1) == []
+        (view,) = views(colours, process(ramps(size)), 1, black=lambda: process(blank(size)))
+        assert view.shape_hw == (56, 56)
+        np.testing.assert_allclose(view.box_xyxy, (-25, 0, 31, 1), atol=0.02)
+
+    @pytest.mark.parametrize("size", [(4, 700), (700, 4), (1, 1)], ids=str)
+    def test_a_picture_thinner_than_a_patch(self, size):
+        def process(picture):
+            rows, columns = -(-picture.height // 14), -(-picture.width // 14)
+            canvas = Image.new("RGB", (columns * 14, rows * 14), (90, 90, 90))
+            canvas.paste(picture)
+            pixels = self.tensor(canvas).reshape(3, rows, 14, columns, 14).permute(1, 3, 0, 2, 4)
+            grid = torch.tensor([[rows, columns]])
+            return {"pixel_values": pixels.reshape(rows * columns, -1), "grid": grid}
+
+        colours = Colours.of(process)
+        assert views(colours, process(ramps(size)), 1) == []
+        (view,) = views(colours, process(ramps(size)), 1, black=lambda: process(blank(size)))
+        assert view == View((-(-size[0] // 14), -(-size[1] // 14)), (0.0, 0.0, 1.0, 1.0), in_patches=True)
+
+    @pytest.mark.parametrize("size", [(28, 560), (28, 28), (14, 14)], ids=str)
+    def test_an_input_as_small_as_a_patch_is_of_pixels_where_others_are(self, size):
+        (view,) = self.read(lambda picture: {"pixel_values": self.tensor(picture)[None]}, size)
+        assert view == View(size, (0.0, 0.0, 1.0, 1.0), in_patches=False)
+
+    @pytest.mark.parametrize("size", [(1, 50), (50, 1)], ids=str)
+    def test_places_of_patches(self, size):
+        """Where a picture is one pixel thin, its colours do not tell how many patches lie across."""
+
+        def process(picture):
+            rows, columns = (2 * side if side <= 50 else 10 for side in (picture.height, picture.width))
+            pixels = self.tensor(picture.resize((columns * 14, rows * 14))).reshape(3, rows, 14, columns, 14)
+            places = torch.stack(torch.meshgrid(torch.arange(columns), torch.arange(rows), indexing="xy"), -1)
+            patches = pixels.permute(1, 3, 0, 2, 4).reshape(1, rows * columns, -1)
+            padding = (0, 0, 0, 300 - rows * columns)
+            return {
+                "pixel_values": torch.nn.functional.pad(patches, padding),
+                "places": torch.nn.functional.pad(places.reshape(1, -1, 2), padding, value=-1),
+            }
+
+        assert self.read(process, size) == [View((2 * size[0], 2 * size[1]), (0.0, 0.0, 1.0, 1.0), in_patches=True)]
 
     def test_patches_in_no_order(self):
         order = torch.from_numpy(np.random.default_rng(0).permutation(60))

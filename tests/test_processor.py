@@ -86,6 +86,11 @@ IDIOMS = {
     "pickled": lambda inputs: pickle.loads(pickle.dumps(inputs)),
     "turned into tensors again": lambda inputs: inputs.convert_to_tensors("pt"),
     "first rows": lambda inputs: {name: value[:1] for name, value in inputs.items()},
+    "clones": lambda inputs: {name: value.clone() for name, value in inputs.items()},
+    "shuffled": lambda inputs: {name: value[[1, 0]] for name, value in inputs.items()},
+    "shuffled by a tensor": lambda inputs: {name: value[torch.tensor([1, 0, 0])] for name, value in inputs.items()},
+    "masked": lambda inputs: {name: value[torch.tensor([False, True])] for name, value in inputs.items()},
+    "several samples": lambda inputs: {name: value.repeat_interleave(2, dim=0) for name, value in inputs.items()},
 }
 
 

@@ -57,7 +57,10 @@ class ImageTokens:
             images, places = _place_images(layout, row_sizes, len(hits), row)
             self._images.append(images)
             columns.append(hits[torch.tensor(places, dtype=torch.long, device=hits.device)])
-            cells = [torch.zeros(0), *(part.coverage().float() for image in images for part in image.parts)]
+            cells = [
+                torch.zeros(0, device="cpu"),
+                *(part.coverage().float() for image in images for part in image.parts),
+            ]
             coverage.append(torch.cat(cells).to(hits.device))
         if not any(sizes):
             raise ValueError("`sizes` must hold at least one image, got none; use the model's own `generate`")
@@ -92,7 +95,7 @@ class ImageTokens:
         """Which tokens, (B, n), show one of some places of their image, given as shares of its width and height."""
         import torch
 
-        flags = torch.zeros(self.columns.shape, dtype=torch.bool)
+        flags = torch.zeros(self.columns.shape, dtype=torch.bool, device="cpu")
         for row, images in enumerate(self._images):
             for part in (part for image in images for part in image.parts):
                 cells = [part.cell(place) for place in places_xy]
@@ -189,8 +192,8 @@ def _overlaps(low: float, high: float, cells: int, targets: int) -> torch.Tensor
     """Share of each of `cells` cells of [low, high] in each of `targets` cells of [0, 1]: (targets, cells)."""
     import torch
 
-    edges = torch.linspace(low, high, cells + 1, dtype=torch.float64)
-    bounds = torch.linspace(0, 1, targets + 1, dtype=torch.float64)
+    edges = torch.linspace(low, high, cells + 1, dtype=torch.float64, device="cpu")  # whatever the default device
+    bounds = torch.linspace(0, 1, targets + 1, dtype=torch.float64, device="cpu")
     upper = torch.minimum(edges[None, 1:], bounds[1:, None])
     lower = torch.maximum(edges[None, :-1], bounds[:-1, None])
     return (upper - lower).clamp(min=0) * cells / (high - low)

@@ -5,6 +5,7 @@ This file does not know what a processor does to them.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -62,8 +63,15 @@ class SourceImages:
         return iter(self.rows)
 
     def __getitem__(self, index: Any) -> Any:
-        """A row, or the rows of a slice with their options."""
-        return SourceImages(self.rows[index], self.options) if isinstance(index, slice) else self.rows[index]
+        """A row; or with their options the rows of a slice, of a list, array or tensor of places, or of a mask."""
+        if isinstance(index, slice):
+            return SourceImages(self.rows[index], self.options)
+        places = index.tolist() if hasattr(index, "tolist") else index
+        if not isinstance(places, list | tuple):
+            return self.rows[places]
+        if all(isinstance(place, bool) for place in places):
+            return SourceImages(itertools.compress(self.rows, places), self.options)
+        return SourceImages([self.rows[place] for place in places], self.options)
 
     def __repr__(self) -> str:
         images = [[f"{image.width}x{image.height}" for image in row] for row in self.rows]
@@ -75,7 +83,11 @@ class SourceImages:
         """Returns itself, whatever the device."""
         return self
 
-    cpu = cuda = pin_memory = detach = contiguous = to
+    cpu = cuda = pin_memory = detach = contiguous = clone = to
+
+    def repeat_interleave(self, repeats: int, *_: Any, **__: Any) -> SourceImages:
+        """Each row repeated, as `repeated` does."""
+        return self.repeated(repeats)
 
     @property
     def shape(self) -> tuple[int]:

@@ -84,7 +84,7 @@ def _movement(new: Warp, old: Warp, grid_hw: Sequence[int]) -> float:
     import torch
 
     height, width = new.target_hw
-    share = torch.linspace(0, 1, 4 * max(grid_hw) + 1, dtype=torch.float64)[:, None]
-    points = share * torch.tensor([width, height], dtype=torch.float64)
-    cell = torch.tensor([width / grid_hw[1], height / grid_hw[0]], dtype=torch.float64)
+    share = torch.linspace(0, 1, 4 * max(grid_hw) + 1, dtype=torch.float64, device="cpu")[:, None]
+    points = share * torch.tensor([width, height], dtype=torch.float64, device="cpu")
+    cell = torch.tensor([width / grid_hw[1], height / grid_hw[0]], dtype=torch.float64, device="cpu")
     return float(((new.inverse_points(points) - old.inverse_points(points)) / cell).abs().max())

@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 from pmtools.adapters.layouts._asking import Asked, Asker, Question, question, token_ids
 from pmtools.adapters.layouts._layout import ImageTokenLayout, TokenGrid
 from pmtools.adapters.layouts._reading import Reading, readings
-from pmtools.adapters.layouts._views import Colours, View, ramps, views
+from pmtools.adapters.layouts._views import Colours, View, blank, ramps, views
 from pmtools.adapters.layouts.probe import AGREEMENT, agreement, token_responses
 from pmtools.typing import Ndarray, SizeHW
 
@@ -81,9 +81,8 @@ class InferredGrids:
         return self.findings.grids[key]
 
     def _grids(self, size_hw: SizeHW, images: int) -> tuple[int, list[TokenGrid]]:
-        side = max(size_hw)
-        asked = self.ask([ramps((side, side) if self.square else size_hw)] * images)
-        shown, tokens, runs = self._shown(asked, images)
+        canvas_hw = (max(size_hw), max(size_hw)) if self.square else size_hw
+        shown, tokens, runs = self._shown(self.ask([ramps(canvas_hw)] * images), images, canvas_hw)
         if self.square:
             shown = [View(view.shape_hw, _uncentred(view.box_xyxy, size_hw), view.in_patches) for view in shown]
         kind = _kind(shown)
@@ -95,11 +94,13 @@ class InferredGrids:
             raise self._refused(f"{_described(shown, tokens, runs)}, which is not how other {kind} are read")
         return tokens, grids
 
-    def _shown(self, asked: Asked, images: int) -> tuple[list[View], int, list[int]]:
+    def _shown(self, asked: Asked, images: int, size_hw: SizeHW) -> tuple[list[View], int, list[int]]:
         """The views, the number of tokens and the lengths of their runs, of one of equal images."""
         total, runs = asked.ids.count(self.ask.token), [length for _, length in asked.runs(self.ask.token)]
         try:
-            shown = views(self.findings.colours, asked.inputs, images)
+            shown = views(
+                self.findings.colours, asked.inputs, images, black=lambda: self.ask([blank(size_hw)] * images).inputs
+            )
         except ValueError as reason:
             raise self._refused(str(reason)) from reason
         if total % images or len(shown) % images or not shown:
