@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pmtools
-from pmtools import annotation, frames
+from pmtools import annotation, frames, zoom_warp
 from pmtools.annotation.polygons import area
 from pmtools.testing import boxes as drawn_boxes
 from pmtools.testing import points as drawn_points
@@ -482,3 +482,47 @@ def test_records_from_detectors_of_any_kind_of_number():
 def test_records_of_no_known_kind_are_refused(call, message):
     with pytest.raises((TypeError, ValueError), match=message):
         call(WARP)
+
+
+# ----------------------------------------------------------------------------------------- pixels and other geometries
+
+
+@pytest.mark.parametrize(
+    ("kind", "row"),
+    [
+        ("boxes", [0, 40, 30, 10, 12.5]),
+        ("quads", [0, 10, 10, 20, 10, 20, 20, 10, 20]),
+        ("polygons", [0, 10, 10, 20, 10, 20, 20]),
+    ],
+)
+def test_yolo_rows_in_pixels_are_refused(kind, row):
+    warp = zoom_warp([30, 20, 50, 40], source_hw=(60, 80), zoom=1.5)
+    with pytest.raises(ValueError, match=r"got pixels.*divide x by 80 and y by 60"):
+        annotation.yolo_rows([row], warp, kind=kind)
+
+
+def test_yolo_rows_beyond_the_image_come_back():
+    crop = frames.crop((600, 800), (0, 0, 20, 30))
+    rows = [[0, 0.9, 0.9, 0.1, 0.1], [1, 0.5, 0.4, 0.2, 0.2], [2, 0.01, 0.01, 0.01, 0.01]]
+    beyond = annotation.yolo_rows(rows, crop)
+    assert min(beyond[0][1:3]) > 10  # not in the crop,
+    assert min(beyond[0][3:]) > 1  # and larger than it
+    np.testing.assert_allclose(annotation.yolo_rows(beyond, crop.inverse()), rows)
+    np.testing.assert_allclose(annotation.yolo_rows(beyond[:1], crop.inverse()), rows[:1])
+
+
+def test_an_angle_is_no_confidence():
+    warp = frames.resize((60, 80), (30, 40))
+    for last in (1.57, -0.3):
+        with pytest.raises(ValueError, match="for an angle give four corners"):
+            annotation.yolo_rows([[0, 0.5, 0.5, 0.2, 0.1, last]], warp)
+    for last in (0.25, 17):
+        assert annotation.yolo_rows([[0, 0.5, 0.5, 0.2, 0.1, last]], warp)[0][5] == last
+
+
+@pytest.mark.parametrize(
+    "more", [{"bbox_format": "xyxy"}, {"obb": [1, 2, 3, 4, 5]}, {"segments_info": [{"bbox": [1, 2, 3, 4]}]}]
+)
+def test_records_of_another_geometry_are_refused(more):
+    with pytest.raises(ValueError, match=next(iter(more))):
+        annotation.coco_annotations([{"bbox": [1, 2, 3, 4], **more}], frames.identity((60, 80)))

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 import pmtools
 from pmtools import io
 from pmtools.cli import coordinates
+from pmtools.cli.coordinates import records
 
 HEAT = np.random.default_rng(5).random((6, 9))
 WARP = pmtools.fit_warp(HEAT, source_hw=(200, 300), target_hw=(150, 400))  # nothing alike in x and y
@@ -370,3 +371,39 @@ def test_whatever_comes_as_coco_is_mapped_or_refused(data):
         coordinates.map_coco(json.dumps([{"bbox": data}, {"segmentation": data}]), lambda name: WARP, {})
     with contextlib.suppress(coordinates.CoordinateFileError):
         coordinates.map_coco(json.dumps({"images": data, "annotations": data}), lambda name: WARP, {})
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"box": [10, 10, 20, 20], "angle": 30},
+        {"bbox": [10, 10, 20, 20], "rotation_deg": -5.5},
+        {"boxes": [[10, 10, 20, 20]], "theta": 0.1},
+    ],
+)
+def test_an_angle_beside_a_list_is_refused(record):
+    """Before, the numbers of the list were mapped and the angle was left."""
+    with pytest.raises(coordinates.CoordinateFileError, match="must be upright"):
+        coordinates.map_json(json.dumps([record]), coordinates.boxes(), lambda rows: rows)
+    upright = {key: 0 if isinstance(value, (int, float)) else value for key, value in record.items()}
+    assert coordinates.map_json(json.dumps([upright]), coordinates.boxes(), lambda rows: rows)
+
+
+@pytest.mark.parametrize("line", ["10,5,40,20,35,30,5,15", "10,5,40,20,35,30,5,15,word"])
+def test_four_corners_without_a_header_are_refused(line):
+    with pytest.raises(coordinates.CoordinateFileError, match="may be four corners"):
+        coordinates.map_csv(line + "\n", coordinates.boxes(), lambda rows: rows)
+    assert coordinates.map_csv("10,5,40,20,0.5,3\n", coordinates.boxes(), lambda rows: rows)
+
+
+def test_percent_of_label_studio_are_refused():
+    record = {"x": 10, "y": 10, "width": 20, "height": 20, "rotation": 0, "rectanglelabels": ["a"]}
+    with pytest.raises(coordinates.CoordinateFileError, match="--units fractions"):
+        coordinates.map_json(json.dumps([record]), coordinates.boxes(), lambda rows: rows)
+
+
+@pytest.mark.parametrize("name", ["segments", "polygon", "obb", "keypoints"])
+def test_other_geometry_beside_a_box_is_refused(name):
+    record = {"box": {"x1": 1, "y1": 2, "x2": 3, "y2": 4}, name: {"x": [1, 2], "y": [3, 4]}}
+    with pytest.raises(coordinates.CoordinateFileError, match=f"has {name} beside its box"):
+        records.refuse_whole_records(json.dumps([record]))

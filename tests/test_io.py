@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -169,6 +170,26 @@ def test_sixteen_bit_tiff_of_either_byte_order(tmp_path, options):
     back = io.read_image(tmp_path / "g.tif")
     assert back.mode == "I;16"
     np.testing.assert_array_equal(io.to_array(back), grey)
+
+
+@pytest.mark.parametrize("top", [65535, 1000])
+@pytest.mark.parametrize("plain", [False, True])
+def test_ppm_in_more_than_eight_bits(plain, top):
+    values = np.random.default_rng(1).integers(0, top + 1, (5, 7, 3))
+    text = " ".join(map(str, values.ravel())).encode()
+    content = b"P%d\n# a comment\n7 5\n%d\n" % ((3 if plain else 6), top)
+    image = io.read_image(content + (text if plain else values.astype(">u2").tobytes()))
+    np.testing.assert_array_equal(image, np.rint(values * (65535 / top)).astype(np.uint16))
+
+
+def test_sixteen_bits_a_pixel_are_eight_a_channel():
+    values = np.arange(0, 2**16, 2**16 // 24, dtype="<u2")[:24].reshape(4, 6)  # red 5 bits, green 6, blue 5
+    masks = struct.pack("<III", 0xF800, 0x7E0, 0x1F)
+    head = struct.pack("<IiiHHIIiiII", 40, 6, -4, 1, 16, 3, values.nbytes, 0, 0, 0, 0) + masks
+    content = b"BM" + struct.pack("<IHHI", 14 + len(head) + values.nbytes, 0, 0, 14 + len(head)) + head
+    got = io.to_array(io.read_image(content + values.tobytes()))
+    expected = np.stack([(values >> 11) * 255 / 31, (values >> 5 & 63) * 255 / 63, (values & 31) * 255 / 31], axis=-1)
+    np.testing.assert_allclose(got, expected, atol=1)
 
 
 def test_sixteen_bit_colour_only_where_it_fits(tmp_path):

@@ -55,6 +55,38 @@ def test_files_that_are_something_else(tmp_path, suffix, read):
             io.read_heatmap(path)
 
 
+@pytest.mark.parametrize(
+    ("start", "words"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "it is HEIC"),
+        (b"\xff\n", "it is JPEG XL"),
+        (bytes(128) + b"DICM", "it is DICOM"),
+        (b"v/1\1", "it is OpenEXR"),
+        (b"<!DOCTYPE html>", "it is a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
+    ],
+)
+def test_other_kinds_are_named(start, words):
+    with pytest.raises(ImageFileError, match=words) as caught:
+        io.read_image(start + bytes(64))
+    assert "damaged" not in str(caught.value)
+
+
+def test_kinds_of_known_formats_that_are_not_read_are_not_damaged(tmp_path):
+    png, jpeg = stdio.BytesIO(), stdio.BytesIO()
+    picture().save(png, "PNG")
+    picture().save(jpeg, "JPEG")
+    apple = (
+        png.getvalue()[:8] + struct.pack(">I4s", 4, b"CgBI") + bytes(4) + struct.pack(">I", zlib.crc32(b"CgBI\0\0\0\0"))
+    )
+    twelve = bytearray(jpeg.getvalue())
+    twelve[twelve.index(b"\xff\xc0") + 4] = 12
+    for content, words in ((apple + png.getvalue()[8:], "Apple's own kind"), (bytes(twelve), "12-bit layers.*save it")):
+        with pytest.raises(ImageFileError, match=words) as caught:
+            io.read_image(content)
+        assert "damaged" not in str(caught.value)
+
+
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from([".png", ".jpg", ".tiff", ".gif", ".bmp", ".webp", ".ppm"]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import shutil
+import struct
 import subprocess
 import tracemalloc
 
@@ -95,6 +96,12 @@ def test_least_is_white(tmp_path, dtype):
     assert_reads(tmp_path / "x.tif", np.iinfo(dtype).max - values)
 
 
+def test_white_is_turned_and_alpha_is_not(tmp_path):
+    values = noise("uint8", (20, 35, 2))
+    tifffile.imwrite(tmp_path / "x.tif", values, photometric="miniswhite", extrasamples=["unassalpha"], metadata=None)
+    assert_reads(tmp_path / "x.tif", np.stack([255 - values[..., 0], values[..., 1]], axis=-1))
+
+
 def test_black_and_white_either_way(tmp_path):
     values = noise("uint8") > 99
     for photometric in ("minisblack", "miniswhite"):
@@ -128,6 +135,12 @@ def test_premultiplied_alpha_is_divided_out(tmp_path, dtype):
         (noise("float32").astype("complex64"), {}, "complex numbers"),
         (noise("float32"), {"photometric": "miniswhite"}, "calls the least value white in float32"),
         (noise("uint8", (9, 8, 4)), {"photometric": "rgb", "extrasamples": ["unspecified"]}, "does not call alpha"),
+        (noise("uint8", (9, 8, 2)), {"planarconfig": "contig", "extrasamples": ["unspecified"]}, "does not call alpha"),
+        (
+            noise("uint8", (9, 8, 2)),
+            {"photometric": "miniswhite", "planarconfig": "contig", "extrasamples": ["assocalpha"]},
+            "premultiplied alpha where the least value is white",
+        ),
         (noise("uint8", (4, 16, 16)), {"volumetric": True, "tile": (4, 16, 16)}, "a volume"),
         (noise("uint16"), {"photometric": "cfa"}, "CFA data, which is not yet a picture"),
     ],
@@ -156,6 +169,48 @@ def test_strips_that_are_not_there_are_no_zeros(tmp_path, compression, dtype):
         file.pages[0].tags["ImageLength"].overwrite(4000)
     with pytest.raises(ImageFileError, match="truncated"):
         io.read_image(path)
+
+
+def packed(path, values, *, photometric, extra=(), byte_order="<"):
+    """A TIFF with samples of one bit, as revision 6.0 packs them: rows begin with a byte."""
+    height, width, samples = values.shape
+    data = np.packbits(values.reshape(height, -1), axis=1).tobytes()
+    tags = {256: [width], 257: [height], 258: [1] * samples, 262: [photometric], 277: [samples], 278: [height]}
+    tags |= {338: list(extra)} if extra else {}
+    entries, more, start = b"", b"", 8 + 2 + 12 * (len(tags) + 2) + 4
+    for tag in sorted([*tags, 273, 279]):
+        if tag in tags:
+            content = struct.pack(f"{byte_order}{len(tags[tag])}H", *tags[tag])
+            if len(content) > 4:
+                content, more = struct.pack(byte_order + "I", start + len(more)), more + content
+            entries += struct.pack(byte_order + "HHI4s", tag, 3, len(tags[tag]), content)
+        else:
+            size = 2 * samples if samples > 2 else 0
+            entries += struct.pack(byte_order + "HHII", tag, 4, 1, start + size if tag == 273 else len(data))
+    head = {"<": b"II*\0", ">": b"MM\0*"}[byte_order] + struct.pack(byte_order + "IH", 8, len(tags) + 2)
+    path.write_bytes(head + entries + bytes(4) + more + data)
+
+
+@pytest.mark.parametrize("byte_order", ["<", ">"])
+@pytest.mark.parametrize(("samples", "photometric", "extra"), [(3, 2, ()), (4, 2, (2,)), (2, 1, (2,))])
+def test_colour_in_one_bit(tmp_path, samples, photometric, extra, byte_order):
+    for width in (16, 13):
+        values = np.random.default_rng(samples).integers(0, 2, (9, width, samples), dtype=np.uint8)
+        packed(tmp_path / "x.tif", values, photometric=photometric, extra=extra, byte_order=byte_order)
+        assert_reads(tmp_path / "x.tif", values * np.uint8(255))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_orientation_of_pages_that_pillow_reads(tmp_path, dtype, orientation):
+    values = noise(dtype)  # in one strip, which Pillow maps into memory where it knows the file's name
+    tifffile.imwrite(tmp_path / "x.tif", values, extratags=[(274, 3, 1, orientation, True)], metadata=None)
+    content = (tmp_path / "x.tif").read_bytes()
+    turned = values.T if orientation > 4 else values
+    flips = {2: 1, 3: (0, 1), 4: 0, 6: 1, 7: (0, 1), 8: 0}.get(orientation, ())
+    expected = np.flip(turned, flips)
+    assert_reads(tmp_path / "x.tif", expected)
+    assert_reads(content, expected)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from judge_stub import KEY, complaint
 
@@ -85,6 +87,43 @@ def test_a_model_that_refuses_temperature_is_asked_without(stub):
     judge = stub.judge()
     assert [judge.ask("", "").text for _ in range(2)] == ["8 7", "6 5"]
     assert ["temperature" in request["body"] for request in stub.requests] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (400, complaint("This value is not supported with this model", code="unsupported_value", param="temperature")),
+        (400, complaint("Temperature is not supported")),
+        (422, json.dumps({"detail": [{"loc": ["body", "temperature"], "msg": "extra fields not permitted"}]})),
+        (422, json.dumps({"error": "Input validation error: `temperature` must be strictly positive"})),
+    ],
+)
+def test_temperature_is_refused_in_many_words(stub, status, body):
+    stub.replies = [(status, {"Content-Type": "application/json"}, body), "8 7"]
+    assert stub.judge().ask("", "").text == "8 7"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [{"type": "text", "text": "8 7\nwhy"}],
+        [{"type": "thinking", "thinking": "5 5"}, {"type": "text", "text": "8 7\n"}, {"type": "text", "text": "why"}],
+        "<think>5 5\n</think>\n\n8 7\nwhy",
+    ],
+)
+def test_what_was_said_in_parts_or_after_thinking(stub, content):
+    stub.replies = [content]
+    assert stub.judge().ask("", "").text == "8 7\nwhy"
+
+
+def test_a_refusal_and_an_error_are_told(stub):
+    stub.replies = [
+        (200, {}, json.dumps({"choices": [{"message": {"content": None, "refusal": "I cannot."}}]})),
+        (200, {}, json.dumps({"error": {"message": "overloaded"}})),
+    ]
+    for said in ("I cannot", "overloaded"):
+        with pytest.raises(JudgeError, match=said):
+            stub.judge().ask("", "")
 
 
 @pytest.mark.parametrize("end", ["", "/chat/completions"])

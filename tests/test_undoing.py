@@ -257,8 +257,66 @@ def test_prose_is_not_held_back():
     undoing = Undoing(warp=WARP, format="qwen3-vl")
     assert undoing.feed("The cat sits ") == "The cat sits "
     assert undoing.feed('{"label": "cat", "bbox_2d": [250') == '{"label": "cat", "bbox_2d": '
-    assert undoing.feed(", 250, 750, 750], ").startswith("[")
+    assert undoing.feed(', 250, 750, 750], "score": 1') == "["  # an angle may follow, which would make it another box
+    assert undoing.feed("}, ").endswith('"score": 1}, ')
     assert undoing.finish() == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"bbox": [250, 250, 750, 750, 0.9]}',
+        '{"bbox": [250, 250, 750, 750, 0.9, 3]}',
+        '{"rotated_box": [500, 500, 200, 100, 45]}',
+        '{"bbox": [500, 500, 200, 100], "angle": 45}',
+        '{"rotation_deg": -30.0, "boxes": [[250, 250], [750, 750]]}',
+        '{"bbox": [[500, 500], [200, 100], 45]}',
+        '{"bbox": {"x": 250, "y": 250, "w": 500, "h": 500}, "theta": 0.5}',
+        '{"x": 250, "y": 250, "w": 500, "h": 500, "angle": 30}',
+        '{"bbox": [250, 250, 500, 500], "format": "xywh"}',
+        '{"center": [500, 500], "size": [200, 100]}',
+        '{"center": [500, 500], "width": 200, "height": 100}',
+        '{"x": 500, "y": 500, "radius": 10}',
+        '{"cx": 500, "cy": 500, "w": 10}',
+        "bbox:\n  - 250\n  - 250\n  - 750\n  - 750\n",
+        "It is at x 100, y 200 to x 500, y 600.",
+    ],
+)
+def test_what_is_no_upright_box_of_two_corners_stays_whole(text):
+    """Before, corners of some were mapped, and their angles, sizes or scores were not, or were taken for corners."""
+    undone = undo(text, warp=WARP, format="thousandths")
+    assert (undone.text, undone.places) == (text, ())
+    undoing = Undoing(warp=WARP, format="thousandths")
+    assert "".join(map(undoing.feed, text)) + undoing.finish() == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"cx": 500, "cy": 400, "w": 200, "h": 100, "angle": 0}',
+        '{"width": 200, "height": 100, "center_x": 500, "center_y": 400}',
+        '{"x_center": 500, "y_center": 400, "width": 200, "height": 100}',
+        '{"bbox_cxcywh": [500, 400, 200, 100]}',
+        '{"bbox_xywh": [400, 350, 200, 100]}',
+        '{"bbox": [400, 350, 600, 450], "format": "xyxy", "rotation": 0.0}',
+        '{"bbox": {"cx": 500, "cy": 400, "w": 200, "h": 100}}',
+    ],
+)
+def test_centres_and_sizes(text):
+    seen = np.array([400, 350, 600, 450]) / 1000 * np.tile(WARP.target_hw[::-1], 2)
+    undone = undo(text, warp=WARP, format="qwen3-vl", units="pixels", decimals=3)
+    np.testing.assert_allclose(undone.boxes_xyxy, [WARP.inverse_boxes(seen)])
+    written = [float(number) for number in re.findall(r"[\d.]+", undone.text)]
+    x0, y0, x1, y1 = undone.boxes_xyxy[0]
+    for wanted in (x1 - x0, y1 - y0) if "xyxy" not in text else (x1, y1):
+        assert np.abs(np.array(written) - wanted).min() < 1e-3
+    undoing = Undoing(warp=WARP, format="qwen3-vl", units="pixels", decimals=3)
+    assert "".join(map(undoing.feed, text)) + undoing.finish() == undone.text
+
+
+def test_a_box_and_its_centre_are_both_mapped():
+    undone = undo('{"x0": 250, "y0": 250, "x1": 750, "y1": 750, "cx": 500, "cy": 500}', warp=WARP, format="qwen3-vl")
+    assert [place.kind for place in undone.places] == ["box", "point"]
 
 
 # --------------------------------------------------------------------------------------------------- options, refusals

@@ -27,7 +27,11 @@ Warps: TypeAlias = Warp | Turned | Mapping[Any, Warp | Turned]
 #: detectron2's BoxMode, as far as it is in pixels.
 _MODES = {0: "xyxy", 1: "xywh", 4: "cxcywhr"}
 # fields that say that a box is not upright, or that belong to a geometry which is not mapped
-_OTHER_GEOMETRY = ("x3", "y3", "x4", "y4", "angle", "theta", "rotation", "dp_x", "dp_y", "dp_masks", "quad", "poly")
+_OTHER_GEOMETRY = (
+    *("x3", "y3", "x4", "y4", "angle", "theta", "rotation", "quad", "poly", "obb", "rbox"),
+    *("dp_x", "dp_y", "dp_masks", "segments_info"),
+)
+_FORMATS = ("bbox_format", "box_format")
 
 
 def coco_annotations(
@@ -170,6 +174,11 @@ def _box(record: Mapping[str, Any], place: str) -> tuple[list[float], str] | Non
     _refuse_other_geometry(record, place)
     if record.get("bbox") is None:
         return None
+    for name in _FORMATS:
+        if isinstance(record.get(name), str) and record[name].lower() not in ("xywh", "coco"):
+            raise ValueError(
+                f"{place} must have a bbox of corner and size, got {name} {record[name]!r}; use annotation.convert, or bbox_mode"
+            )
     mode = record.get("bbox_mode", 1)
     format = _MODES.get(int(mode)) if isinstance(mode, int) and not isinstance(mode, bool) else None
     if format is None:

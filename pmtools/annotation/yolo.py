@@ -64,7 +64,8 @@ def yolo_rows(
     Raises
     ------
     TypeError, ValueError
-        If a row has other columns than `kind` says.
+        If a row has other columns than `kind` says, or the numbers are pixels: larger than the image as parts of it, also after
+        the warp, and within it as pixels.
 
     Examples
     --------
@@ -81,9 +82,10 @@ def yolo_rows(
     clip = _checks.flag(clip, "clip")
     if isinstance(rows, (str, bytes)) or not hasattr(rows, "__iter__"):
         raise TypeError(f"`rows` must be a list of rows of numbers, got {_checks.describe(rows)}; split the text first")
+    checked = [_checked(row, kind, f"rows[{i}]") for i, row in enumerate(rows)]
+    _refuse_pixels(checked, warp, kind)
     found = []
-    for i, row in enumerate(rows):
-        numbers = _checked(row, kind, f"rows[{i}]")
+    for numbers in checked:
         pixels = back[0].points(_pairs(numbers, kind))
         if min_visible is not None:
             share = float(formats.visible_share(_box_around(pixels, kind), warp))
@@ -114,7 +116,31 @@ def _checked(row: Any, kind: str, place: str) -> list[Any]:
             f"`{place}` must be a class and {KINDS[kind]}, got {n} numbers; is it another `kind`: "
             f"{', '.join(name for name in KINDS if fits[name]) or 'none fits'}?"
         )
+    if kind == "boxes" and n == 6 and not 0 <= numbers[5] <= 1 and (numbers[5] < 0 or numbers[5] % 1):
+        raise ValueError(
+            f"`{place}` must end in a confidence from 0 to 1 or a track's number, got {numbers[5]}; for an angle give "
+            "four corners, kind='quads'"
+        )
     return numbers
+
+
+def _refuse_pixels(rows: list[list[Any]], warp: Warp | Turned, kind: str) -> None:
+    """Refuse rows in pixels. Parts of the image beyond it are fine: they come back, or are of objects that it shows a part of."""
+    beyond = False
+    height, width = warp.source_hw
+    for numbers in rows:
+        box = _box_around(_pairs(numbers, kind), kind)
+        if min(box[2] - box[0], box[3] - box[1]) < 1 or box.min() < -1 or box[2] > width + 1 or box[3] > height + 1:
+            return
+        mapped = frames.normalized(warp.target_hw).boxes(
+            warp.boxes(frames.normalized(warp.source_hw).inverse().boxes(box))
+        )
+        beyond |= all(one[:2].max() >= 1 or one[2:].min() <= 0 for one in (box, mapped))
+    if beyond:
+        raise ValueError(
+            f"`rows` must be parts of the image's width and height, got pixels, {rows[0][1:5]} for one; divide x by {width} "
+            f"and y by {height}"
+        )
 
 
 def _pairs(numbers: list[Any], kind: str) -> Ndarray:

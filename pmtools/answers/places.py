@@ -45,8 +45,8 @@ class Written:
     Attributes
     ----------
     axes : str
-        "x" or "y" for each value: "xyxy" for a box, "yxyx" where y comes first; "w" and "h" are sizes, counted from the last
-        x and y before them.
+        "x" or "y" for each value: "xyxy" for a box, "yxyx" where y comes first; "w" and "h" are sizes, counted from x and y, or
+        from "u" and "v", which are a centre.
     values : tuple of float
         In the units of the format.
     spans : tuple of (int, int)

@@ -31,12 +31,24 @@ _CLOSES = {"[": "]", "{": "}", "(": ")"}
 #: Keys of points, boxes and polygons: bbox_2d, box, button_bbox, points, start_coordinate, ...
 _KEY = re.compile(
     r"(?:.*[-_])?(?:b?box|bounding[-_ ]?box|point|polygon|segmentation|coord|coordinate|position|location|region|corner"
-    r"|cent(?:er|re)|(?:top|bottom|upper|lower)[-_ ]?(?:left|right))(?:e?s)?(?:[-_]?2d|[-_]xyxy)?"
+    r"|cent(?:er|re)|(?:top|bottom|upper|lower)[-_ ]?(?:left|right))(?:e?s)?(?:[-_]?2d|[-_](?:xyxy|xywh|cxcywh))?"
+    r"|xyxy|xywh|cxcywh"
 )
 #: Keys whose pairs are the corners of one polygon, or of one box.
 _POLYGON = re.compile(r"(?:.*[-_])?(?:polygon|segmentation|mask|b?box|bounding[-_ ]?box)s?(?:[-_]?2d)?")
-#: Names of single numbers, and the axis of each: x, y1, x_min, left, width, start_x, ...
+#: Keys of boxes, which have four numbers, or corners.
+_BOX = re.compile(r"(?:.*[-_])?(?:b?box|bounding[-_ ]?box)(?:e?s)?(?:[-_].*|2d)?")
+#: Keys of points that a size beside them may count from.
+_ANCHOR = re.compile(r".*(?:cent(?:er|re)|corner|left|right|position|location)s?")
+#: Names of what makes another shape of a box or a point beside it, and of formats that are not two corners.
+_ANGLE = re.compile(r"(?:.*[-_])?(?:angle|theta|rotation)(?:[-_]?(?:deg|rad).*)?")
+_SIZE = re.compile(r"(?:.*[-_])?(?:radius|diameter|size|extent|dimension)s?")
+_FORMAT = re.compile(r"(?:.*[-_])?(?:format|mode)")
+_SHAPES = {"cxcywh": "uvwh", "xywh": "xywh"}
+_OTHER_FORMATS = {"xywh", "cxcywh", "ltwh", "tlwh", "coco", "yolo", "cxcywhr", "xywhr"}
+#: Names of single numbers, and the axis of each: x, y1, x_min, left, width, start_x, centre_x, ...
 _NAME = re.compile(
+    r"(?P<u>(?:c|cent(?:er|re))_?x|x_?(?:c|cent(?:er|re)))|(?P<v>(?:c|cent(?:er|re))_?y|y_?(?:c|cent(?:er|re)))|"
     r"(?:(?:start|end|from|to|begin)_?)?(?:(?P<x>x)|(?P<y>y))(?:\d|_?min|_?max)?"
     r"|(?P<x2>left|right)|(?P<y2>top|bottom)|(?P<w>w|width)|(?P<h>h|height)"
 )
@@ -68,6 +80,10 @@ class _Frame:
         The last word, and the one after which a colon came.
     apart : bool
         Whether something stands between the last number and what comes.
+    pending : list of (str or None, Written)
+        Places within, with their keys, of which what follows may say that they are others than they look.
+    turned, sized, mixed : bool
+        Whether it names an angle that is not 0 or another format; a radius or the like; a number beside lists.
     """
 
     bracket: str
@@ -81,6 +97,10 @@ class _Frame:
     word: str | None = None
     name: str | None = None
     apart: bool = True
+    pending: list[tuple[str | None, Written]] = field(default_factory=list)
+    turned: bool = False
+    sized: bool = False
+    mixed: bool = False
 
 
 class Structured:
@@ -119,7 +139,7 @@ class Structured:
             self._at = end
         if final:
             for frame in self._stack:  # cut off: what was complete by then counts
-                found += self._named(text, frame)
+                found += self._places(text, frame)
         self.settled = min(self._held(frame) for frame in self._stack)
         return found
 
@@ -130,7 +150,9 @@ class Structured:
         at, frame = self._at, self._stack[-1]
         if text[at] in _STRINGS and frame.bracket in ("[", "{"):
             if string := _STRINGS[text[at]].match(text, at):
-                if not self._quoted(text, frame, string, found):
+                if frame.name is not None and _FORMAT.fullmatch(frame.name.lower()):
+                    frame.turned |= string[1].lower() in _OTHER_FORMATS
+                if not self._quoted(text, frame, string):
                     self._word(frame, string[1])
                 return string.end()
             if not final and len(text) - at <= 2 * _LONGEST + 2 and "\n" not in text[at:]:
@@ -142,11 +164,11 @@ class Structured:
         if not final and unfinished and (end == len(text) or grows):
             return None
         if kind == "number":
-            self._number(frame, (at, end))
+            self._number(text, frame, (at, end))
         elif kind == "word":
             self._word(frame, token[0])
         elif kind == "open":
-            self._open(frame, token[0], at)
+            found += self._open(frame, token[0], at)
         elif kind == "close":
             found += self._close(text, token[0])
         elif kind == "sets":
@@ -161,16 +183,19 @@ class Structured:
             frame.row, frame.name, frame.word = False, None, None
         return end
 
-    def _number(self, frame: _Frame, span: Span) -> None:
-        if frame.name is not None and frame.bracket in ("{", "(") and _axis(frame.name):
-            frame.named.setdefault(frame.name.lower(), span)
+    def _number(self, text: str, frame: _Frame, span: Span) -> None:
+        name = (frame.name or "").lower()
+        if name and frame.bracket in ("{", "(") and _axis(name):
+            frame.named.setdefault(name, span)
         elif frame.row and frame.apart:
             frame.numbers.append(span)
         else:
-            frame.row = False
+            frame.row, frame.mixed = False, True
+            frame.sized |= _SIZE.fullmatch(name) is not None
+            frame.turned |= _ANGLE.fullmatch(name) is not None and number(text[slice(*span)]) != 0
         frame.name, frame.word, frame.apart = None, None, False
 
-    def _quoted(self, text: str, frame: _Frame, string: re.Match[str], found: list[Written]) -> bool:
+    def _quoted(self, text: str, frame: _Frame, string: re.Match[str]) -> bool:
         """Take numbers in quotes: one as one of a list or with a name, several under a key of places as a list."""
         start, end = string.span(1)
         if not _QUOTED.fullmatch(text, start, end):
@@ -178,10 +203,10 @@ class Structured:
         spans = [part.span() for part in _NUMBERS.finditer(text, start, end)]
         if frame.name is not None and len(spans) > 1 and self._known(frame.name):
             inner = _Frame("[", start, frame.name, frame.start, numbers=spans, percents=text.count("%", start, end))
-            found += self._row(text, inner)
+            frame.pending += [(inner.key, place) for place in self._row(text, inner)]
             self._word(frame, "")
         elif len(spans) == 1 and (end - start == spans[0][1] - spans[0][0]):
-            self._number(frame, spans[0])
+            self._number(text, frame, spans[0])
         else:
             return False
         return True
@@ -190,27 +215,55 @@ class Structured:
     def _word(frame: _Frame, text: str) -> None:
         frame.row, frame.word, frame.name = False, text, None
 
-    def _open(self, frame: _Frame, bracket: str, at: int) -> None:
+    def _open(self, frame: _Frame, bracket: str, at: int) -> list[Written]:
         key = frame.name if frame.name is not None else (frame.key if frame.bracket in ("[", "(") else None)
+        frame.sized |= frame.name is not None and _SIZE.fullmatch(frame.name.lower()) is not None
         if not frame.bracket and not self._known(key):
             key = None  # in prose the word before a colon means nothing
         frame.row, frame.name, frame.word = False, None, None
         self._stack.append(_Frame(bracket, at, key, frame.start))
-        del self._stack[1:-_DEEPEST]  # brackets that nothing closes
+        return self._dropped(slice(1, -_DEEPEST))  # brackets that nothing closes
 
     def _close(self, text: str, bracket: str) -> list[Written]:
         matching = [i for i, frame in enumerate(self._stack) if _CLOSES.get(frame.bracket) == bracket]
         if not matching:
             return []
         frame = self._stack[matching[-1]]
-        del self._stack[matching[-1] :]
-        self._stack[-1].apart = True
-        return [*self._row(text, frame), *self._named(text, frame)]
+        found = self._dropped(slice(matching[-1] + 1, None))
+        self._stack.pop()
+        parent = self._stack[-1]
+        parent.apart = True
+        around = next(outer for outer in reversed(self._stack) if outer.bracket != "[")
+        places = [] if around.turned else [*self._places(text, frame), *self._row(text, frame)]
+        waits = parent.bracket == "{" and (frame.bracket != "{" or self._known(frame.key))
+        corners = parent.bracket == "[" and frame.bracket != "{" and any(place.polygon is not None for place in places)
+        if waits or corners:
+            parent.pending += [(frame.key, place) for place in places]
+            return found
+        return found + places
+
+    def _dropped(self, which: slice) -> list[Written]:
+        """What is complete in brackets that nothing closes, which are forgotten."""
+        found = [place for frame in self._stack[which] for _, place in frame.pending]
+        del self._stack[which]
+        return found
 
     # ---------------------------------------------------------------------------------------------------- places
 
     def _known(self, key: str | None) -> bool:
         return key is not None and (key.lower() in self.orders or _KEY.fullmatch(key.lower()) is not None)
+
+    def _places(self, text: str, frame: _Frame) -> list[Written]:
+        """What a bracket holds beside its own row: lists, and numbers with names."""
+        if frame.turned or (frame.mixed and frame.bracket == "["):
+            return []
+        sized = frame.sized or any(_axis(name) in ("w", "h") for name in frame.named)
+        lists = [
+            place
+            for key, place in frame.pending
+            if not (sized and len(place.values) == 2 and key is not None and _ANCHOR.fullmatch(key.lower()))
+        ]
+        return [*lists, *self._named(text, frame)]
 
     def _row(self, text: str, frame: _Frame) -> list[Written]:
         """The numbers of a list, where they are coordinates."""
@@ -219,27 +272,44 @@ class Structured:
             return []
         if not (self._known(frame.key) if frame.key is not None else f"{frame.bracket}{count}" in self.bare):
             return []
-        order = self.orders.get((frame.key or "").lower(), self.order)
-        corner = count == 2 and frame.key is not None and _POLYGON.fullmatch(frame.key.lower()) is not None
-        written = replace(_written(text, order * (count // 2), frame.numbers), percent=frame.percents > 0)
+        key = (frame.key or "").lower()
+        order = self.orders.get(key, self.order)
+        corner = count == 2 and _POLYGON.fullmatch(key) is not None
+        axes = order * (count // 2)
+        if _BOX.fullmatch(key) and count != 2 and count % 4:
+            return []  # with a score and a class
+        if shape := next((shape for name, shape in _SHAPES.items() if key.endswith(name)), None):
+            if count != 4:
+                return []
+            axes = shape
+        written = replace(_written(text, axes, frame.numbers), percent=frame.percents > 0)
         return [replace(written, polygon=frame.within) if corner else written]
 
     def _named(self, text: str, frame: _Frame) -> list[Written]:
-        """The numbers with names, where there are both x and y; sizes follow the corner that they count from."""
-        named = {name: span for name, span in frame.named.items() if not name.startswith(("w", "h"))}
-        axes = [_axis(name) or "" for name in named]
-        if not {"x", "y"} <= set(axes):
-            return []
-        if axes.count("x") == axes.count("y") == 1:
-            named |= {name: span for name, span in frame.named.items() if name not in named}
-        return [_written(text, "".join(_axis(name) or "" for name in named), list(named.values()))]
+        """The numbers with names, where there are both x and y; sizes count from the corner or the centre that is there."""
+        axes = {name: _axis(name) or "" for name in frame.named}
+        sizes = [name for name in axes if axes[name] in ("w", "h")]
+        found = []
+        for which in ("xy", "uv"):
+            names = [name for name in axes if axes[name] in which]
+            if {axes[name] for name in names} != set(which) or (frame.sized and len(names) == 2):
+                continue
+            if len(names) == 2 and len(sizes) == 2:
+                names, sizes = [*names, *sizes], []
+            elif len(names) == 2 and sizes:
+                continue
+            elif which == "uv":
+                axes |= {name: "xy"["uv".index(axes[name])] for name in names}
+            found.append(_written(text, "".join(axes[name] for name in names), [frame.named[name] for name in names]))
+        return found
 
     def _held(self, frame: _Frame) -> int:
         """Where a place starts that may be in this frame, or how far the text is read."""
         if frame.row and frame.bracket and frame.bracket in self.lists:
             bare = any(shape.startswith(frame.bracket) for shape in self.bare)
             return frame.start if (self._known(frame.key) if frame.key is not None else bare) else self._at
-        return min((start for start, _ in frame.named.values()), default=self._at)
+        starts = [start for start, _ in frame.named.values()] + [place.start for _, place in frame.pending]
+        return min(starts, default=self._at)
 
 
 def _written(text: str, axes: str, spans: list[Span]) -> Written:

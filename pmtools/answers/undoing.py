@@ -276,18 +276,34 @@ class Undoing:
         )
 
 
+_SIDES = str.maketrans("uvwh", "xyxy")
+
+
 def _corners(written: Written) -> tuple[str, list[float]]:
-    """Axes and values with sizes as far corners."""
-    axes, values = written.axes.replace("w", "x").replace("h", "y"), list(written.values)
-    for i, axis in enumerate(written.axes):
-        if axis in "wh":
-            values[i] += values[axes.index("xy"["wh".index(axis)])]
-    return axes, values
+    """Axes and values with centres and sizes as corners."""
+    values = list(written.values)
+    for size, start, centred in _sized(written.axes):
+        if centred:
+            values[start] -= values[size] / 2
+        values[size] += values[start]
+    return written.axes.translate(_SIDES), values
 
 
 def _sizes(axes: str, values: list[float]) -> list[float]:
-    """Far corners as sizes again."""
-    return [
-        value - values[axes.index("xy"["wh".index(axis)])] if axis in "wh" else value
-        for axis, value in zip(axes, values, strict=True)
-    ]
+    """Corners as centres and sizes again."""
+    for size, start, centred in _sized(axes):
+        values[size] -= values[start]
+        if centred:
+            values[start] += values[size] / 2
+    return values
+
+
+def _sized(axes: str) -> list[tuple[int, int, bool]]:
+    """Where the sizes stand, where what each counts from, and whether that is a centre."""
+    found = []
+    for i, axis in enumerate(axes):
+        if axis in "wh":
+            corner, centre = ("x", "u") if axis == "w" else ("y", "v")
+            centred = corner not in axes
+            found.append((i, axes.index(centre if centred else corner), centred))
+    return found

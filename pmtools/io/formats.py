@@ -67,6 +67,38 @@ _SAME_PICTURE = {
 HOLD_FRAMES = ("AVIF", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 
 
+#: How other files start, and what they are: a start, or a place and what stands there.
+_OTHER_STARTS = (
+    (4, b"ftyphei", "HEIC, as phones write it; save it as PNG or JPEG"),
+    (4, b"ftyphev", "HEIC, as phones write it; save it as PNG or JPEG"),
+    (4, b"ftypmif1", "HEIF of a kind that is not read, or damaged; save it as PNG or JPEG"),
+    (4, b"ftypcrx", "a camera's raw file; develop it to TIFF or PNG"),
+    (4, b"ftyp", "a video; save a frame of it as PNG"),
+    (0, b"\xff\n", "JPEG XL; save it as PNG"),
+    (4, b"JXL ", "JPEG XL; save it as PNG"),
+    (128, b"DICM", "DICOM; save what is to be seen of it as PNG or TIFF"),
+    (0, b"v/1\x01", "OpenEXR; save it as TIFF in floats"),
+    (0, b"#?R", "Radiance HDR; save it as TIFF in floats"),
+    (0, b"PF", "PFM in colour; save it as TIFF in floats"),
+    (0, b"P7", "PAM; save it as PNG"),
+    (0, b"8BPS", "Photoshop's; save it as PNG or TIFF"),
+    (0, b"\x00\x00\x01\x00", "ICO; save it as PNG"),
+    (0, b"%PDF", "PDF; save its page as PNG"),
+    (0, b"%!PS", "PostScript, a program; save its picture as PNG"),
+    (0, b"<svg", "SVG; save it as PNG"),
+    (0, b"<?xml", "XML, SVG perhaps; save the picture as PNG"),
+    (0, b"<!DOCTYPE", "a web page; the download may have failed"),
+    (0, b"<html", "a web page; the download may have failed"),
+    (0, b"version https://git-lfs", "a pointer of Git LFS; `git lfs pull` brings the picture"),
+    (0, b"\x93NUMPY", "an array of NumPy; `numpy.load` reads it"),
+)
+
+
+def other_kind(start: bytes) -> str | None:
+    """What a file is that starts like this and is no image of the `FORMATS`, with the way out; None where nobody knows."""
+    return next((words for at, known, words in _OTHER_STARTS if start.startswith(known, at)), None)
+
+
 def format_of(path: Target, format: str | None = None) -> str:
     """Pillow's name of the format that the suffix or `format` asks for, which it can write."""
     from PIL import Image as PIL

@@ -163,7 +163,7 @@ def _lasting_xmp(xmp: object) -> bytes:
     content = xmp.encode() if isinstance(xmp, str) else xmp
     if not isinstance(content, bytes) or any(mark in content for mark in _OF_COMPANIONS):
         return b""
-    content = re.sub(rb"(tiff:Orientation(?:=[\"']|>))[2-8]", rb"\g<1>1", content)
+    content = re.sub(rb"(tiff:Orientation(?:=\"|>))[2-8]", rb"\g<1>1", content)
     content = re.sub(rb"\s" + _SIZES + rb"=[\"'][^\"']*[\"']", b"", content)
     return re.sub(rb"<(" + _SIZES + rb")>[^<]*</\1>", b"", content)
 

@@ -31,17 +31,20 @@ class Header:
         The transparent colour of a grey or RGB image, in samples of that depth.
     cicp : bytes or None
         Code points of its colours.
+    of_apple : bool
+        Whether it is of Apple's own kind (CgBI): another compression, blue first, alpha multiplied in.
     """
 
     depth: int
     key: tuple[int, ...] | None
     cicp: bytes | None
+    of_apple: bool = False
 
 
 def read_header(stream: BinaryIO) -> Header:
     """The header of a file that Pillow has opened."""
     stream.seek(len(START))
-    depth, colour, key, cicp = 8, 0, None, None
+    depth, colour, key, cicp, of_apple = 8, 0, None, None, False
     while len(start := stream.read(8)) == 8:
         length, kind = struct.unpack(">I4s", start)
         if kind in (b"IDAT", b"IEND"):
@@ -53,8 +56,9 @@ def read_header(stream: BinaryIO) -> Header:
             key = tuple(value & (1 << depth) - 1 for value in struct.unpack(f">{length // 2}H", content))
         elif kind == b"cICP" and length == 4:
             cicp = content
+        of_apple = of_apple or kind == b"CgBI"
         stream.seek(4 if content or not length else length + 4, 1)
-    return Header(depth, key, cicp)
+    return Header(depth, key, cicp, of_apple)
 
 
 def write(

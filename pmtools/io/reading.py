@@ -6,6 +6,7 @@ Knows files and PIL images; what Pillow reads wrongly or not at all is left to t
 from __future__ import annotations
 
 import contextlib
+import re
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -14,7 +15,7 @@ from pmtools import _checks
 from pmtools.io import metadata, png, sixteen_bit, tiff
 from pmtools.io.arrays import from_array
 from pmtools.io.files import ImageFileError, Source, name_of, open_source, reporting
-from pmtools.io.formats import FORMATS, with_alpha
+from pmtools.io.formats import FORMATS, other_kind, with_alpha
 from pmtools.io.frames import Frames
 from pmtools.typing import Image, Ndarray
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 #: Most pixels a file may claim before it is decoded; Pillow's own threshold for an error.
 MAX_PIXELS = 178_956_970
+
+#: What Pillow says of sound files that it does not know.
+_OF_ANOTHER_KIND = re.compile(r"(?i)unsupported|not supported|cannot handle|unknown")
 
 
 def read_image(path: Source, /, *, max_pixels: int | None = MAX_PIXELS) -> Image:
@@ -207,9 +211,9 @@ def _tiff_frames(stream: BinaryIO, name: str, max_pixels: int | None, first_only
                 except Exception as error:
                     if "imagecodecs" not in str(error):
                         raise
-                    codec = getattr(page.page.compression, "name", page.page.compression)
-                    problem = f"is compressed with {codec} in a way that needs imagecodecs: pip install 'pmtools[tiff]'"
-                    raise ImageFileError(name, problem) from error
+                    raise ImageFileError(
+                        name, f"{page.coding} and needs imagecodecs: pip install 'pmtools[tiff]'"
+                    ) from error
             lasting = page.info()
             image = _as_pil_where_it_can(array)
             if not isinstance(image, np.ndarray):
@@ -241,7 +245,7 @@ def _header(stream: BinaryIO, name: str) -> Any:
 
     PIL.init()
     stream.seek(0)
-    prefix = stream.read(16)
+    prefix = stream.read(256)
     reason = "it does not start like " + ", ".join(sorted(set(FORMATS.values())))
     for kind in sorted(set(FORMATS.values()) & PIL.OPEN.keys()):  # AVIF, JPEG 2000 and WebP are optional in Pillow
         factory, accepts = PIL.OPEN[kind]
@@ -249,10 +253,14 @@ def _header(stream: BinaryIO, name: str) -> Any:
             continue
         try:
             stream.seek(0)
-            return factory(stream, name)
+            return factory(stream, "")  # with a name it maps the file, and turned TIFFs with their sides exchanged
         except Exception as error:  # plugins raise anything on bad bytes
             reason = f"it starts like {kind}, but its header is damaged or cut off ({error or type(error).__name__})"
+            if _OF_ANOTHER_KIND.search(str(error)):
+                reason = f"it is {kind} of a kind that is not read ({error}); save it as PNG"
             continue
+    if other := other_kind(prefix):
+        reason = f"it is {other}"
     raise ImageFileError(name, f"is not a readable image: {reason}")
 
 
@@ -287,9 +295,15 @@ def _single(stream: BinaryIO, name: str, index: int, *, of_stack: bool = False) 
         return image
 
     image = opened()
+    if sixteen_bit.as_wide_grey(image):
+        return np.asarray(decoded(image)).astype(np.uint16).reshape(image.height, -1, 3), {}
     with reporting(name, "cannot be read without loss"):
         readings = sixteen_bit.byte_readings(image)
     header = png.read_header(stream) if image.format == "PNG" else None
+    if header and header.of_apple:
+        raise ImageFileError(
+            name, "is a PNG of Apple's own kind (CgBI), made for its apps; save it as a plain PNG, with sips or Preview"
+        )
     if not readings:
         decoded(image)
         lasting = _with_ways(metadata.lasting(image, of_stack=of_stack), stream, image.format)

@@ -1,4 +1,4 @@
-"""Colour with 16 bits a channel, which PIL has no mode for, out of PIL's own decoders of PNG and TIFF.
+"""Colour with 16 bits a channel, which PIL has no mode for, out of PIL's own decoders of PNG, TIFF and PPM.
 
 Knows PIL's raw modes and nothing else.
 """
@@ -33,7 +33,7 @@ def byte_readings(image: Any) -> tuple[str, ...]:
     if len(raw_modes) != 1:  # a plane per channel, of 8 bits
         return ()
     layout, _, depth = raw_modes.pop().partition(";")
-    if not depth.startswith("16"):
+    if not depth.startswith("16") or layout == "BGR":  # of BMP: 16 bits a pixel
         return ()
     if layout == "LA":  # 4 bytes a pixel, as RGBA has: one reading gives all of them
         return ("RGBA",)
@@ -46,6 +46,23 @@ def byte_readings(image: Any) -> tuple[str, ...]:
 def reread(image: Any, raw_mode: str) -> None:
     """Make a lazily opened PIL image decode with `raw_mode` in place of its own."""
     image.tile = [tile._replace(args=_with_raw_mode(tile.args, raw_mode)) for tile in image.tile]
+
+
+def as_wide_grey(image: Any) -> bool:
+    """Make a lazily opened PPM in more than 8 bits decode as grey of three times its width, of which PIL keeps all bits.
+
+    Returns
+    -------
+    bool
+        Whether it is such a file; if not, it is left as it was.
+    """
+    tile = image.tile[0] if image.format == "PPM" and image.mode == "RGB" and image.tile else None
+    if tile is None or isinstance(tile.args, str) or tile.args[-1] < 256:
+        return False
+    image._mode, image._size = "I", (3 * image.width, image.height)
+    name, args = ("raw", "I;16B") if tile[0] == "ppm" and tile.args[-1] == 65535 else (tile[0], tile.args)
+    image.tile = [type(tile)(name, (0, 0, *image.size), tile.offset, args)]
+    return True
 
 
 def joined(readings: list[Ndarray]) -> Ndarray:

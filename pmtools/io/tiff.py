@@ -22,6 +22,7 @@ _BITS, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 258, 338, 339
 _MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _YCBCR = 0, 1, 2, 6
 _INTERLEAVED = 1
 _UNCOMPRESSED = 1
+_WHOLE = (8, 16, 32, 64)  # bits of integers whose bytes have an order
 _USUAL_TILE = 1 << 20  # pixels; larger ones count where they are larger than the picture
 _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
 _PREMULTIPLIED, _ALPHA = 1, 2
@@ -75,6 +76,13 @@ class Page:
         return bool(int(self.page.subfiletype) & (_REDUCED | _MASK))
 
     @property
+    def coding(self) -> str:
+        """How its samples are stored, in words."""
+        if self.page.compression == _UNCOMPRESSED:
+            return f"packs samples of {self.page.bitspersample} bits"
+        return f"is compressed with {getattr(self.page.compression, 'name', self.page.compression)}"
+
+    @property
     def for_pillow(self) -> bool:
         """Whether Pillow reads all that the page holds, and nothing wrong."""
         page = self.page
@@ -114,11 +122,12 @@ class Page:
         values = np.array(values, dtype=values.dtype.newbyteorder("="))  # writable, and ours
         if values.ndim == 3 and values.dtype == np.bool_:
             values = values * np.uint8(255)
-        if values.dtype.kind == "u" and page.bitspersample < 8 * values.dtype.itemsize:  # for example 12 bits in 16
+        elif values.dtype.kind == "u" and page.bitspersample < 8 * values.dtype.itemsize:  # for example 12 bits in 16
             step = np.iinfo(values.dtype).max / (2**page.bitspersample - 1)
             values = np.rint(values * step).astype(values.dtype)
         if page.photometric == _MIN_IS_WHITE:
-            values = ~values  # of unsigned integers: greatest - value
+            colours = values[..., : page.samplesperpixel - len(self._extra)] if values.ndim == 3 else values
+            np.invert(colours, out=colours)  # of unsigned integers: greatest - value
         if self._extra == (_PREMULTIPLIED,):
             values = _straight(values)
         swap, flips = _TURNS.get(_number(page, _ORIENTATION) or 1, (0, ()))
@@ -139,6 +148,8 @@ class Page:
         elif dtype is None or dtype.kind not in "buif":
             what = "complex numbers" if dtype is not None and dtype.kind == "c" else "samples of differing kinds"
             refusal = f"holds {what}, which no image is made of; save what is to be seen of them"
+        elif dtype.kind in "iu" and page.bitspersample not in _WHOLE and (page.bitspersample > 16 or dtype.kind == "i"):
+            refusal = f"holds integers of {page.bitspersample} bits, which decoders read differently; save it with 32"
         elif page.imagedepth != 1:
             refusal = "holds a volume; save its slices as pages"
         elif photometric == _MIN_IS_WHITE and dtype.kind not in "bu":
@@ -147,9 +158,11 @@ class Page:
             )
         elif extra == (_PREMULTIPLIED,) and (dtype.kind != "u" or dtype.itemsize > 2):
             refusal = f"holds premultiplied alpha in {dtype}; save it with alpha that is not"
+        elif extra == (_PREMULTIPLIED,) and photometric == _MIN_IS_WHITE:
+            refusal = "holds premultiplied alpha where the least value is white; save it with black as the least"
         elif photometric == _RGB and page.samplesperpixel == 4 and extra == (0,):
             refusal = "has a fourth channel that it does not call alpha; say so in the file (ExtraSamples), or drop it"
-        if refusal is None and page.samplesperpixel == 2 and not extra:
+        if refusal is None and page.samplesperpixel == 2 and extra in ((), (0,)):
             refusal = "has a second channel that it does not call alpha; save the channels as pages"
         if refusal:
             raise ImageFileError(path, refusal)

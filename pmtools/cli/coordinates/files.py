@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, MutableMapping, MutableSequence, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn, TypeAlias
@@ -26,7 +27,9 @@ _CORNER_NAMES = (
 )
 _SIZE_NAMES = (("x", "y", "w", "h"), ("x", "y", "width", "height"), ("left", "top", "width", "height"))
 # Fields of boxes that are not upright: two corners of them would be mapped, and the rest left.
-_TURNED_NAMES = {"x3", "y3", "x4", "y4", "angle", "theta", "rotation"}
+_TURNED = re.compile(r"[xy][34]|(?:.*[-_ ])?(?:angle|theta|rotation)(?:[-_ ]?(?:deg|rad).*)?")
+# Numbers at the start of a line without names that may be four corners.
+_FOUR_CORNERS = 8
 
 
 @dataclass(frozen=True)
@@ -159,6 +162,12 @@ def map_csv(text: str, kind: Kind, row_map: RowMap, /) -> str:
             if key >= len(cells) or not _is_number(cells[key]):
                 came = repr(cells[key]) if key < len(cells) else f"{len(cells)} columns"
                 _refuse(place, kind, f"{came} in column {key + 1}")
+        leading = cells[:_FOUR_CORNERS]
+        if not header and kind.word == "box" and len(leading) == _FOUR_CORNERS and all(map(_is_number, leading)):
+            raise CoordinateFileError(
+                f"{place}: {_FOUR_CORNERS} numbers may be four corners; add a header that names the columns, x0,y0,x1,y1 and so "
+                "on, or map corners as points"
+            )
         numbers: list[Any] = list(cells)
         for key in keys:
             numbers[key] = float(cells[key])
@@ -213,8 +222,13 @@ def _json_rows(
 def _object_rows(value: dict[str, Any], kind: Kind, place: str, depth: int) -> Iterator[_Row]:
     names = kind.named(list(value))
     fields = [field for field in kind.fields if field in value]
+    if names is not None or fields:
+        _refuse_turned([name for name in value if _says_something(value[name])], kind, place)
+    if "rectanglelabels" in value:
+        raise CoordinateFileError(
+            f"{place or 'the document'}: Label Studio counts percent of the image; divide by 100, and use --units fractions"
+        )
     if names is not None:
-        _refuse_turned(value, kind, place)
         for name in names:
             if not _is_json_number(value[name]):
                 _refuse(f"{place}.{name}", kind, _shortened(value[name]))
@@ -225,6 +239,11 @@ def _object_rows(value: dict[str, Any], kind: Kind, place: str, depth: int) -> I
     else:
         came = f"an object with {', '.join(map(repr, value)) or 'nothing in it'}"
         _refuse(place, kind, f"{came}, none of {', '.join(kind.fields)}")
+
+
+def _says_something(value: object) -> bool:
+    """Whether an angle or a corner is there; 0 is an upright box."""
+    return value is not None and not (_is_json_number(value) and value == 0)
 
 
 def _is_json_number(value: object) -> bool:
@@ -242,7 +261,7 @@ def _shortened(value: object) -> str:
 
 def _refuse_turned(names: Iterable[str], kind: Kind, place: str) -> None:
     """Refuse boxes with four corners or an angle."""
-    turned = [name for name in names if name.lower() in _TURNED_NAMES]
+    turned = [name for name in names if _TURNED.fullmatch(name.lower())]
     if kind.word == "box" and turned:
         raise CoordinateFileError(
             f"{place or 'the document'}: a box must be upright, got {', '.join(turned)}; map its four corners as points"

@@ -15,7 +15,8 @@ from pmtools.cli.coordinates.files import CoordinateFileError, Kind, RowMap, map
 
 LINES_SUFFIXES = (".jsonl", ".ndjson")
 #: Fields that are stale when only the box of a record is mapped.
-_WHOLE_RECORDS = ("segmentation", "keypoints", "area")
+_WHOLE_RECORDS = ("segmentation", "keypoints", "segments", "polygon", "polygons", "quad", "obb", "geometry", "mask")
+_BOXES = ("bbox", "box", "bboxes", "boxes", "bbox_2d")
 
 
 def is_coco(document: Any) -> bool:
@@ -131,11 +132,14 @@ def refuse_whole_records(text: str) -> None:
     except (ValueError, RecursionError):
         return  # the reader of rows says what is wrong
     for item in document if isinstance(document, list) else [document]:
-        stale = [name for name in _WHOLE_RECORDS if isinstance(item, dict) and item.get(name)]
-        if stale and "bbox" in item:
+        if not isinstance(item, dict) or not any(name in item for name in _BOXES):
+            continue
+        stale = [name for name in _WHOLE_RECORDS if item.get(name) and not isinstance(item[name], str)]
+        stale += ["area"] if item.get("area") and "bbox" in item else []
+        if stale:
             raise CoordinateFileError(
-                f"record {_id_of(item)} has {', '.join(stale)} beside its box, which would not be mapped; if it is COCO's, say "
-                "--format coco"
+                f"record {item.get('id')} has {', '.join(stale)} beside its box, which would not be mapped; if it is COCO's, say "
+                "--format coco; otherwise leave it out, and map its points with --points"
             )
 
 

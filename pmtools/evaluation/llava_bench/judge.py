@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import urllib.parse
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -117,9 +118,9 @@ class Judge:
             answer = self._client.chat.completions.create(model=self.model, messages=messages, **options)
         except (openai.APIResponseValidationError, json.JSONDecodeError):
             return self._read_verdict(None)
-        except openai.BadRequestError as error:
-            if self.temperature is None or "temperature" not in _complaint(error):
-                raise self._refusal(f"HTTP 400: {_complaint(error)}") from None
+        except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+            if self.temperature is None or "temperature" not in error.response.text.lower():
+                raise self._refusal(f"HTTP {error.status_code}: {_complaint(error)}") from None
         except openai.APIStatusError as error:
             hint = f"; set {KEY_VARIABLE}" if error.status_code == 401 and not self.key else ""
             raise self._refusal(f"HTTP {error.status_code}: {_complaint(error)}{hint}") from None
@@ -135,11 +136,14 @@ class Judge:
 
     def _read_verdict(self, answer: Any) -> Verdict:
         try:
-            text = answer.choices[0].message.content
+            message = answer.choices[0].message
+            text = _text_of(message.content)
         except (AttributeError, IndexError, TypeError):
-            text = None
-        if not isinstance(text, str):
-            raise self._refusal("an answer without `choices[0].message.content`")
+            message = text = None
+        if text is None:
+            said = getattr(message, "refusal", None) or getattr(answer, "error", None)
+            reason = f": {ascii(said)[:300]}" if said else ""
+            raise self._refusal(f"an answer without `choices[0].message.content`{reason}")
         tokens = [getattr(answer.usage, name, None) for name in ("prompt_tokens", "completion_tokens")]
         return Verdict(text, *(count if isinstance(count, int) else 0 for count in tokens))
 
@@ -163,6 +167,16 @@ class Judge:
         if version := query.pop("api-version", None):
             return openai.AzureOpenAI(**options, api_version=version, default_query=query)
         return openai.OpenAI(**options, default_query=query)
+
+
+def _text_of(content: Any) -> str | None:
+    """What a message says, in one piece or in parts, without what the model thought before it; None where it says nothing."""
+    if isinstance(content, list):
+        parts = [part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text"]
+        content = "".join(part for part in parts if isinstance(part, str)) if parts else None
+    if not isinstance(content, str):
+        return None
+    return re.sub(r"\A\s*<think>.*?</think>\s*", "", content, flags=re.DOTALL)
 
 
 def _complaint(error: Any) -> str:
