@@ -230,7 +230,7 @@ def run_jobs(
     work : callable
         Makes the files of a job, each whole or not at all, `job.output` last; returns notes on what it left out, or None.
     done : str
-        What to call a job that is done, "magnified" say.
+        What to call a job that is done, for example "magnified".
     overwrite : bool
     workers : int
         Number of threads.

@@ -52,7 +52,9 @@ def read_prices(text: str | None) -> tuple[float, float] | None:
         return None
     match = re.fullmatch(r"(\d+(?:\.\d+)?),(\d+(?:\.\d+)?)", text)
     if match is None:
-        raise usage_error(f"{text!r} must be IN,OUT, the prices of a million tokens, 2.5,10 say", "--judge-prices")
+        raise usage_error(
+            f"{text!r} must be IN,OUT, the prices of a million tokens, for example 2.5,10", "--judge-prices"
+        )
     return float(match[1]), float(match[2])
 
 

@@ -168,7 +168,7 @@ def read_size(text: str | None) -> SizeHW | None:
     size = size_from_text(text)
     if size is None:
         hint = f"; {text}x{text} for a square" if text.isdigit() else ""
-        raise usage_error(f"{text!r} must be HxW, height x width in pixels, 336x448 say{hint}", "--size")
+        raise usage_error(f"{text!r} must be HxW, height x width in pixels, for example 336x448{hint}", "--size")
     if not 0 < size[0] * size[1] <= io.MAX_PIXELS:
         raise usage_error(f"{text!r} must have 1 to {io.MAX_PIXELS} pixels, the most that is read back", "--size")
     return size

@@ -181,8 +181,8 @@ def lmms_eval(
 ) -> None:
     """lmms-eval's samples of several runs: paired differences from a baseline, clustered by image.
 
-    Each DIR is one setting, a model at one number of pixels say, with a folder for every method in it: what lmms-eval wrote with
-    `--model pmtools_hf --log_samples --output_path DIR/METHOD`.
+    Each DIR is one setting, for example a model at one number of pixels, with a folder for every method in it: what lmms-eval
+    wrote with `--model pmtools_hf --log_samples --output_path DIR/METHOD`.
     """
     found: dict[tuple[str, str, str], dict[str, Scores]] = {}  # by task, metric and setting, of each method
     with _one_line_errors():

@@ -27,8 +27,8 @@ def pope(
 ) -> None:
     """POPE: answers of each method, and their scores. Without `--methods`: greedy and pm.
 
-    DIR has files of questions, such as `coco_pope_random.json`, and the pictures, in `val2014` say. Several files get a folder of
-    OUT each, and are scored each and together.
+    DIR has files of questions, such as `coco_pope_random.json`, and the pictures, for example in `val2014`. Several files get a
+    folder of OUT each, and are scored each and together.
     """
     out = options.out
     with shared.reported():
