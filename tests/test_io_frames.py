@@ -265,6 +265,19 @@ def test_colour_key_of_few_bits(tmp_path):
         assert io.to_array(image)[0, :, 1].tolist() == alpha
 
 
+@pytest.mark.parametrize(("first", "key"), [(0, [4335]), (2, [1, 2, 3])])
+@pytest.mark.parametrize("last", [2, 3])
+def test_a_colour_key_before_the_header_counts_for_nothing(tmp_path, first, key, last):
+    header = struct.pack(">IIBBBBB", 2, 1, 8, last, 0, 0, 0)  # Pillow takes the last one
+    chunks = [(b"tRNS", struct.pack(f">{len(key)}H", *key)), (b"IHDR", header)]
+    chunks += [(b"PLTE", bytes(range(6)))] if last == 3 else []
+    write_png(tmp_path / "x.png", 8, first, [b"\0\1" if last == 3 else bytes(range(6))], chunks)
+    frames = io.read_frames(tmp_path / "x.png")
+    assert "transparency" not in frames.images[0].info
+    assert io.to_array(frames.images[0]).tolist() == [[[0, 1, 2], [3, 4, 5]]]
+    io.write_frames(frames, tmp_path / "y.tif")
+
+
 def test_colour_key_of_sixteen_bits_is_exact(tmp_path):
     row = np.array([1000, 1001, 3000], ">u2").tobytes() + np.array([1000, 1256, 3000], ">u2").tobytes()
     write_png(tmp_path / "x.png", 16, 2, [row], [(b"tRNS", struct.pack(">3H", 1000, 1256, 3000))])

@@ -44,15 +44,15 @@ class Header:
 def read_header(stream: BinaryIO) -> Header:
     """The header of a file that Pillow has opened."""
     stream.seek(len(START))
-    depth, colour, key, cicp, of_apple = 8, 0, None, None, False
+    depth, colour, key, cicp, of_apple = 8, -1, None, None, False
     while len(start := stream.read(8)) == 8:
         length, kind = struct.unpack(">I4s", start)
         if kind in (b"IDAT", b"IEND"):
             break
         content = stream.read(length) if length <= _LONGEST else b""
         if kind == b"IHDR" and length == 13:
-            depth, colour = content[8], content[9]
-        elif kind == b"tRNS" and length == (2, 0, 6)[min(colour, 2)] > 0 and colour in (0, 2):
+            depth, colour, key = content[8], content[9], None  # what came before it is of no image
+        elif kind == b"tRNS" and length == {0: 2, 2: 6}.get(colour):
             key = tuple(value & (1 << depth) - 1 for value in struct.unpack(f">{length // 2}H", content))
         elif kind == b"cICP" and length == 4:
             cicp = content

@@ -311,6 +311,8 @@ def _single(stream: BinaryIO, name: str, index: int, *, of_stack: bool = False) 
             return _with_key(np.asarray(metadata.upright(image)).astype(np.uint16), header.key), lasting
         if header and header.key is not None:
             image.info["transparency"] = _key_in_eight_bits(header)
+        elif header and not _is_of_palette(image):
+            image.info.pop("transparency", None)  # of another header before this image's
         return _upright(image, lasting), lasting
     halves = []
     for raw_mode in readings:
@@ -321,6 +323,12 @@ def _single(stream: BinaryIO, name: str, index: int, *, of_stack: bool = False) 
         halves.append(np.asarray(metadata.upright(image)))
     array = sixteen_bit.joined(halves)
     return (_with_key(array, header.key) if header and header.key is not None else array), lasting
+
+
+def _is_of_palette(image: Any) -> bool:
+    """Whether the transparency of an image is that of its palette."""
+    transparency = image.info.get("transparency")
+    return image.mode == "P" and (isinstance(transparency, bytes) or transparency in range(256))
 
 
 def _with_key(array: Ndarray, key: tuple[int, ...]) -> Ndarray:
