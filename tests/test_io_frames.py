@@ -224,6 +224,24 @@ def test_what_a_format_has_no_place_for_is_said(tmp_path):
     assert io.write_frames(long, tmp_path / "long.jpg") == ("EXIF",)
 
 
+def test_frames_of_gif_beyond_the_canvas_are_cut(tmp_path):
+    first, second = (Image.fromarray(np.full((12, 14), value, np.uint8)) for value in (50, 200))
+    first.save(tmp_path / "x.gif", save_all=True, append_images=[second, first])
+    content, place = (tmp_path / "x.gif").read_bytes(), b"\x2c" + struct.pack("<4H", 0, 0, 14, 12)
+    parts = content.split(place)
+    assert len(parts) == 4
+    further = b"\x2c" + struct.pack("<4H", 6, 0, 14, 12)
+    frames = io.read_frames(place.join(parts[:2]) + further + place.join(parts[2:]), max_pixels=1000)
+    assert [frame.size for frame in frames.images] == [(14, 12)] * 3
+    assert (frames.count, frames.companions) == (3, 0)
+    seen = io.to_array(frames.images[1])[..., 0]
+    assert (seen[:, :6] == 50).all()
+    assert (seen[:, 6:] == 200).all()
+    away = b"\x2c" + struct.pack("<4H", 9000, 9000, 14, 12)
+    with pytest.raises(ImageFileError, match="claims 9014 x 9012 pixels"):
+        io.read_frames(place.join(parts[:2]) + away + place.join(parts[2:]), max_pixels=10**6)
+
+
 def test_metadata_of_sixteen_bit_png(tmp_path):
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     like = picture()

@@ -159,12 +159,16 @@ def _animation(image: Any, stream: BinaryIO, name: str, max_pixels: int | None, 
     for k in range(count):
         with reporting(name, f"is damaged or truncated in frame {k}"):
             image.seek(k)
-            if image.size != first_size:  # of an MPO: a thumbnail or a gain map
+            if kind == "MPO" and image.size != first_size:  # a thumbnail or a gain map
                 companions += 1
                 continue
+            _check_size(
+                image.size, name, max_pixels
+            )  # frames of GIF may reach beyond the canvas, which PIL then enlarges
             _check_size(first_size, name, max_pixels, len(images) + 1)
             image.load()
-            images.append(_upright(image, metadata.lasting(image) if k == 0 else {}))
+            frame = image if image.size == first_size else image.crop((0, 0, *first_size))
+            images.append(_upright(frame, metadata.lasting(image) if k == 0 else {}))
             durations.append(float(image.info.get("duration") or 0))
     if len({frame.mode for frame in images}) > 1 or images[0].mode == "P":  # PIL gives the later ones in colour
         mode = "RGBA" if any(frame.has_transparency_data for frame in images) else "RGB"
