@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Annotated
 
 from pmtools.answers import FORMATS
+from pmtools.answers.undoing import UNITS
 from pmtools.app.server import is_loopback
 from pmtools.cli import addresses
 from pmtools.cli import options as opt
@@ -22,12 +23,8 @@ class Region(StrEnum):
     ASK = "ask"
 
 
-class AnswerUnits(StrEnum):
-    """What numbers in answers count."""
-
-    SAME = "same"
-    PIXELS = "pixels"
-    FRACTIONS = "fractions"
+#: What numbers in answers count.
+AnswerUnits = StrEnum("AnswerUnits", {name: name for name in UNITS})  # type: ignore[misc]
 
 
 def proxy(
@@ -51,8 +48,8 @@ def proxy(
         int, opt.value("N", "Most pixels that the server keeps of an image.", panel=WHAT, min=1)
     ] = 1280 * 28 * 28,
     units: Annotated[
-        AnswerUnits, opt.value("same|pixels|fractions", "What numbers in answers count.", panel=WHAT)
-    ] = AnswerUnits.SAME,
+        AnswerUnits, opt.value("|".join(UNITS), "What numbers in answers count.", panel=WHAT)
+    ] = AnswerUnits["same"],
 ) -> None:
     """Serve an OpenAI-compatible address that magnifies images on the way in and undoes coordinates on the way out.
 
