@@ -148,7 +148,7 @@ def test_a_map_that_marks_nothing_changes_nothing_but_the_mask(name, photo):
 
 
 def test_wrong_maps_are_refused(photo):
-    for edit in (blur, mask, bbox, crop):
+    for edit in ALTERNATIVES.values():
         with pytest.raises(ValueError, match=r"`perception_map` must be in \[0, 1\]"):
             edit(photo, np.eye(3) * 2)
         with pytest.raises(ValueError, match="one image and one `perception_map`"):

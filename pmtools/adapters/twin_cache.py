@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -30,18 +31,26 @@ def twin_cache(original: Any, magnified: Any, /, *, on_reorder: Callable[[torch.
         Rows 0 to B - 1 are the original stream, B to 2 B - 1 the magnified one.
     """
     import torch
+
+    twin = _twin_cache_class()()
+    twin.on_reorder = on_reorder
+    twin.layers = fork(original).layers
+    for layer, other in zip(twin.layers, magnified.layers, strict=True):
+        map_states(layer, lambda first, second: torch.cat([first, second]), other)
+    return twin
+
+
+@functools.cache
+def _twin_cache_class() -> Any:
+    import torch
     from transformers import DynamicCache
 
     class TwinCache(DynamicCache):  # type: ignore[misc]
         def reorder_cache(self, beam_idx: torch.Tensor) -> None:
             super().reorder_cache(torch.cat([beam_idx, beam_idx + len(beam_idx)]))
-            on_reorder(beam_idx)
+            self.on_reorder(beam_idx)
 
-    twin = TwinCache()
-    twin.layers = fork(original).layers
-    for layer, other in zip(twin.layers, magnified.layers, strict=True):
-        map_states(layer, lambda first, second: torch.cat([first, second]), other)
-    return twin
+    return TwinCache
 
 
 def first_rows(cache: Any, count: int, /) -> Any:

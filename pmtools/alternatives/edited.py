@@ -39,18 +39,24 @@ class Alternative(Protocol):
         """Edit one image as its perception map, of shape (h, w) in [0, 1], says."""
 
 
-def map_on_pixels(perception_map: Array, pixels: _images.Pixels) -> Ndarray:
-    """The map of one image, upsampled to its pixels, (H, W) in float64."""
-    values = _array.to_numpy(_checks.weights(perception_map, "perception_map"))
-    if values.ndim != 2 or pixels.batch_shape:
+def one_map(perception_map: Array, pixels: _images.Pixels) -> Array:
+    """The map of one image, (h, w) in [0, 1]."""
+    values = _checks.weights(perception_map, "perception_map")
+    if len(values.shape) != 2 or pixels.batch_shape:
         raise ValueError(
-            f"one image and one `perception_map` (h, w) at a time, got a map of shape {values.shape} "
+            f"one image and one `perception_map` (h, w) at a time, got a map of shape {tuple(values.shape)} "
             f"and images with batch axes {pixels.batch_shape}; loop over them"
         )
-    if values.max() > 1:
+    if bool(_array.namespace(values).any(values > 1)):
         raise ValueError("`perception_map` must be in [0, 1]; pmtools.perception_map(heatmap) makes one of a heatmap")
+    return values
+
+
+def map_on_pixels(perception_map: Array, pixels: _images.Pixels) -> Ndarray:
+    """The map of one image, upsampled to its pixels, (H, W) in float64."""
+    values = _array.to_numpy(one_map(perception_map, pixels)).astype(np.float64)
     height, width = pixels.values.shape[1:3]
-    return upsample(values.astype(np.float64), (int(height), int(width)))  # type: ignore[no-any-return]
+    return upsample(values, (int(height), int(width)))  # type: ignore[no-any-return]
 
 
 def edit_colours(

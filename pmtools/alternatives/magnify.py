@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pmtools import _array, _images
 from pmtools._magnify import warp_from_perception
-from pmtools.alternatives.edited import Edited
+from pmtools.alternatives.edited import Edited, one_map
 from pmtools.settings import DEFAULTS, WarpSettings
 from pmtools.typing import Array, Image, SizeHW
 
@@ -41,9 +41,9 @@ def magnify(
     -------
     Edited
     """
-    pixels = _images.unpack(image, channel_axis=channel_axis).values
-    source_hw = (int(pixels.shape[1]), int(pixels.shape[2]))
-    perception_map = _array.asarray_like(_array.asarray(perception_map, "perception_map"), pixels)
+    pixels = _images.unpack(image, channel_axis=channel_axis)
+    source_hw = (int(pixels.values.shape[1]), int(pixels.values.shape[2]))
+    perception_map = _array.asarray_like(one_map(perception_map, pixels), pixels.values)
     settings = WarpSettings(
         marginal=marginal, floor=floor, max_magnification=max_magnification, equal_peaks=equal_peaks
     )

@@ -6,6 +6,7 @@ the view receives the inputs of each step and lets the method answer. The model 
 
 from __future__ import annotations
 
+import functools
 import itertools
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -150,47 +151,61 @@ def _stepping(model: Any, step: Step) -> Any:
     step.
     """
 
-    def prepare(self: Any, input_ids: torch.Tensor, **keywords: Any) -> Any:
-        image = image_inputs(model, keywords)
-        apart = {cache_name(), "attention_mask", "next_sequence_length", "is_first_iteration", "use_cache", *image}
-        options = {name: value for name, value in keywords.items() if name not in apart and value is not None}
-        mask = keywords.get("attention_mask")
-        if self.prompt_length is None:
-            self.prompt_length = input_ids.shape[1]
-        sequences = TokenSequences(
-            model, input_ids, mask, options, ended=self.ended, prompt_length=self.prompt_length
-        ).with_types_of_words()
-        if self.pending is None and (cached := cached_tokens(find_cache(keywords))):  # a conversation goes on
-            is_image = sequences.is_image(model.config.image_token_id)
-            rest = {name: value for name, value in keywords.items() if name not in image}
-            keywords = {**rest, **uncached_images(model, image, is_image, cached)}
-        self.pending = sequences, image
-        return model.prepare_inputs_for_generation(input_ids, **keywords)
-
-    def call(self: Any, **inputs: Any) -> Any:
-        self.steps += 1
-        sequences, image = self.pending  # the loops prepare before they call
-        return step(sequences, inputs, image)
-
     members = {
-        "prepare_inputs_for_generation": prepare,
-        "__call__": call,
-        "_valid_auto_compile_criteria": lambda self, *_, **__: False,  # a compiled model would bypass the step
+        "prepare_inputs_for_generation": _prepare,
+        "__call__": _call,
+        "_valid_auto_compile_criteria": _nothing_compiles,
     }
-    return view_of(model, members, steps=0, pending=None, ended=None, prompt_length=None)
+    return view_of(model, members, viewed=model, step=step, steps=0, pending=None, ended=None, prompt_length=None)
+
+
+def _prepare(self: Any, input_ids: torch.Tensor, **keywords: Any) -> Any:
+    model = self.viewed
+    image = image_inputs(model, keywords)
+    apart = {cache_name(), "attention_mask", "next_sequence_length", "is_first_iteration", "use_cache", *image}
+    options = {name: value for name, value in keywords.items() if name not in apart and value is not None}
+    mask = keywords.get("attention_mask")
+    if self.prompt_length is None:
+        self.prompt_length = input_ids.shape[1]
+    sequences = TokenSequences(
+        model, input_ids, mask, options, ended=self.ended, prompt_length=self.prompt_length
+    ).with_types_of_words()
+    if self.pending is None and (cached := cached_tokens(find_cache(keywords))):  # a conversation goes on
+        is_image = sequences.is_image(model.config.image_token_id)
+        rest = {name: value for name, value in keywords.items() if name not in image}
+        keywords = {**rest, **uncached_images(model, image, is_image, cached)}
+    self.pending = sequences, image
+    return model.prepare_inputs_for_generation(input_ids, **keywords)
+
+
+def _call(self: Any, **inputs: Any) -> Any:
+    self.steps += 1
+    sequences, image = self.pending  # the loops prepare before they call
+    return self.step(sequences, inputs, image)
+
+
+def _nothing_compiles(self: Any, *_: Any, **__: Any) -> bool:  # a compiled model would bypass the step
+    return False
 
 
 def _noting_the_ended(view: Any, criteria: Any) -> Any:
     """The stopping criteria, which also record the rows that have ended: a loop goes on until all of them have."""
+    found = _noting_criteria()(criteria)
+    found.view = view
+    return found
+
+
+@functools.cache
+def _noting_criteria() -> type:
     from transformers import StoppingCriteriaList
 
     class Noting(StoppingCriteriaList):  # type: ignore[misc]
         def __call__(self, input_ids: torch.Tensor, scores: Any, **options: Any) -> torch.Tensor:
             done: torch.Tensor = super().__call__(input_ids, scores, **options)
-            view.ended = done if view.ended is None else view.ended | done
+            self.view.ended = done if self.view.ended is None else self.view.ended | done
             return done
 
-    return Noting(criteria)
+    return Noting
 
 
 def _each_after_a_step(view: Any, processors: Any) -> Any:

@@ -51,8 +51,6 @@ def magnified(model: Any, processor: Any, /, *, method: str | DecodingMethod = "
     >>> len(view.method.last)  # steps of the method
     2
     """
-    from transformers import GenerationMixin
-
     from pmtools.decoding.methods import METHODS
 
     if not callable(getattr(model, "generate", None)):
@@ -66,14 +64,23 @@ def magnified(model: Any, processor: Any, /, *, method: str | DecodingMethod = "
         raise TypeError(f"`options` must be given to the method itself, got {sorted(options)}; make it with them")
     elif processor is not method.processor and processor is not method.processor.inner:
         raise ValueError("`processor` must be the one that the method was made with; make the method with this one")
-    own: Any = getattr(type(model), "generate", None)  # None: of a wrapper, as torch.compile makes
+    own = getattr(type(model), "generate", None)  # None: of a wrapper, as torch.compile makes
+    members = {"generate": _generate_instead_of(own)}
+    return view_of(model, members, method=method, processor=method.processor, viewed=model)
+
+
+@functools.lru_cache(maxsize=64)
+def _generate_instead_of(own: Any) -> Any:
+    """The `generate` of views of a class whose own it is; None stands for transformers'."""
+    from transformers import GenerationMixin
+
     names = list(inspect.signature(GenerationMixin.generate).parameters)[1:]
 
-    @functools.wraps(own or model.generate)
+    @functools.wraps(own or GenerationMixin.generate)
     def generate(self: Any, *inputs: Any, **given: Any) -> Any:
         # by the class's `generate`, with attributes that were set on the view since, for example its generation
         # configuration
-        asked = model if own is None else view_of(self, {"generate": own})
+        asked = self.viewed if own is None else view_of(self, {"generate": own})
         return self.method.generate_ids(asked, **dict(zip(names, inputs, strict=False)), **given)
 
-    return view_of(model, {"generate": generate}, method=method, processor=method.processor)
+    return generate

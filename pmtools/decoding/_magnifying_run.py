@@ -134,16 +134,19 @@ class MagnifyingRun:
             self.layout, sequences.input_ids, [[(item.height, item.width) for item in row] for row in self.images]
         )
         self.prompt_length = sequences.length
-        self._original_images = images_of_rows(
-            encoded_images(self.model, image),
-            sequences.is_image(self.layout.image_token_id),
-            lambda rows: encoded_images(self.model, self._encoded([self.images[row] for row in rows])),
-        )
+        self._image = encoded_images(self.model, image)
+        self._is_image = sequences.is_image(self.layout.image_token_id)
         every = self.pm.refresh == "every" and self.pm.kept_streams
         self.streams = KeptStreams(self.model, self.layout, len(self.images) if every else 0)  # magnified ones
         given = self.pm.heatmap
         self.attention = self._model_attention(given) if isinstance(given, AttentionHeatmap) else None
         self.prompts = Prompts.from_sequences(self.pm.processor, sequences, self.sources)
+
+    def _original_images(self, rows: list[int]) -> dict[str, Any]:
+        return images_of_rows(self._image, self._is_image, self._encoded_rows)(rows)
+
+    def _encoded_rows(self, rows: list[int]) -> dict[str, Any]:
+        return encoded_images(self.model, self._encoded([self.images[row] for row in rows]))
 
     def _model_attention(self, settings: AttentionHeatmap) -> ModelAttention:
         kept = 0 if self.pm.refresh == "first" else self.pm.kept_streams
