@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from pmtools import _array
@@ -199,7 +199,7 @@ def _overlaps(low: float, high: float, cells: int, targets: int) -> torch.Tensor
     return (upper - lower).clamp(min=0) * cells / (high - low)
 
 
-@cache
+@lru_cache(maxsize=1024)  # a run over many pictures meets many sizes
 def _shares(low: float, high: float, cells: int, targets: int) -> torch.Tensor:
     """How a cell's mass on [0, 1] is spread over the targets it meets: columns sum to 1, or 0 beyond [0, 1]."""
     import torch
