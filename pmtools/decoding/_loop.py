@@ -184,8 +184,8 @@ def _call(self: Any, **inputs: Any) -> Any:
     return self.step(sequences, inputs, image)
 
 
-def _nothing_compiles(self: Any, *_: Any, **__: Any) -> bool:  # a compiled model would bypass the step
-    return False
+def _nothing_compiles(self: Any, *_: Any, **__: Any) -> bool:
+    return False  # a compiled model would bypass the step
 
 
 def _noting_the_ended(view: Any, criteria: Any) -> Any:
