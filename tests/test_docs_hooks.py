@@ -85,6 +85,14 @@ def test_a_chart_is_drawn_from_the_table_below_it():
     assert re.findall(r'<b style="width:([\d.]+)%', half) == ["50.0", "73.5"]
 
 
+def test_a_chart_of_times_with_ratios_behind_them():
+    table = "| mode | 336 -> 336 |\n|---|---|\n| greedy | 20.0 (1.0) |\n| exact | 80.0 (4.0) |\n| untimed | |\n"
+    html = hook("charts").on_page_markdown(f"<!-- chart: 336 -> 336, up to 100 -->\n\n{table}", PAGE)
+    assert re.findall(r'<b style="width:([\d.]+)%', html) == ["20.0", "80.0"]
+    assert "<span>80.0</span>" in html
+    assert "<span>untimed</span>" not in html
+
+
 @pytest.mark.parametrize(
     ("mark", "message"),
     [("wrong", "a chart of 'wrong'"), ("95 %", "which is no number"), ("read -->\n\ntext", "no table")],

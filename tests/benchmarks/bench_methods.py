@@ -13,6 +13,7 @@ import os
 import platform
 import subprocess
 import sys
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -46,12 +47,13 @@ def caption(options: argparse.Namespace, setup: Mapping[str, Any]) -> str:
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     chosen = "" if options.methods == "all" else f" --methods {options.methods}"
-    return (
+    text = (
         f"`python tests/benchmarks/bench_methods.py OUT --limit {options.limit}{chosen}` on "
         f"{datetime.datetime.now(datetime.UTC).date()}, {os.cpu_count()} {platform.machine()} cores, commit "
         f"`{commit.stdout.strip()}`, weights `{setup['weights']}`, "
-        f"{options.limit} questions of the test split, seed {setup['seed']}.\n"
+        f"{options.limit} questions of the test split, seed {setup['seed']}."
     )
+    return textwrap.fill(text, 100, break_on_hyphens=False) + "\n"
 
 
 def main() -> None:

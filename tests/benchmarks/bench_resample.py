@@ -495,6 +495,7 @@ def bench_threads():
     warps = [pmtools.fit_warp(heat, source_hw=image.shape[:2]) for image in images]
     batch, noise = np.stack([photograph(1024)] * 8), [os.urandom(3_000_000) for _ in range(8)]
     large = [Image.fromarray(image) for image in images]
+    outs, batch_out = [np.zeros_like(image) for image in images], np.zeros_like(batch)
 
     def with_threads(count, work):
         os.environ["PMTOOLS_THREADS"] = str(count)
@@ -507,15 +508,16 @@ def bench_threads():
         "what the cores give: SHA-256 of 8 buffers": lambda: _kernel.map_threads(
             lambda data: hashlib.sha256(data).digest(), noise
         ),
-        "8 arrays and warps used before": lambda: _kernel.map_threads(
-            lambda pair: pair[0].image(pair[1]), zip(warps, images, strict=True)
+        "8 arrays and warps used before, out=": lambda: _kernel.map_threads(
+            lambda case: case[0].image(case[1], out=case[2]), zip(warps, images, outs, strict=True)
         ),
         "8 fits and their footprints, which hold the GIL": lambda: [
             pmtools.fit_warp(heat, source_hw=image.shape[:2])._footprints for image in images
         ],
+        "8 arrays in a list, out=": lambda: pmtools.magnify(images, heat, out=outs),
         "8 arrays in a list": lambda: pmtools.magnify(images, heat),
         "8 PIL images in a list": lambda: pmtools.magnify(large, heat),
-        "8 arrays in a batch": lambda: pmtools.magnify(batch, heat),
+        "8 arrays in a batch, out=": lambda: pmtools.magnify(batch, heat, out=batch_out),
     }.items():
         candidates = {
             f"{k} thread(s)": lambda k=k, work=work: with_threads(k, work) for k in sorted({1, 2, os.cpu_count()})
