@@ -11,7 +11,8 @@ KEY = "sk-not-a-key"
 
 
 class Stub:
-    """A local endpoint that replays replies and keeps what it was sent. A reply is text, or (status, headers, body)."""
+    """A local endpoint that replays replies and keeps what it was sent. A reply is text, (status, headers,
+    body), or a function of the request's body that gives either."""
 
     def __init__(self) -> None:
         self.replies: list = []
@@ -29,6 +30,7 @@ class Stub:
                     }
                 )
                 reply = stub.replies.pop(0) if len(stub.replies) > 1 else stub.replies[0]
+                reply = reply(body) if callable(reply) else reply
                 if reply is None:  # hang up
                     self.connection.close()
                     return

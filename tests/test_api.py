@@ -118,6 +118,31 @@ def test_answers_in_parts_and_answers_without_a_choice(openai, photo, boxes):
             api.ask(client, "m", photo, "Where?", **options)
 
 
+def test_the_client_of_hugging_face(photo):
+    hub = pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed: pip install 'pmtools[hf]'")
+
+    def say(body):
+        call = {
+            "id": "1",
+            "type": "function",
+            "function": {"name": "mark", "arguments": '{"bbox_2d": [0, 0, 500, 500]}'},
+        }
+        return {"content": '{"bbox_2d": [0, 0, 1000, 1000]}', "tool_calls": [call]}
+
+    with chat_stub(say) as stub:
+        client = hub.InferenceClient(base_url=stub.url, api_key="k")
+        reply = api.ask(client, "m", photo, "Where?", boxes=BOX, format="qwen3-vl", units="pixels", max_tokens=9)
+        stub.say = lambda _: '{"id": "1", "created": 0, "model": "m", "choices": []}'
+        with pytest.raises(ValueError, match="`client` must get a completion with a choice, got none"):
+            api.ask(client, "m", photo, "Where?", boxes=BOX)
+    np.testing.assert_allclose(reply.places[0].points_xy.ravel(), [0, 0, 512, 512], atol=1e-3)
+    (call,) = reply.message["tool_calls"]
+    half = np.multiply(reply.magnified.size, 0.5)
+    found = json.loads(call["function"]["arguments"])["bbox_2d"]
+    np.testing.assert_allclose(found[2:], reply.warp.inverse_points(half), atol=0.5)  # whole, as they came
+    assert stub.asked[0][2]["max_tokens"] == 9
+
+
 def test_the_model_is_asked_where_to_look(openai, photo):
     def say(body):
         if FORMATS["gemini"].box_instruction in body["messages"][-1]["content"][1]["text"]:

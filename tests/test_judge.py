@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from judge_stub import KEY, complaint
@@ -101,6 +103,43 @@ def test_a_model_that_refuses_temperature_is_asked_without(stub):
 def test_temperature_is_refused_in_many_words(stub, status, body):
     stub.replies = [(status, {"Content-Type": "application/json"}, body), "8 7"]
     assert stub.judge().ask("", "").text == "8 7"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Unsupported value: 'messages[0].role' does not support 'system' with this model.",
+        "System role not supported",
+        "Conversation roles must alternate user/assistant; the system role is not supported",
+    ],
+)
+def test_a_model_without_a_system_role_gets_the_instruction_from_the_user(stub, message):
+    refusal = (400, {}, complaint(message))
+    stub.replies = [(400, {}, complaint("temperature must be 1")), refusal, "8 7", "6 5"]
+    judge = stub.judge()
+    assert [judge.ask("Be fair.", "Which?").text for _ in range(2)] == ["8 7", "6 5"]
+    assert len(stub.requests) == 4
+    for request in stub.requests[2:]:
+        assert request["body"]["messages"] == [{"role": "user", "content": "Be fair.\n\nWhich?"}]
+        assert "temperature" not in request["body"]
+    stub.replies = [refusal]
+    with pytest.raises(JudgeError, match="HTTP 400"):
+        stub.judge().ask("Be fair.", "Which?")
+    assert len(stub.requests) == 6
+
+
+def test_threads_that_learn_of_a_refusal_together(stub):
+    judge, together = stub.judge(), threading.Barrier(4)
+
+    def reply(body):
+        if "temperature" not in body:
+            return "8 7"
+        together.wait(30)
+        return 400, {}, complaint("temperature must be 1")
+
+    stub.replies = [reply]
+    with ThreadPoolExecutor(4) as pool:
+        assert [each.text for each in pool.map(lambda _: judge.ask("", ""), range(4))] == ["8 7"] * 4
 
 
 @pytest.mark.parametrize(

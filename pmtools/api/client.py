@@ -6,7 +6,7 @@ The client handles addresses, keys, retries and time limits. Sync and async clie
 from __future__ import annotations
 
 import inspect
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -80,7 +80,8 @@ def ask(
     Parameters
     ----------
     client : openai.OpenAI or openai.AsyncOpenAI
-        Or any object with their `chat.completions.create`.
+        Or any object with their `chat.completions.create`, whose completions are Pydantic models, as theirs, or mappings,
+        as those of `huggingface_hub.InferenceClient`.
     model : str
         The server's name for it.
     image : PIL image or array of shape (H, W) or (H, W, C)
@@ -148,12 +149,15 @@ def _reply(picture: Any, shown: View, completion: Any, units: str) -> Reply:
 
 
 def _message(completion: Any) -> dict[str, Any]:
-    choices = getattr(completion, "choices", None)
+    as_mapping = isinstance(completion, Mapping)
+    choices = completion.get("choices") if as_mapping else getattr(completion, "choices", None)
     if not choices:
         raise ValueError(
             "`client` must get a completion with a choice, got none: a filter of the server may have refused the image or the "
             f"question; the server said {completion!r:.300}"
         )
+    if as_mapping:
+        return dict(choices[0]["message"])
     return dict(choices[0].message.model_dump(warnings=False))  # some servers answer in parts
 
 

@@ -1,4 +1,4 @@
-"""A judge behind any OpenAI-compatible endpoint, by OpenAI's own client: one question at a time, counting tokens.
+"""A judge behind any OpenAI-compatible endpoint, by OpenAI's own client, counting tokens.
 
 Knows nothing of benchmarks. The key is sent to the endpoint that was named and nowhere else: redirects are refused.
 """
@@ -43,7 +43,10 @@ class Verdict:
 
 @dataclass
 class Judge:
-    """A chat model behind an endpoint.
+    """A chat model behind an endpoint; several threads may ask it.
+
+    A model that refuses a temperature is asked without from then on, and one that takes no system message gets the
+    instruction at the head of the user's.
 
     Attributes
     ----------
@@ -54,7 +57,7 @@ class Judge:
     key : str or None
         Default: the environment variable OPENAI_API_KEY; a local server needs none.
     temperature : float or None
-        None leaves it out; a model that refuses it is asked without from then on.
+        None leaves it out.
     attempts : int
         How often a question is asked until the endpoint answers.
     timeout : float
@@ -74,6 +77,7 @@ class Judge:
     temperature: float | None = 0.0
     attempts: int = 6
     timeout: float = 120.0
+    _refused: frozenset[str] = field(default=frozenset(), init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         parts = urllib.parse.urlsplit(self.url)
@@ -109,30 +113,51 @@ class Judge:
         """
         import openai
 
+        refused = self._refused  # of this question: other threads may learn of a refusal meanwhile
+        while True:
+            request = self._request(instruction, content, refused)
+            try:
+                answer = self._client.chat.completions.create(**request)
+            except (openai.APIResponseValidationError, json.JSONDecodeError):
+                return self._read_verdict(None)
+            except openai.APIStatusError as error:
+                less = self._refused_in(error, request)
+                if less is None:
+                    hint = f"; set {KEY_VARIABLE}" if error.status_code == 401 and not self.key else ""
+                    raise self._refusal(f"HTTP {error.status_code}: {_complaint(error)}{hint}") from None
+                refused |= {less}
+            except openai.APIConnectionError as error:
+                reason = error.__cause__ or error
+                raise self._refusal(
+                    f"no answer ({str(reason) or type(reason).__name__}), {self.attempts} times in a row"
+                ) from None
+            else:
+                self._refused |= refused
+                return self._read_verdict(answer)
+
+    def _request(self, instruction: str, content: str, refused: frozenset[str]) -> dict[str, Any]:
+        """What is sent, without what the model has refused."""
+        import openai
+
         messages = [{"role": "system", "content": instruction}, {"role": "user", "content": content}]
-        options: dict[str, Any] = {} if self.temperature is None else {"temperature": self.temperature}
+        if "system" in refused:
+            messages = [{"role": "user", "content": f"{instruction}\n\n{content}"}]
+        request: dict[str, Any] = {"model": self.model, "messages": messages}
+        if self.temperature is not None and "temperature" not in refused:
+            request["temperature"] = self.temperature
         if not self.key or isinstance(self._client, openai.AzureOpenAI):  # Azure's key is another header
             unsent = ("Authorization",) if self.key else ("Authorization", "api-key")
-            options["extra_headers"] = dict.fromkeys(unsent, openai.Omit())
-        try:
-            answer = self._client.chat.completions.create(model=self.model, messages=messages, **options)
-        except (openai.APIResponseValidationError, json.JSONDecodeError):
-            return self._read_verdict(None)
-        except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-            if self.temperature is None or "temperature" not in error.response.text.lower():
-                raise self._refusal(f"HTTP {error.status_code}: {_complaint(error)}") from None
-        except openai.APIStatusError as error:
-            hint = f"; set {KEY_VARIABLE}" if error.status_code == 401 and not self.key else ""
-            raise self._refusal(f"HTTP {error.status_code}: {_complaint(error)}{hint}") from None
-        except openai.APIConnectionError as error:
-            reason = error.__cause__ or error
-            raise self._refusal(
-                f"no answer ({str(reason) or type(reason).__name__}), {self.attempts} times in a row"
-            ) from None
-        else:
-            return self._read_verdict(answer)
-        self.temperature = None
-        return self.ask(instruction, content)
+            request["extra_headers"] = dict.fromkeys(unsent, openai.Omit())
+        return request
+
+    @staticmethod
+    def _refused_in(error: Any, request: dict[str, Any]) -> str | None:
+        """What the endpoint refuses of a request and the judge can do without."""
+        if error.status_code not in (400, 422):
+            return None
+        said = error.response.text.lower()
+        sent = {"temperature": "temperature" in request, "system": len(request["messages"]) == 2}
+        return next((name for name, was_sent in sent.items() if was_sent and name in said), None)
 
     def _read_verdict(self, answer: Any) -> Verdict:
         try:
