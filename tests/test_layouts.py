@@ -1,6 +1,7 @@
 """Image-token layouts against the models themselves: paint a spot, see which image tokens change."""
 
 import copy
+import importlib
 from dataclasses import replace
 from functools import cache
 
@@ -112,6 +113,15 @@ def test_the_number_of_tokens_for_any_size(family):
         tokens = ImageTokens(layout, inputs["input_ids"], [[(height, width)]])
         heatmap = tokens.heatmaps(tokens.coverage)[0][0]
         torch.testing.assert_close(heatmap / heatmap.mean(), torch.ones_like(heatmap), atol=1e-6, rtol=0)
+
+
+def test_sizes_are_forgotten_before_they_fill_the_memory(monkeypatch):
+    monkeypatch.setattr(importlib.import_module("pmtools.adapters.layouts.inferred"), "MOST_SIZES", 3)
+    layout = image_token_layout(tiny_model("qwen2_vl"), copy.deepcopy(processor_of("qwen2_vl")))
+    sizes = [(56 + 28 * i, 84) for i in range(5)]
+    first = [layout.grids(size, 1) for size in sizes]
+    assert len(layout.grids.findings.grids) == 2
+    assert [layout.grids(size, 1) for size in sizes] == first
 
 
 class TestRefusals:

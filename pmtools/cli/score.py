@@ -24,7 +24,7 @@ from pmtools.evaluation.llava_bench import (
     review_answers,
     score_llava_bench,
 )
-from pmtools.evaluation.lmms_samples import Scores, compare_scores, read_samples, score_samples
+from pmtools.evaluation.lmms_samples import TaskScores, compare_scores, read_samples, score_samples
 from pmtools.evaluation.matching import Matching, match_answers, read_answers
 from pmtools.evaluation.mme import (
     COGNITION,
@@ -184,7 +184,7 @@ def lmms_eval(
     Each DIR is one setting, for example a model at one number of pixels, with a folder for every method in it: what lmms-eval
     wrote with `--model pmtools_hf --log_samples --output_path DIR/METHOD`.
     """
-    found: dict[tuple[str, str, str], dict[str, Scores]] = {}  # by task, metric and setting, of each method
+    found: dict[tuple[str, str, str], dict[str, TaskScores]] = {}  # by task, metric and setting, of each method
     with _one_line_errors():
         for folder in settings:
             methods = sorted(path.name for path in folder.iterdir() if path.is_dir())
@@ -226,7 +226,7 @@ def lmms_eval(
 
 
 def _compared(
-    key: tuple[str, str, str, str], scores: Mapping[str, Scores], baseline: str, entry: Mapping[str, Any]
+    key: tuple[str, str, str, str], scores: Mapping[str, TaskScores], baseline: str, entry: Mapping[str, Any]
 ) -> dict[str, Any]:
     """A comparison for JSON."""
     named = dict(zip(("task", "metric", "setting", "method"), key, strict=True))

@@ -20,7 +20,7 @@ from pmtools.adapters.interception import attention_layers, text_decoder
 from pmtools.evaluation.model_answers import ModelAnswers
 from pmtools.typing import Ndarray
 
-__all__ = ["Calibration", "Look", "Scores", "calibrate", "look_at", "score"]
+__all__ = ["Calibration", "Look", "PointingScores", "calibrate", "look_at", "score"]
 
 #: How many heads a map may be made of.
 COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
@@ -47,7 +47,7 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Scores:
+class PointingScores:
     """How well maps point at boxes, over several looks.
 
     Attributes
@@ -73,18 +73,18 @@ class Calibration:
     ----------
     settings : dict
         `start_layer`, `heads` and `sinks`: arguments of `PerceptionMagnifier`, ready for JSON.
-    chosen, auto : Scores
+    chosen, auto : PointingScores
         Of these settings, and of those that hold without any, on the half that was not ranked by.
-    candidates : list of (dict, Scores)
+    candidates : list of (dict, PointingScores)
         Everything that was compared there.
     looks : int
         Questions with boxes that were asked.
     """
 
     settings: dict[str, Any]
-    chosen: Scores
-    auto: Scores
-    candidates: list[tuple[dict[str, Any], Scores]]
+    chosen: PointingScores
+    auto: PointingScores
+    candidates: list[tuple[dict[str, Any], PointingScores]]
     looks: int
 
 
@@ -179,7 +179,7 @@ def look_at(
     return layers, looks
 
 
-def score(looks: Sequence[Look], maps: Callable[[Look], Ndarray], /) -> Scores:
+def score(looks: Sequence[Look], maps: Callable[[Look], Ndarray], /) -> PointingScores:
     """How well the maps that are made of looks point at the boxes.
 
     Parameters
@@ -190,11 +190,11 @@ def score(looks: Sequence[Look], maps: Callable[[Look], Ndarray], /) -> Scores:
 
     Returns
     -------
-    Scores
+    PointingScores
     """
     rows = np.stack([_scores(maps(look)[None], look.inside)[:, 0] for look in looks])
     inside, times, pointing = rows.mean(0)
-    return Scores(float(inside), float(np.exp(times)), float(pointing))
+    return PointingScores(float(inside), float(np.exp(times)), float(pointing))
 
 
 def _look(maps: Ndarray, item: Any) -> Look:

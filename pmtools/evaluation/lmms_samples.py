@@ -20,7 +20,7 @@ from pmtools.evaluation.mme import picture_points
 from pmtools.evaluation.overlap import iou
 from pmtools.evaluation.statistics import Paired, paired_difference
 
-__all__ = ["Scores", "compare_scores", "read_samples", "score_samples"]
+__all__ = ["TaskScores", "compare_scores", "read_samples", "score_samples"]
 
 _FILE = re.compile(r".+_samples_(?P<task>.+)\.jsonl")
 #: What is no metric.
@@ -31,7 +31,7 @@ _MME = ("mme_perception_score", "mme_cognition_score")
 
 
 @dataclass(frozen=True)
-class Scores:
+class TaskScores:
     """The scores of one method on one task.
 
     Attributes
@@ -85,7 +85,7 @@ def read_samples(folder: str | Path, /) -> dict[str, list[Record]]:
     return {task: [rows[number] for number in sorted(rows)] for task, rows in sorted(found.items())}
 
 
-def score_samples(samples: Sequence[Record], /, *, metric: str | None = None) -> dict[str, Scores]:
+def score_samples(samples: Sequence[Record], /, *, metric: str | None = None) -> dict[str, TaskScores]:
     """The scores of a task's samples, by metric.
 
     Parameters
@@ -97,7 +97,7 @@ def score_samples(samples: Sequence[Record], /, *, metric: str | None = None) ->
 
     Returns
     -------
-    dict of str to Scores
+    dict of str to TaskScores
 
     Raises
     ------
@@ -122,12 +122,12 @@ def score_samples(samples: Sequence[Record], /, *, metric: str | None = None) ->
     }
 
 
-def compare_scores(first: Scores, second: Scores, /, *, seed: int = 0) -> Paired:
+def compare_scores(first: TaskScores, second: TaskScores, /, *, seed: int = 0) -> Paired:
     """The paired difference of two runs on the same questions, whole pictures at a time.
 
     Parameters
     ----------
-    first, second : Scores
+    first, second : TaskScores
     seed : int, optional
 
     Returns
@@ -154,14 +154,14 @@ def compare_scores(first: Scores, second: Scores, /, *, seed: int = 0) -> Paired
     )
 
 
-def _each(samples: Sequence[Record], metric: str) -> Scores:
+def _each(samples: Sequence[Record], metric: str) -> TaskScores:
     """A score per question."""
     values = {f"{sample.fields['doc_id']}": _numbers(sample.fields)[metric] for sample in samples}
     pictures = {f"{sample.fields['doc_id']}": _seen(sample)["picture"] for sample in samples}
-    return Scores(values, pictures, _mean(_seen(sample)["input_tokens"] for sample in samples))
+    return TaskScores(values, pictures, _mean(_seen(sample)["input_tokens"] for sample in samples))
 
 
-def _mme(samples: Sequence[Record], metric: str) -> Scores:
+def _mme(samples: Sequence[Record], metric: str) -> TaskScores:
     """Points per picture, of its two questions."""
     pairs: dict[str, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for sample in samples:
@@ -178,7 +178,7 @@ def _mme(samples: Sequence[Record], metric: str) -> Scores:
         for category, pictures in pairs.items()
     }
     names = [(f"{category}/{name}", asked) for category, pictures in pairs.items() for name, asked in pictures.items()]
-    return Scores(
+    return TaskScores(
         {name: points for (name, _), points in zip(names, picture_points(rights), strict=True)},
         {name: _seen(asked[0])["picture"] for name, asked in names},
         _mean(_seen(sample)["input_tokens"] for sample in samples),

@@ -25,6 +25,8 @@ from pmtools.typing import Ndarray, SizeHW
 
 #: The documentation's page of families, which errors name.
 PAGE = 'the page "Supported models" of the documentation (docs/reference/supported_models.md)'
+#: Sizes of pictures that are remembered before all are forgotten: a server is sent pictures of any size.
+MOST_SIZES = 4096
 
 
 @dataclass
@@ -76,9 +78,13 @@ class InferredGrids:
     def __call__(self, size_hw: SizeHW, images: int, /) -> tuple[int, list[TokenGrid]]:
         """The tokens of an image, and its grids."""
         key = (size_hw[0], size_hw[1]), min(images, 2)  # a prompt has one image, or several
-        if key not in self.findings.grids:
-            self.findings.grids[key] = self._grids(*key)
-        return self.findings.grids[key]
+        known = self.findings.grids
+        found = known.get(key)
+        if found is None:
+            if len(known) >= MOST_SIZES:
+                known.clear()
+            found = known[key] = self._grids(*key)
+        return found
 
     def _grids(self, size_hw: SizeHW, images: int) -> tuple[int, list[TokenGrid]]:
         canvas_hw = (max(size_hw), max(size_hw)) if self.square else size_hw
