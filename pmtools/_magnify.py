@@ -298,8 +298,7 @@ def fit_warp(
         equal_peaks=equal_peaks,
     )
     heatmap = _checks.weights(heatmap, "heatmap")
-    values = _array.cast_like(perception(heatmap, settings), heatmap)
-    return _warp(values, settings, source_hw, target_hw)
+    return _warp(perception(heatmap, settings), settings, source_hw, target_hw, _array.epsilon(heatmap))
 
 
 def warp_from_perception(
@@ -325,12 +324,13 @@ def warp_from_perception(
     TypeError, ValueError
         If `perception_map` is not a map, or a size is not a size.
     """
-    return _warp(_checks.weights(perception_map, "perception_map"), settings, source_hw, target_hw)
+    weights = _checks.weights(perception_map, "perception_map")
+    return _warp(weights, settings, source_hw, target_hw, _array.epsilon(weights))
 
 
-def _warp(weights: Array, settings: WarpSettings, source_hw: SizeHW, target_hw: SizeHW | None) -> Warp:
-    """`warp_from_perception` of a map that has been checked."""
+def _warp(weights: Array, settings: WarpSettings, source_hw: SizeHW, target_hw: SizeHW | None, epsilon: float) -> Warp:
+    """`warp_from_perception` of a map that has been checked, and whose numbers are exact to `epsilon`."""
     height, width = _checks.size_hw(source_hw, "source_hw")
     mass_y = marginals.upsampled_marginal(weights, height, axis=-2, reduce=settings.marginal)
     mass_x = marginals.upsampled_marginal(weights, width, axis=-1, reduce=settings.marginal)
-    return Warp._from_masses(mass_y, mass_x, _array.epsilon(weights), (height, width), target_hw, settings)
+    return Warp._from_masses(mass_y, mass_x, epsilon, (height, width), target_hw, settings)

@@ -106,6 +106,24 @@ def test_half_precision(rng, heatmap, name, torch):
     assert magnify(half, heatmap).dtype == np.float16
 
 
+@pytest.mark.parametrize("name", ["float32", "float16", "bfloat16"])
+def test_narrow_heatmaps_move_nothing_and_keep_their_gradient(name, torch):
+    """Rounded on the way, a sharp map would have equal greatest cells, which share the gradient."""
+    sharp = torch.zeros(24, 24)
+    sharp[5, 7], sharp[5, 8], sharp[18, 3] = 1, 0.4, 0.2
+    image = torch.rand(1, 3, 96, 96, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+    def warp_and_gradient(dtype):
+        heat = sharp.bfloat16().to(dtype).requires_grad_()
+        warp = pmtools.fit_warp(heat, source_hw=(96, 96))
+        (warp.image(image) * image.flip(-1)).sum().backward()
+        return warp.points(torch.as_tensor([[20.5, 33.25], [31, 80]], dtype=torch.float64)), heat.grad.double()
+
+    (points, gradient), (wanted_points, wanted) = map(warp_and_gradient, (getattr(torch, name), torch.float64))
+    torch.testing.assert_close(points, wanted_points, rtol=0, atol=1e-9)
+    assert (gradient - wanted).norm() <= torch.finfo(getattr(torch, name)).eps * wanted.norm()
+
+
 @pytest.mark.parametrize("size_hw", [None, (12, 20)])  # products of blocks, with a box and with a cubic
 @pytest.mark.parametrize("kind", ["int16", "float32", "float64", "float16"])
 def test_autocast_changes_nothing(rng, heatmap, kind, size_hw, torch):
@@ -170,6 +188,19 @@ def test_palette_with_transparency_keeps_it(rng, heatmap):
     result = magnify(image, heatmap)
     assert result.info["transparency"] == 3
     assert set(np.unique(np.asarray(result))) <= set(np.unique(np.asarray(image)))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "I;16"])
+def test_no_average_becomes_transparent_where_no_pixel_was(heatmap, mode):
+    grid = np.indices((24, 33)).sum(0) % 2 * 200
+    image = Image.fromarray(grid.astype(np.uint16 if mode == "I;16" else np.uint8))
+    image = image.convert(mode) if mode == "RGB" else image
+    between, there = (100, 200) if mode != "RGB" else ((100,) * 3, (200,) * 3)
+    for key, kept in ((between, None), (there, there)):
+        image.info["transparency"] = key
+        result = magnify(image, heatmap)
+        assert (result.mode, result.info.get("transparency")) == (mode, kept)
+        assert image.info["transparency"] == key
 
 
 def test_what_is_transparent_does_not_bleed(heatmap):

@@ -95,6 +95,23 @@ def test_torchvision_fits_a_warp_for_each_sample(vision):
     assert "Magnify" in repr(pipeline)
 
 
+def test_torchvision_gives_the_upright_boxes_around_rotated_ones(vision):
+    import torch
+    from torchvision import tv_tensors
+
+    if not hasattr(tv_tensors.BoundingBoxFormat, "CXCYWHR"):
+        pytest.skip("this torchvision has no rotated boxes")
+    numbers = torch.tensor([[40.0, 30, 20, 10, 90], [20, 20, 8, 8, 45]])
+    turned = tv_tensors.BoundingBoxes(numbers, format="CXCYWHR", canvas_size=HW)
+    seen = []
+    image = sample()["image"]
+    after = vision.Magnify(lambda image, boxes: seen.append(boxes) or WARP)({"image": image, "boxes": turned})
+    reach = 4 * 2**0.5
+    wanted = [[35, 20, 45, 40], [20 - reach, 20 - reach, 20 + reach, 20 + reach]]
+    np.testing.assert_allclose(seen[0], wanted, atol=1e-4)
+    assert after["boxes"].format.value == "CXCYWHR"
+
+
 def test_torchvision_refuses_what_does_not_fit(vision):
     with pytest.raises(ValueError, match="canvas_size"):
         vision.Magnify(WARP.inverse())({"boxes": sample()["boxes"]})
@@ -182,6 +199,18 @@ def test_albumentations_fits_a_warp_for_each_sample(album):
         album.Magnify(3)
 
 
+@pytest.mark.parametrize("bboxes", [None, [], np.empty((0, 4))])
+def test_albumentations_fits_a_warp_for_a_sample_without_boxes(album, bboxes):
+    import albumentations as A
+
+    seen = []
+    magnify = album.Magnify(lambda image, boxes: seen.append(boxes) or WARP)
+    pipeline = A.Compose([magnify], bbox_params=None if bboxes is None else A.BboxParams(format="pascal_voc"))
+    after = pipeline(image=PIXELS, **({} if bboxes is None else {"bboxes": bboxes}))
+    np.testing.assert_array_equal(after["image"], WARP.image(PIXELS))
+    assert [boxes.shape for boxes in seen] == [(0, 4)]
+
+
 # ---------------------------------------------------------------------------------------------------- supervision
 
 
@@ -258,6 +287,22 @@ def test_kornia_takes_everything_along_and_back(kornia, fit):
     assert back[0].shape == images.shape
     assert back[1].shape == masks.shape
     assert float((back[1] == masks).double().mean()) > 0.95
+
+
+def test_kornias_places_in_half_precision_are_rounded_once(kornia):
+    import torch
+    from kornia.augmentation import AugmentationSequential
+
+    warp = pmtools.fit_warp(np.eye(8), source_hw=(1024, 1024))
+    images = torch.zeros(1, 1, 1024, 1024, dtype=torch.bfloat16)
+    boxes = torch.tensor([[[100.0, 200, 300, 260], [700, 512, 780, 640]]]).bfloat16()
+    points = torch.tensor([[[100.0, 200], [1020, 776]]]).bfloat16()
+    sequence = AugmentationSequential(kornia.Magnify(warp), data_keys=["input", "bbox_xyxy", "keypoints"])
+    _, moved_boxes, moved_points = sequence(images, boxes, points)
+    last = torch.tensor([0.0, 0, 1, 1])
+    wanted = warp.boxes(boxes.float() + last) - last
+    assert torch.equal(moved_boxes, wanted.bfloat16())
+    torch.testing.assert_close(moved_points.float(), warp.points(points.float() + 0.5) - 0.5, rtol=0, atol=1e-3)
 
 
 def test_kornias_gradients_and_refusals(kornia):

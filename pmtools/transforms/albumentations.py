@@ -51,9 +51,10 @@ class Magnify(DualTransform):  # type: ignore[misc]
         if isinstance(self.warp, Warp):
             return {"warp": self.warp}
         size = params["shape"][:2]
-        boxes = np.asarray(data.get("bboxes", np.empty((0, 4))), dtype=np.float64)
+        shares = np.asarray(data.get("bboxes", ()), dtype=np.float64)
+        shares = shares[:, :4] if shares.size else np.empty((0, 4))
         image = data["image"] if "image" in data else data["images"][0]
-        return {"warp": self.warp(image, frames.normalized(size).inverse_boxes(boxes.reshape(len(boxes), -1)[:, :4]))}
+        return {"warp": self.warp(image, frames.normalized(size).inverse_boxes(shares))}
 
     def apply(self, img: Ndarray, warp: Warp, **params: Any) -> Ndarray:
         """The image, magnified."""
@@ -67,6 +68,8 @@ class Magnify(DualTransform):  # type: ignore[misc]
 
     def apply_to_bboxes(self, bboxes: Ndarray, warp: Warp, **params: Any) -> Ndarray:
         """Boxes (n, 4 or more), parts of the image's sides, before and after."""
+        if not len(bboxes):
+            return bboxes  # of no columns, where the list was empty
         shares = frames.normalized(warp.source_hw).inverse().then(warp).then(frames.normalized(warp.target_hw))
         return np.concatenate([shares.boxes(bboxes[:, :4]), bboxes[:, 4:]], axis=1)
 

@@ -117,17 +117,22 @@ class Magnify(GeometricAugmentationBase2D):  # type: ignore[misc]
 
 def _mapped_boxes(boxes: Boxes, warp: Warp) -> Boxes:
     """Corners with the last pixel left out are continuous edges."""
-    moved = boxes.clone()
-    edges = boxes.data + _LAST_PIXEL.to(boxes.data)
-    moved._data = warp.points(edges).to(boxes.data.dtype) - _LAST_PIXEL.to(boxes.data)
+    moved, corners = boxes.clone(), _wide(boxes.data)
+    last_pixel = corners.new_tensor(_LAST_PIXEL)
+    moved._data = (warp.points(corners + last_pixel) - last_pixel).to(boxes.data.dtype)
     return moved
 
 
 def _mapped_keypoints(keypoints: Keypoints, warp: Warp) -> Keypoints:
     moved = keypoints.clone()
-    moved._data = warp.points(keypoints.data + 0.5) - 0.5
+    moved._data = warp.points(_wide(keypoints.data) + 0.5) - 0.5
     return moved
 
 
+def _wide(data: torch.Tensor) -> torch.Tensor:
+    """In 32 bits at least: in half precision half a pixel is lost before anything has moved."""
+    return data.to(torch.promote_types(data.dtype, torch.float32))
+
+
 #: From kornia's four corners, which hold the last pixel, to edges.
-_LAST_PIXEL = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
+_LAST_PIXEL = [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]

@@ -18,7 +18,8 @@ from torchvision.transforms import v2
 
 from pmtools import Warp, _checks, annotation
 
-#: Makes the warp for an image and its boxes, x0, y0, x1, y1 of shape (n, 4), none where the sample has none.
+#: Makes the warp for an image and its boxes, x0, y0, x1, y1 of shape (n, 4), none where the sample has none; of rotated
+#: boxes it gets the upright ones around them.
 Fit: TypeAlias = Callable[[Any, Any], Warp]
 
 
@@ -70,9 +71,8 @@ class Magnify(v2.Transform):  # type: ignore[misc]
         if not pictures:
             raise ValueError("a sample must have an image for the function that makes its warp, got none; give a Warp")
         found = [one for one in flat_inputs if isinstance(one, tv_tensors.BoundingBoxes)]
-        corners = [v2.functional.convert_bounding_box_format(one, new_format="XYXY") for one in found]
-        plain = [one.as_subclass(torch.Tensor) for one in corners]
-        return {"warp": self.warp(pictures[0], torch.cat(plain) if plain else torch.empty(0, 4))}
+        corners = torch.cat([_corners(one) for one in found]) if found else torch.empty(0, 4)
+        return {"warp": self.warp(pictures[0], corners)}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         """One part of a sample, magnified."""
@@ -89,6 +89,15 @@ class Magnify(v2.Transform):  # type: ignore[misc]
             return warp.image(inpt, antialias=self.antialias, fill=self.fill)
         result = warp.image(inpt.as_subclass(torch.Tensor), antialias=self.antialias, fill=self.fill)
         return tv_tensors.wrap(result, like=inpt) if isinstance(inpt, tv_tensors.TVTensor) else result
+
+
+def _corners(boxes: Any) -> torch.Tensor:
+    """Corners (n, 4): of boxes that are not upright those of the upright box around."""
+    format = boxes.format.value.lower()
+    if format in ("xyxy", "xywh", "cxcywh"):
+        return annotation.convert(boxes, format, "xyxy")  # type: ignore[no-any-return]
+    vertices = annotation.convert(boxes, format, "xyxyxyxy").reshape(-1, 4, 2)
+    return torch.cat([vertices.amin(1), vertices.amax(1)], dim=1)
 
 
 def _is_other(value: Any) -> bool:
