@@ -9,6 +9,7 @@ import difflib
 import math
 import numbers
 import operator
+import sys
 from collections.abc import Collection
 from typing import Any
 
@@ -176,12 +177,14 @@ def visible(value: object, heatmap: Array) -> Array:
     return cells
 
 
-def coordinates(value: object, name: str, *, last: int, columns: str) -> Array:
-    """`value` as a real array of shape (..., last), as `columns` names it."""
+def coordinates(value: object, name: str, *, last: int, columns: str, format: str = "xyxy") -> Array:
+    """`value` as a real array of shape (..., last), as `columns` names it; boxes that know another format are refused."""
     array = _array.asarray(value, name)
+    _refuse_other_formats(value, name, columns, format)
+    if hasattr(array, "canvas_size"):  # torchvision's know the size of their image, which the result has not
+        array = array.as_subclass(sys.modules["torch"].Tensor)
     if tuple(array.shape) == (0,):  # what a detector that found nothing gives
         array = _array.namespace(array).reshape(array, (0, last))
-    _refuse_other_geometry(value, name)
     shape = tuple(array.shape)
     if not shape or shape[-1] != last:
         raise ValueError(
@@ -265,11 +268,22 @@ def _refuse_rows(wrong: Any, found: Ndarray, wanted: str, way: str = "") -> None
         raise ValueError(f"{wanted}; got {found[i].tolist()} at {i}" + (f"; {way}" if way else ""))
 
 
-def _refuse_other_geometry(value: object, name: str) -> None:
-    """Boxes that know their format, as torchvision's do, are not read as corners where they are none."""
+def _known_formats(value: object) -> list[str]:
+    """The formats of boxes that know theirs, as torchvision's do, alone or in lists."""
+    if isinstance(value, (list, tuple)):
+        are_numbers = not value or isinstance(value[0], (int, float))
+        return [] if are_numbers else [form for item in value for form in _known_formats(item)]
     form = getattr(getattr(value, "format", None), "value", None)
-    if isinstance(form, str) and form != "XYXY" and hasattr(value, "canvas_size"):
-        raise ValueError(
-            f"`{name}` must be corners x0, y0, x1, y1, got boxes of format {form}; give them to "
-            "pmtools.annotation.boxes, which keeps their format"
-        )
+    return [form.lower()] if isinstance(form, str) and hasattr(value, "canvas_size") else []
+
+
+def _refuse_other_formats(value: object, name: str, columns: str, format: str) -> None:
+    """Boxes that know their format are not read as another."""
+    for form in _known_formats(value):
+        if form == format:
+            continue
+        way = f"say {form!r}"
+        if format == "xyxy":
+            way = "give them to pmtools.annotation.boxes, which keeps their format"
+            way += f", or annotation.convert(boxes, {form!r}, 'xyxy') first" if form in ("xywh", "cxcywh") else ""
+        raise ValueError(f"`{name}` must be {columns}, got boxes of format {form.upper()}; {way}")

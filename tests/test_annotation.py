@@ -57,6 +57,30 @@ def test_every_format_says_what_torchvision_says(format):
     torch.testing.assert_close(annotation.convert(start, name, format), want)
 
 
+def test_lists_of_torchvisions_boxes_keep_the_format_of_each():
+    """Before, their sizes were read as corners, or plain tensors came back from images of any size."""
+    tv_tensors = pytest.importorskip("torchvision.tv_tensors", reason="torchvision is not installed")
+    import torch
+
+    half, crop = frames.resize((60, 80), (30, 40)), frames.crop((60, 80), (10, 5, 50, 35))
+    some = {"XYWH": [10.0, 10, 30, 40], "XYXY": [10.0, 10, 40, 50]}
+    made = [
+        tv_tensors.BoundingBoxes(torch.tensor([box]), format=format, canvas_size=(60, 80))
+        for format, box in some.items()
+    ]
+    for warp, wanted in (
+        (pmtools.Warp.stack([half, crop.then(frames.resize((30, 40), (30, 40)))]), [[5, 5, 15, 20], [0, 5, 30, 45]]),
+        (half, [[5, 5, 15, 20], [5, 5, 20, 25]]),
+    ):
+        found = annotation.boxes(made, warp)
+        assert [(type(one), one.format.value, one.canvas_size) for one in found] == [
+            (tv_tensors.BoundingBoxes, format, (30, 40)) for format in some
+        ]
+        assert [one.tolist() for one in found] == [[box] for box in wanted]
+        with pytest.raises(ValueError, match="canvas_size"):
+            annotation.boxes([tv_tensors.wrap(one, like=one, canvas_size=(99, 99)) for one in made], warp)
+
+
 def test_boxes_of_supervision_are_the_same():
     sv = pytest.importorskip("supervision", reason="supervision is not installed")
     xywh = np.array([[10.0, 20, 40, 50], [0, 0, 5, 90]])
@@ -298,8 +322,12 @@ def test_uncompressed_run_lengths_need_nothing():
     mask[0:60, 0:90] = True  # starts with a run of none
     counts = [0, *[60, 140] * 89, 60, 140 + 210 * 200]
     rle = {"size": list(HW), "counts": counts}
-    (there,) = annotation.coco_annotations([{"segmentation": rle}], frames.resize(HW, (100, 150)))
+    half = frames.resize(HW, (100, 150))
+    (there, same) = annotation.coco_annotations(
+        [{"segmentation": {**rle, "size": s}} for s in (HW, np.array(HW))], half
+    )
     assert there["segmentation"] == {"size": [100, 150], "counts": [0, *[30, 70] * 44, 30, 70 + 105 * 100]}
+    assert same == there
     for wrong in ({"size": [3, 4]}, {"counts": [5]}, {"counts": None}):
         with pytest.raises((ValueError, TypeError), match="annotation 0: segmentation"):
             annotation.coco_annotations([{"segmentation": {**rle, **wrong}}], WARP)
@@ -341,8 +369,9 @@ def test_another_geometry_is_refused_by_name(fields):
         annotation.coco_annotations([record(**fields)], WARP)
 
 
-def test_detectron2s_modes_are_understood():
-    corners = {"bbox": [30, 30, 260, 180], "bbox_mode": 0}
+@pytest.mark.parametrize("zero", [0, np.int64(0), np.array(0)])
+def test_detectron2s_modes_are_understood(zero):
+    corners = {"bbox": [30, 30, 260, 180], "bbox_mode": zero}
     turned = {"bbox": TURNED[0].tolist(), "bbox_mode": 4}
     first, second = annotation.coco_annotations([corners, turned, record(attributes={"rotation": 0.0})], WARP)[:2]
     np.testing.assert_allclose(first["bbox"], WARP.boxes(np.array([30.0, 30, 260, 180])))
@@ -476,7 +505,7 @@ def test_records_from_detectors_of_any_kind_of_number():
         (lambda w: annotation.coco_dataset({"images": ["a"], "annotations": []}, w), r"images'\]\[0\]` must be a dict"),
         (lambda w: annotation.coco_dataset({"images": None, "annotations": []}, w), r"images'\]` must be a list"),
         (lambda w: annotation.yolo_rows("0 .5 .5 .2 .2", w), "`rows` must be a list of rows.*split the text"),
-        (lambda w: annotation.yolo_rows([0, 0.5, 0.5, 0.2, 0.2], w), r"`rows\[0\]` must be a row of finite numbers"),
+        (lambda w: annotation.yolo_rows([0, 0.5, 0.5, 0.2, 0.2], w), r"`rows\[0\]` must hold finite numbers"),
     ],
 )
 def test_records_of_no_known_kind_are_refused(call, message):
@@ -521,7 +550,15 @@ def test_an_angle_is_no_confidence():
 
 
 @pytest.mark.parametrize(
-    "more", [{"bbox_format": "xyxy"}, {"obb": [1, 2, 3, 4, 5]}, {"segments_info": [{"bbox": [1, 2, 3, 4]}]}]
+    "more",
+    [
+        {"bbox_format": "xyxy"},
+        {"format": "cxcywh"},
+        {"bbox_format": "xywh", "bbox_mode": 0},
+        {"obb": [1, 2, 3, 4, 5]},
+        {"segments_info": [{"bbox": [1, 2, 3, 4]}]},
+        {"polygon": [1, 2, 3, 4, 5, 6]},
+    ],
 )
 def test_records_of_another_geometry_are_refused(more):
     with pytest.raises(ValueError, match=next(iter(more))):

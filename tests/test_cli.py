@@ -408,12 +408,32 @@ def test_lists_of_boxes_that_are_none_are_refused():
         ("b.csv", "x0,y0,x1,y1,image\n1,2,3,4\n", "line 2: names no image, in column 5"),
         ("b.csv", "x0,y0,x1,y1\n1,2,3,4\n", "column of images"),
         ("b.csv", "image,x1,y1,x2,y2,angle\na.png,1,2,3,4,5\n", "upright"),
+        (
+            "b.json",
+            coco(attributes={"rotation": 60}),
+            "annotation None must be upright, got rotation; give the upright",
+        ),
+        ("b.json", coco(quad=[1, 2, 3, 4, 5, 6, 7, 8]), "annotation None must be upright, got quad"),
+        (
+            "b.json",
+            coco(bbox_format="xyxy"),
+            "annotation None must have a bbox of corner and size, got bbox_format 'xyxy'",
+        ),
+        ("b.json", coco(bbox=[1, 2, 3]), "annotation None: bbox must be 4 finite numbers"),
+        (
+            "b.jsonl",
+            '{"image": "a.png", "box": [1, 2, 3, 4], "attributes": {"rotation": 60}}\n',
+            r"\[0\]: .*got rotation",
+        ),
     ):
         Path(name).write_text(text)
         assert_refused("magnify", "a.png", "--boxes", name, "-o", "c.png", says=f"--boxes: '{name}': .*{says}|{says}")
     os.mkdir("labels")
-    Path("labels/a.txt").write_text("0 0.5 0.5 0.1\n")
-    assert "line 1: a row must be" in run("magnify", "a.png", "--boxes", "labels", "-o", "c.png", code=1).stderr
+    for row, says in (("0 0.5 0.5 0.1", "a class and centre x"), ("0 0.5 0.5 0.2 0.1 1.57", "for an angle give")):
+        Path("labels/a.txt").write_text(row)
+        said = run("magnify", "a.png", "--boxes", "labels", "-o", "c.png", code=1).stderr
+        assert "line 1: a row must " in said
+        assert says in said
 
 
 def test_the_report_for_machines():

@@ -348,7 +348,10 @@ def test_rows_of_yolo():
     quad = "1 0.3 0.3 0.5 0.4 0.45 0.6 0.2 0.5\n"
     (found,) = pmtools.annotation.yolo_rows([[float(c) for c in quad.split()]], WARP, kind="quads")
     assert [float(c) for c in through(quad, "--boxes", "--rows", "quads", suffix=".txt").split()] == found
-    for wrong, says in ((quad, "line 1: a row must be centre x"), ("a b c d e\n", "line 1: a row must be numbers")):
+    for wrong, says in (
+        (quad, "line 1: a row must be a class and centre x"),
+        ("a b c d e\n", "line 1: a row must be numbers"),
+    ):
         Path("in.txt").write_text(wrong)
         assert says in coords("--boxes", "in.txt", code=1).stderr
 
@@ -402,7 +405,90 @@ def test_percent_of_label_studio_are_refused():
         coordinates.map_json(json.dumps([record]), coordinates.boxes(), lambda rows: rows)
 
 
-@pytest.mark.parametrize("name", ["segments", "polygon", "obb", "keypoints"])
+ANGLES = ("angle", "rotation", "rotationAngle", "rotation_angle", "angle_deg", "Angle (deg)", "box-theta", "angles")
+CORNERS = ("poly", "quad", "obb", "rbox", "corners", "rotated_bbox", "rotatedBBox", "oriented_box", "x3")
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        *({name: value} for name in ANGLES for value in (30, "30", [0, 30], "30\u00b0")),
+        *({name: [1, 2, 3, 4, 5]} for name in CORNERS),
+        {"attributes": {"rotation": 30}},
+        {"attributes": {"rotationAngle": "30.0"}},
+        {"attributes": [{"name": "rotation", "value": "30"}]},
+        {"attributes": [{"rotation": 30}]},
+    ],
+)
+def test_rows_and_coco_refuse_the_same_boxes_that_are_not_upright(extra):
+    """Before, each had its own list of names, and mapped by half what only the other one knew."""
+    text = json.dumps([{"id": 1, "bbox": [10, 10, 20, 20], **extra}])
+    for convert in (
+        lambda text: coordinates.map_json(text, coordinates.boxes(), lambda rows: rows),
+        lambda text: coordinates.map_coco(text, lambda name: WARP, {}),
+    ):
+        with pytest.raises(coordinates.CoordinateFileError, match="must be upright"):
+            convert(text)
+        assert convert(text.replace("30", "0").replace("[1, 2, 3, 4, 5]", "null"))
+    columns = ["x0", "y0", "x1", "y1", *extra]
+    if "attributes" not in extra:
+        with pytest.raises(coordinates.CoordinateFileError, match="must be upright"):
+            coordinates.map_csv(",".join(columns) + "\n1,2,3,4,5\n", coordinates.boxes(), lambda rows: rows)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {
+            "triangle": 3,
+            "rectangle": 4,
+            "cornerstone": 1,
+            "image_format": "coco",
+            "source_mode": "xywh",
+            "format": "png",
+        },
+        {"camera_angle": "low", "bbox_mode": None, "attributes": ["rotation"], "mode": 1},
+    ],
+)
+def test_fields_that_say_nothing_of_the_box_stay(extra):
+    text = json.dumps([{"bbox": [10, 10, 20, 30], **extra}])
+    doubled = json.loads(coordinates.map_json(text, coordinates.boxes(), lambda rows: rows * 2))
+    assert doubled == [{"bbox": [20, 20, 40, 60], **extra}]
+
+
+@pytest.mark.parametrize(
+    ("field", "as_sizes"),
+    [
+        ({"bbox_format": "xywh"}, True),
+        ({"bboxFormat": "XYWH"}, True),
+        ({"format": "coco"}, True),
+        ({"bbox_mode": 1}, True),
+        ({"bbox_mode": 0}, False),
+        ({"box_format": "(x1, y1, x2, y2)"}, False),
+        ({"bbox_format": "pascal_voc"}, False),
+        ({"format": "cxcywh"}, None),
+        ({"bbox_format": "yolo"}, None),
+        ({"bbox_format": "unheard of"}, None),
+        ({"bbox_mode": 3}, None),
+        ({"bbox_format": "xyxy", "bbox_mode": 1}, None),
+    ],
+)
+def test_the_format_that_a_record_says_is_obeyed_or_refused(field, as_sizes):
+    """Before, rows were read as `--box-format` says, whatever the record said."""
+    text = json.dumps([{"bbox": [100, 50, 180, 120], **field}])
+    for kind in (coordinates.boxes(), coordinates.boxes(as_sizes=True)):
+        if as_sizes is None:
+            with pytest.raises(
+                coordinates.CoordinateFileError, match=f'must be xyxy or xywh, got .*"{next(iter(field))}"'
+            ):
+                coordinates.map_json(text, kind, lambda rows: rows)
+            continue
+        seen = []
+        coordinates.map_json(text, kind, lambda rows, seen=seen: seen.append(rows.tolist()) or rows)
+        assert seen == [[[100, 50, 280, 170] if as_sizes else [100, 50, 180, 120]]]
+
+
+@pytest.mark.parametrize("name", ["segments", "polygon", "keypoints"])
 def test_other_geometry_beside_a_box_is_refused(name):
     record = {"box": {"x1": 1, "y1": 2, "x2": 3, "y2": 4}, name: {"x": [1, 2], "y": [3, 4]}}
     with pytest.raises(coordinates.CoordinateFileError, match=f"has {name} beside its box"):

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 import pmtools
-from pmtools import Warp, fit_warp, magnify
+from pmtools import Warp, annotation, api, fit_warp, frames, magnify
 
 
 @pytest.fixture
@@ -203,9 +203,17 @@ def test_boxes_that_know_their_format_are_corners_or_refused(warp):
 
     boxes = torch.ones(1, 4).as_subclass(Boxes)
     boxes.format = Format()
-    for call in (warp.boxes, warp.inverse_boxes, lambda b: pmtools.zoom_warp(b, source_hw=(24, 33)), warp.report):
-        with pytest.raises(ValueError, match="must be corners x0, y0, x1, y1, got boxes of format XYWH; give them to"):
+    for call in (
+        *(warp.boxes, warp.inverse_boxes, lambda b: pmtools.zoom_warp(b, source_hw=(24, 33)), warp.report),
+        *(frames.flip_horizontal((24, 33)).boxes, lambda b: api.mark_url("https://example.com/a.png", b)),
+        *(lambda b: Warp.stack([warp, warp]).boxes([b, b]), lambda b: warp.boxes((torch.ones(1, 4), b))),
+    ):
+        with pytest.raises(ValueError, match="must be x0, y0, x1, y1, got boxes of format XYWH; give them to"):
             call(boxes)
+    assert annotation.convert(boxes, "xywh", "xyxy").tolist() == [[1, 1, 2, 2]]
+    for call in (lambda: annotation.convert(boxes, "cxcywh", "xyxy"), lambda: annotation.visible_share(boxes, warp)):
+        with pytest.raises(ValueError, match="got boxes of format XYWH"):
+            call()
     Format.value = "XYXY"
     assert torch.equal(torch.Tensor(warp.boxes(boxes)), warp.boxes(torch.ones(1, 4)))
 
@@ -218,6 +226,8 @@ def test_torchvision_boxes(warp):
             warp.boxes(tv_tensors.BoundingBoxes(numbers, format=form, canvas_size=(24, 33)))
     corners = tv_tensors.BoundingBoxes(numbers, format="XYXY", canvas_size=(24, 33))
     assert torch.equal(torch.Tensor(warp.boxes(corners)), warp.boxes(numbers))
+    with tv_tensors.set_return_type("TVTensor"):  # before, the result had the size of the source
+        assert type(warp.boxes(corners)) is torch.Tensor
 
 
 def test_what_exif_turns_is_not_read_in_two_ways(heatmap):

@@ -274,6 +274,12 @@ def test_prose_is_not_held_back():
         '{"bbox": {"x": 250, "y": 250, "w": 500, "h": 500}, "theta": 0.5}',
         '{"x": 250, "y": 250, "w": 500, "h": 500, "angle": 30}',
         '{"bbox": [250, 250, 500, 500], "format": "xywh"}',
+        '{"bbox": [250, 250, 500, 500], "bbox_mode": 1}',
+        '{"bbox": [250, 250, 500, 500], "box_type": "XYWH"}',
+        '{"bbox": [250, 250, 500, 500], "angle": "30\u00b0"}',
+        '{"rotation": "30 degrees", "bbox": [250, 250, 500, 500]}',
+        '{"bbox": [250, 250, 500, 500], "rotationAngle": 30}',
+        '{"bbox": [250, 250, 500, 500], "attributes": {"rotation": 30}}',
         '{"center": [500, 500], "size": [200, 100]}',
         '{"center": [500, 500], "width": 200, "height": 100}',
         '{"x": 500, "y": 500, "radius": 10}',
@@ -299,6 +305,7 @@ def test_what_is_no_upright_box_of_two_corners_stays_whole(text):
         '{"bbox_cxcywh": [500, 400, 200, 100]}',
         '{"bbox_xywh": [400, 350, 200, 100]}',
         '{"bbox": [400, 350, 600, 450], "format": "xyxy", "rotation": 0.0}',
+        '{"bbox": [400, 350, 600, 450], "bbox_mode": 0, "rotation": "0.0\u00b0", "camera_angle": "low"}',
         '{"bbox": {"cx": 500, "cy": 400, "w": 200, "h": 100}}',
     ],
 )
@@ -308,7 +315,7 @@ def test_centres_and_sizes(text):
     np.testing.assert_allclose(undone.boxes_xyxy, [WARP.inverse_boxes(seen)])
     written = [float(number) for number in re.findall(r"[\d.]+", undone.text)]
     x0, y0, x1, y1 = undone.boxes_xyxy[0]
-    for wanted in (x1 - x0, y1 - y0) if "xyxy" not in text else (x1, y1):
+    for wanted in (x1, y1) if "xyxy" in text or "bbox_mode" in text else (x1 - x0, y1 - y0):
         assert np.abs(np.array(written) - wanted).min() < 1e-3
     undoing = Undoing(warp=WARP, format="qwen3-vl", units="pixels", decimals=3)
     assert "".join(map(undoing.feed, text)) + undoing.finish() == undone.text

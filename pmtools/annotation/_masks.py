@@ -16,8 +16,9 @@ from pmtools.warp import Warp
 
 def mapped_rle(rle: dict[str, Any], warp: Warp | Turned, place: str) -> tuple[dict[str, Any], int, int]:
     """A run-length mask through a warp, compressed or not as it was, and its pixels before and after."""
-    size = rle.get("size")
-    if not isinstance(size, (list, tuple)) or tuple(size) != warp.source_hw:
+    size: Any = rle.get("size")
+    sides = size.tolist() if hasattr(size, "tolist") else size
+    if not isinstance(sides, (list, tuple)) or tuple(sides) != warp.source_hw:
         raise ValueError(f"{place} must have the size of the warp's source, {list(warp.source_hw)}, got size {size}")
     counts = rle.get("counts")
     mask = _decoded(counts, warp.source_hw, place)

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from pmtools import _array, _checks
-from pmtools.annotation import formats, polygons
+from pmtools.annotation import _fields, formats, polygons
 from pmtools.annotation._masks import mapped_rle
 from pmtools.turns import Turned
 from pmtools.warp import Warp
@@ -24,14 +24,8 @@ from pmtools.warp import Warp
 #: One warp for all, or one for each image, by its id or, in a whole data set, its file name.
 Warps: TypeAlias = Warp | Turned | Mapping[Any, Warp | Turned]
 
-#: detectron2's BoxMode, as far as it is in pixels.
-_MODES = {0: "xyxy", 1: "xywh", 4: "cxcywhr"}
-# fields that say that a box is not upright, or that belong to a geometry which is not mapped
-_OTHER_GEOMETRY = (
-    *("x3", "y3", "x4", "y4", "angle", "theta", "rotation", "quad", "poly", "obb", "rbox"),
-    *("dp_x", "dp_y", "dp_masks", "segments_info"),
-)
-_FORMATS = ("bbox_format", "box_format")
+#: Geometries beside the box that are mapped.
+_MAPPED = ("segmentation", "keypoints")
 
 
 def coco_annotations(
@@ -54,7 +48,7 @@ def coco_annotations(
     ----------
     records : iterable of dict
         They are not changed. `bbox` is x, y, width, height, unless detectron2's `bbox_mode` says 0 (two corners) or 4 (centre,
-        width, height and degrees).
+        width, height and degrees); a `bbox_format` that says otherwise is refused.
     warp : Warp or mapping from `image_id` to Warp
         `warp.inverse()` undoes it.
     clip : bool, optional
@@ -72,8 +66,8 @@ def coco_annotations(
     Raises
     ------
     TypeError, ValueError
-        If a record describes another geometry (an angle, more corners), its numbers are not boxes, polygons or keypoints,
-        or there is no warp for its image.
+        If a record describes another geometry (an angle, more corners, in `attributes` too), its numbers are not boxes,
+        polygons or keypoints, or there is no warp for its image.
     ImportError
         If a mask is compressed and pycocotools is not installed.
 
@@ -169,28 +163,30 @@ def _warp_of(warp: Warps, image: Any, place: str) -> Warp | Turned:
     return warp
 
 
-def _box(record: Mapping[str, Any], place: str) -> tuple[list[float], str] | None:
+def box_of(record: Mapping[str, Any], place: str) -> tuple[list[float], str] | None:
     """The numbers of a record's box, and their format; refused where the record says that it is another geometry."""
-    _refuse_other_geometry(record, place)
+    turned = _fields.turned(record)
+    if turned:
+        raise ValueError(
+            f"{place} must be upright, got {', '.join(turned)}; give the upright box around it, its four corners as "
+            "segmentation, or its angle with bbox_mode 4"
+        )
     if record.get("bbox") is None:
         return None
-    for name in _FORMATS:
-        if isinstance(record.get(name), str) and record[name].lower() not in ("xywh", "coco"):
-            raise ValueError(
-                f"{place} must have a bbox of corner and size, got {name} {record[name]!r}; use annotation.convert, or bbox_mode"
-            )
-    mode = record.get("bbox_mode", 1)
-    format = _MODES.get(int(mode)) if isinstance(mode, int) and not isinstance(mode, bool) else None
-    if format is None:
+    said = _fields.formats_said(record)
+    format = next(iter(said.values()), "xywh")
+    in_words = {found for name, found in said.items() if isinstance(record[name], str)}
+    if format is None or not in_words <= {"xywh"} or len(set(said.values())) > 1:
+        came = " and ".join(f"{name} {record[name]!r}" for name in said)
         raise ValueError(
-            f"{place} must have a bbox_mode of 0 (corners), 1 (corner and size) or 4 (with an angle), got {mode!r}; "
-            "convert its box to pixels"
+            f"{place} must have a bbox of corner and size, got {came}; convert it, or say bbox_mode 0 (corners) or 4 (with an "
+            "angle)"
         )
     return _numbers(record["bbox"], {"cxcywhr": 5}.get(format, 4), f"{place}: bbox"), format
 
 
 def _is_visible(record: Mapping[str, Any], warp: Warp | Turned, least: float, place: str) -> bool:
-    box = _box(record, place)
+    box = box_of(record, place)
     if box is None:
         return True
     share = float(formats.visible_share(np.array(box[0]), warp, format=box[1]))
@@ -216,7 +212,10 @@ class _Record:
     def mapped(self) -> dict[str, Any]:
         """The record with all that depends on the geometry mapped."""
         changed: dict[str, Any] = {}
-        box = _box(self.record, self.place)
+        box = box_of(self.record, self.place)
+        stale = [name for name in _fields.others(self.record) if name not in _MAPPED]
+        if stale:
+            raise ValueError(f"{self.place} has {', '.join(stale)}, which would not be mapped; leave it out")
         if box is not None:
             changed["bbox"] = self._mapped_box(*box)
         if _given(self.record.get("segmentation")):
@@ -300,15 +299,3 @@ def _listed(values: Any, name: str) -> list[Any]:
     if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
         raise TypeError(f"`{name}` must be a list of dicts, one for each, got {_checks.describe(values)}")
     return list(values)
-
-
-def _refuse_other_geometry(record: Mapping[str, Any], place: str) -> None:
-    attributes = record.get("attributes")
-    fields = {**(attributes if isinstance(attributes, Mapping) else {}), **record}
-    for name in _OTHER_GEOMETRY:
-        value = fields.get(name)
-        if value is not None and not (isinstance(value, (int, float)) and value == 0):
-            raise ValueError(
-                f"{place} must be upright, got {name}; give its four corners to annotation.boxes(..., format='xyxyxyxy'), "
-                "or its angle with bbox_mode 4"
-            )

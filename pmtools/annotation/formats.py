@@ -9,7 +9,6 @@ Knows formats and warps; no records, no files.
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -38,7 +37,7 @@ def boxes(boxes: Any, warp: Warp | Turned, /, *, format: str = "xyxy", clip: boo
     boxes : array of shape (..., n), or a sequence of arrays for a batch of warps
         In pixels, with the columns of `format`. A batch of warps takes one array per warp, of any lengths, or one array
         (b, ..., n). A tensor that knows its format and the size of its image (torchvision's `BoundingBoxes`) is taken at its
-        word, and comes back as such.
+        word, and comes back as such; so is each of a list, also for one warp.
     warp : Warp or Turned
         `warp.inverse()` undoes it.
     format : {"xyxy", "xywh", "cxcywh", "xyxyxyxy", "cxcywhr", "xywhr"}, optional
@@ -63,18 +62,7 @@ def boxes(boxes: Any, warp: Warp | Turned, /, *, format: str = "xyxy", clip: boo
     >>> boxes([[10, 10, 20, 30]], frames.resize((100, 100), (200, 50)), format="cxcywh")
     array([[ 5., 20., 10., 60.]])
     """
-    clip = _checks.flag(clip, "clip")
-    known = _format_of(boxes)
-    if known is not None:
-        return _like_torchvision(boxes, warp, *known, clip=clip)
-    format = _checks.choice(format, "format", FORMATS)
-    if clip and format not in _UPRIGHT:
-        raise ValueError(
-            f"`clip` must be False for {format}, which would have more corners; use visible_share to drop what has gone"
-        )
-    if warp.batch_shape and isinstance(boxes, (list, tuple)):
-        return _ragged(boxes, warp, "boxes", lambda rows, one: _boxes(rows, one, format, clip=clip))
-    return _boxes(boxes, warp, format, clip=clip)
+    return _mapped(boxes, warp, _checks.choice(format, "format", FORMATS), clip=_checks.flag(clip, "clip"))
 
 
 def convert(boxes: Any, old: str, new: str, /) -> Array:
@@ -94,7 +82,7 @@ def convert(boxes: Any, old: str, new: str, /) -> Array:
     Raises
     ------
     TypeError, ValueError
-        If a format is unknown, `boxes` has other columns, or boxes with an angle were to become upright.
+        If a format is unknown, `boxes` has other columns or knows another format, or boxes with an angle were to become upright.
 
     Examples
     --------
@@ -200,6 +188,21 @@ def shown_window(warp: Warp | Turned) -> tuple[Array, Array]:
 # ------------------------------------------------------------------------------------------------------- mapping
 
 
+def _mapped(boxes: Any, warp: Warp | Turned, format: str, *, clip: bool) -> Any:
+    """Boxes in the format that they know, or in `format`; lists of those that know theirs one by one."""
+    known = _format_of(boxes)
+    if known is not None:
+        return _like_torchvision(boxes, warp, *known, clip=clip)
+    if isinstance(boxes, (list, tuple)) and (warp.batch_shape or any(map(_format_of, boxes))):
+        warps = warp if warp.batch_shape else [warp] * len(boxes)
+        return _ragged(boxes, warps, "boxes", lambda rows, one: _mapped(rows, one, format, clip=clip))
+    if clip and format not in _UPRIGHT:
+        raise ValueError(
+            f"`clip` must be False for {format}, which would have more corners; use visible_share to drop what has gone"
+        )
+    return _boxes(boxes, warp, format, clip=clip)
+
+
 def _boxes(boxes: Any, warp: Warp | Turned, format: str, *, clip: bool) -> Array:
     array = _checked(boxes, format)
     if format not in _UPRIGHT:
@@ -244,12 +247,14 @@ def _keypoints(keypoints: Any, warp: Warp | Turned, *, clip: bool) -> Array:
     return _array.coordinate_like(xp.where(absent[..., None], xp.zeros_like(result), result), array)
 
 
-def _ragged(values: Sequence[Any], warp: Warp | Turned, name: str, one: Callable[[Any, Any], Any]) -> list[Any]:
-    if len(values) != len(warp):
+def _ragged(
+    values: Sequence[Any], warps: Warp | Turned | list[Warp | Turned], name: str, one: Callable[[Any, Any], Any]
+) -> list[Any]:
+    if len(values) != len(warps):
         raise ValueError(
-            f"`{name}` must have an entry for each of the {len(warp)} warps, got {len(values)}; use warp[i] for one of them"
+            f"`{name}` must have an entry for each of the {len(warps)} warps, got {len(values)}; use warp[i] for one of them"
         )
-    return [one(value, item) for value, item in zip(values, warp, strict=True)]
+    return [one(value, item) for value, item in zip(values, warps, strict=True)]
 
 
 # ------------------------------------------------------------------------------------------------------- formats
@@ -257,7 +262,7 @@ def _ragged(values: Sequence[Any], warp: Warp | Turned, name: str, one: Callable
 
 def _checked(boxes: Any, format: str) -> Array:
     count = {"xyxyxyxy": 8, "cxcywhr": 5, "xywhr": 5}.get(format, 4)
-    return _checks.coordinates(boxes, "boxes", last=count, columns=FORMATS[format])
+    return _checks.coordinates(boxes, "boxes", last=count, columns=FORMATS[format], format=format)
 
 
 def _to_corners(array: Array, format: str) -> Array:
@@ -347,6 +352,5 @@ def _like_torchvision(boxes: Any, warp: Warp | Turned, format: str, canvas_hw: t
             f"`boxes` must be on an image of {warp.source_hw}, the source of the warp, got canvas_size {canvas_hw}; fit the "
             "warp for that size"
         )
-    plain = boxes.as_subclass(sys.modules["torch"].Tensor)
-    mapped = _boxes(plain, warp, _checks.choice(format, "format", FORMATS), clip=clip)
+    mapped = _boxes(boxes, warp, _checks.choice(format, "format", FORMATS), clip=clip)
     return tv_tensors.wrap(mapped, like=boxes, canvas_size=warp.target_hw)

@@ -82,7 +82,7 @@ def yolo_rows(
     clip = _checks.flag(clip, "clip")
     if isinstance(rows, (str, bytes)) or not hasattr(rows, "__iter__"):
         raise TypeError(f"`rows` must be a list of rows of numbers, got {_checks.describe(rows)}; split the text first")
-    checked = [_checked(row, kind, f"rows[{i}]") for i, row in enumerate(rows)]
+    checked = [checked_row(row, kind, f"`rows[{i}]`") for i, row in enumerate(rows)]
     _refuse_pixels(checked, warp, kind)
     found = []
     for numbers in checked:
@@ -97,12 +97,13 @@ def yolo_rows(
     return found
 
 
-def _checked(row: Any, kind: str, place: str) -> list[Any]:
+def checked_row(row: Any, kind: str, place: str) -> list[Any]:
+    """A row as a list of numbers, if it is of that kind."""
     numbers = row.tolist() if hasattr(row, "tolist") else row
     if not isinstance(numbers, (list, tuple)) or not all(
-        isinstance(n, (int, float)) and np.isfinite(n) for n in numbers
+        isinstance(n, (int, float)) and abs(n) < 1e300 for n in numbers
     ):
-        raise TypeError(f"`{place}` must be a row of finite numbers, got {_checks.describe(row)}")
+        raise TypeError(f"{place} must hold finite numbers, got {_checks.describe(row)}")
     numbers = list(numbers)
     n = len(numbers)
     fits = {
@@ -113,13 +114,13 @@ def _checked(row: Any, kind: str, place: str) -> list[Any]:
     }
     if not fits[kind]:
         raise ValueError(
-            f"`{place}` must be a class and {KINDS[kind]}, got {n} numbers; is it another `kind`: "
+            f"{place} must be a class and {KINDS[kind]}, got {n} numbers; is it of another kind: "
             f"{', '.join(name for name in KINDS if fits[name]) or 'none fits'}?"
         )
     if kind == "boxes" and n == 6 and not 0 <= numbers[5] <= 1 and (numbers[5] < 0 or numbers[5] % 1):
         raise ValueError(
-            f"`{place}` must end in a confidence from 0 to 1 or a track's number, got {numbers[5]}; for an angle give "
-            "four corners, kind='quads'"
+            f"{place} must end in a confidence from 0 to 1 or a track's number, got {numbers[5]}; for an angle give four "
+            "corners, as quads, or the upright box around them"
         )
     return numbers
 

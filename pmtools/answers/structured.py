@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from pmtools.annotation import _fields
 from pmtools.answers.places import NUMBER, Span, Written, number
 
 _TOKEN = re.compile(
@@ -40,18 +41,20 @@ _POLYGON = re.compile(r"(?:.*[-_])?(?:polygon|segmentation|mask|b?box|bounding[-
 _BOX = re.compile(r"(?:.*[-_])?(?:b?box|bounding[-_ ]?box)(?:e?s)?(?:[-_].*|2d)?")
 #: Keys of points that a size beside them may count from.
 _ANCHOR = re.compile(r".*(?:cent(?:er|re)|corner|left|right|position|location)s?")
-#: Names of what makes another shape of a box or a point beside it, and of formats that are not two corners.
-_ANGLE = re.compile(r"(?:.*[-_])?(?:angle|theta|rotation)(?:[-_]?(?:deg|rad).*)?")
+#: Names of what makes another shape of a box or a point beside it.
 _SIZE = re.compile(r"(?:.*[-_])?(?:radius|diameter|size|extent|dimension)s?")
-_FORMAT = re.compile(r"(?:.*[-_])?(?:format|mode)")
 _SHAPES = {"cxcywh": "uvwh", "xywh": "xywh"}
-_OTHER_FORMATS = {"xywh", "cxcywh", "ltwh", "tlwh", "coco", "yolo", "cxcywhr", "xywhr"}
 #: Names of single numbers, and the axis of each: x, y1, x_min, left, width, start_x, centre_x, ...
 _NAME = re.compile(
     r"(?P<u>(?:c|cent(?:er|re))_?x|x_?(?:c|cent(?:er|re)))|(?P<v>(?:c|cent(?:er|re))_?y|y_?(?:c|cent(?:er|re)))|"
     r"(?:(?:start|end|from|to|begin)_?)?(?:(?P<x>x)|(?P<y>y))(?:\d|_?min|_?max)?"
     r"|(?P<x2>left|right)|(?P<y2>top|bottom)|(?P<w>w|width)|(?P<h>h|height)"
 )
+
+
+def _turns(name: str, value: object) -> bool:
+    """Whether a field says that the box beside it has an angle, or is not two corners."""
+    return _fields.is_angle(name, value) or _fields.format_said(name, value) not in (None, "xyxy")
 
 
 def _axis(name: str) -> str | None:
@@ -150,8 +153,7 @@ class Structured:
         at, frame = self._at, self._stack[-1]
         if text[at] in _STRINGS and frame.bracket in ("[", "{"):
             if string := _STRINGS[text[at]].match(text, at):
-                if frame.name is not None and _FORMAT.fullmatch(frame.name.lower()):
-                    frame.turned |= string[1].lower() in _OTHER_FORMATS
+                frame.turned |= frame.name is not None and _turns(frame.name, string[1])
                 if not self._quoted(text, frame, string):
                     self._word(frame, string[1])
                 return string.end()
@@ -192,7 +194,7 @@ class Structured:
         else:
             frame.row, frame.mixed = False, True
             frame.sized |= _SIZE.fullmatch(name) is not None
-            frame.turned |= _ANGLE.fullmatch(name) is not None and number(text[slice(*span)]) != 0
+            frame.turned |= _turns(frame.name or "", number(text[slice(*span)]))
         frame.name, frame.word, frame.apart = None, None, False
 
     def _quoted(self, text: str, frame: _Frame, string: re.Match[str]) -> bool:
@@ -233,6 +235,7 @@ class Structured:
         self._stack.pop()
         parent = self._stack[-1]
         parent.apart = True
+        parent.turned |= frame.turned and frame.key == "attributes"
         around = next(outer for outer in reversed(self._stack) if outer.bracket != "[")
         places = [] if around.turned else [*self._places(text, frame), *self._row(text, frame)]
         waits = parent.bracket == "{" and (frame.bracket != "{" or self._known(frame.key))

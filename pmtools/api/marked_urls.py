@@ -12,6 +12,7 @@ from urllib.parse import quote, unquote
 
 import numpy as np
 
+from pmtools import _array, _checks
 from pmtools.answers import Undone, undo
 from pmtools.api.view_options import ViewOptions
 from pmtools.typing import BoxesXYXY, SizeHW
@@ -47,7 +48,8 @@ def mark_url(url: str, boxes_xyxy: BoxesXYXY, /, **options: Any) -> str:
     """
     if _MARK in url:
         raise ValueError("`url` must not have a mark, got one; mark the original URL with all boxes at once")
-    options["boxes"] = np.reshape(np.asarray(boxes_xyxy), (-1, 4)).tolist()
+    _checks.boxes(boxes_xyxy, "boxes_xyxy")
+    options["boxes"] = np.reshape(_array.to_numpy(_array.asarray(boxes_xyxy, "boxes_xyxy")), (-1, 4)).tolist()
     _checked(options)
     return url + _MARK + quote(json.dumps(options, separators=(",", ":"), sort_keys=True), safe="[],")
 

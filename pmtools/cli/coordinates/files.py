@@ -8,12 +8,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
-from collections.abc import Callable, Iterable, Iterator, MutableMapping, MutableSequence, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, MutableMapping, MutableSequence, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 import numpy as np
+
+from pmtools.annotation import _fields
 
 Numbers: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 #: From rows to rows of the same shape: (n, 4) boxes x0, y0, x1, y1, or (n, 2) points x, y.
@@ -26,8 +27,6 @@ _CORNER_NAMES = (
     ("left", "top", "right", "bottom"),
 )
 _SIZE_NAMES = (("x", "y", "w", "h"), ("x", "y", "width", "height"), ("left", "top", "width", "height"))
-# Fields of boxes that are not upright: two corners of them would be mapped, and the rest left.
-_TURNED = re.compile(r"[xy][34]|(?:.*[-_ ])?(?:angle|theta|rotation)(?:[-_ ]?(?:deg|rad).*)?")
 # Numbers at the start of a line without names that may be four corners.
 _FOUR_CORNERS = 8
 
@@ -222,8 +221,9 @@ def _json_rows(
 def _object_rows(value: dict[str, Any], kind: Kind, place: str, depth: int) -> Iterator[_Row]:
     names = kind.named(list(value))
     fields = [field for field in kind.fields if field in value]
-    if names is not None or fields:
-        _refuse_turned([name for name in value if _says_something(value[name])], kind, place)
+    if kind.word == "box" and (names is not None or fields):
+        _refuse_turned(_fields.turned(value), place)
+        kind = _kind_said(value, kind, place)
     if "rectanglelabels" in value:
         raise CoordinateFileError(
             f"{place or 'the document'}: Label Studio counts percent of the image; divide by 100, and use --units fractions"
@@ -241,9 +241,16 @@ def _object_rows(value: dict[str, Any], kind: Kind, place: str, depth: int) -> I
         _refuse(place, kind, f"{came}, none of {', '.join(kind.fields)}")
 
 
-def _says_something(value: object) -> bool:
-    """Whether an angle or a corner is there; 0 is an upright box."""
-    return value is not None and not (_is_json_number(value) and value == 0)
+def _kind_said(value: dict[str, Any], kind: Kind, place: str) -> Kind:
+    """The kind of an object's rows, by what it says of their format."""
+    said = _fields.formats_said(value)
+    formats = set(said.values())
+    if not formats <= {"xyxy", "xywh"} or len(formats) > 1:
+        raise CoordinateFileError(
+            f"{place or 'the document'}: a box must be xyxy or xywh, got {_shortened({name: value[name] for name in said})}; "
+            "convert it first"
+        )
+    return replace(kind, as_sizes="xywh" in formats) if formats else kind
 
 
 def _is_json_number(value: object) -> bool:
@@ -259,12 +266,12 @@ def _shortened(value: object) -> str:
     return text if len(text) <= 40 else text[:37] + "..."
 
 
-def _refuse_turned(names: Iterable[str], kind: Kind, place: str) -> None:
-    """Refuse boxes with four corners or an angle."""
-    turned = [name for name in names if _TURNED.fullmatch(name.lower())]
-    if kind.word == "box" and turned:
+def _refuse_turned(turned: Sequence[str], place: str) -> None:
+    """Refuse boxes with four corners or an angle, by the names of the fields or columns that say so."""
+    if turned:
         raise CoordinateFileError(
-            f"{place or 'the document'}: a box must be upright, got {', '.join(turned)}; map its four corners as points"
+            f"{place or 'the document'}: a box must be upright, got {', '.join(turned)}; give the upright box around it, or "
+            "map its four corners as points"
         )
 
 
@@ -286,7 +293,10 @@ def _csv_columns(header: list[str] | None, kind: Kind) -> tuple[tuple[int, ...],
         raise CoordinateFileError(
             f"the header {', '.join(header)!r} names no {kind.word}; columns may be called {known}"
         )
-    _refuse_turned(cleaned, kind, "the header")
+    if kind.word == "box":
+        _refuse_turned(
+            [cell.strip() for cell in header if _fields.is_angle(cell) or _fields.is_corners(cell)], "the header"
+        )
     return tuple(cleaned.index(name) for name in names), names in _SIZE_NAMES
 
 

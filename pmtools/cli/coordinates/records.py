@@ -11,11 +11,10 @@ from pathlib import PurePath
 from typing import Any
 
 from pmtools import Warp, annotation
+from pmtools.annotation import _fields, coco, yolo
 from pmtools.cli.coordinates.files import CoordinateFileError, Kind, RowMap, map_json
 
 LINES_SUFFIXES = (".jsonl", ".ndjson")
-#: Fields that are stale when only the box of a record is mapped.
-_WHOLE_RECORDS = ("segmentation", "keypoints", "segments", "polygon", "polygons", "quad", "obb", "geometry", "mask")
 _BOXES = ("bbox", "box", "bboxes", "boxes", "bbox_2d")
 
 
@@ -27,11 +26,17 @@ def is_coco(document: Any) -> bool:
 
 def coco_box(record: Any) -> list[float]:
     """The box of a COCO annotation, x, y, width and height."""
-    box = record.get("bbox") if isinstance(record, dict) else None
-    whole = isinstance(box, list) and len(box) == 4 and all(type(n) in (int, float) and abs(n) < 1e300 for n in box)
-    if not whole or record.get("bbox_mode", 1) != 1:
-        raise CoordinateFileError(f"annotation {_id_of(record)}: bbox must be x, y, width, height, got {box}")
-    return list(box)  # type: ignore[arg-type]
+    place = f"annotation {_id_of(record)}"
+    if not isinstance(record, dict) or record.get("bbox") is None:
+        raise CoordinateFileError(f"{place}: bbox must be x, y, width, height, got none")
+    try:
+        box, format = coco.box_of(record, place) or ([], "")
+    except (ValueError, TypeError) as error:
+        raise CoordinateFileError(str(error)) from None
+    if format != "xywh" or max(map(abs, box)) > 1e300:
+        came = f"{box} in the format {format}"
+        raise CoordinateFileError(f"{place}: bbox must be x, y, width, height, got {came}; convert it first")
+    return box
 
 
 def map_coco(text: str, warp_of: Callable[[str], Warp], options: Mapping[str, Any], /) -> str:
@@ -100,12 +105,10 @@ def read_yolo(text: str, kind: str) -> list[list[float]]:
             row = [int(cells[0]) if cells[0].lstrip("-").isdigit() else float(cells[0]), *map(float, cells[1:])]
         except ValueError:
             raise CoordinateFileError(f"line {number}: a row must be numbers, got {line.strip()[:40]!r}") from None
-        fits = kind != "boxes" or len(row) in (5, 6)
-        if not fits or max(map(abs, row)) > 1e300:
-            raise CoordinateFileError(
-                f"line {number}: a row must be {annotation.KINDS[kind]} after a class, got {line[:40]!r}"
-            )
-        rows.append(row)
+        try:
+            rows.append(yolo.checked_row(row, kind, f"line {number}: a row"))
+        except (ValueError, TypeError) as error:
+            raise CoordinateFileError(str(error)) from None
     return rows
 
 
@@ -134,7 +137,7 @@ def refuse_whole_records(text: str) -> None:
     for item in document if isinstance(document, list) else [document]:
         if not isinstance(item, dict) or not any(name in item for name in _BOXES):
             continue
-        stale = [name for name in _WHOLE_RECORDS if item.get(name) and not isinstance(item[name], str)]
+        stale = _fields.others(item)
         stale += ["area"] if item.get("area") and "bbox" in item else []
         if stale:
             raise CoordinateFileError(
