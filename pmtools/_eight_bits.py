@@ -30,7 +30,7 @@ def value_range(values: Ndarray, name: str) -> tuple[float, float] | None:
     """
     if values.dtype == np.bool_:
         return 0.0, 1.0
-    if values.dtype in (np.uint8, np.uint16):
+    if values.dtype.kind == "u" and values.dtype.itemsize <= 2:  # in either byte order
         return 0.0, float(np.iinfo(values.dtype).max)
     low, high = float(values.min()), float(values.max())
     if not math.isfinite(low) or not math.isfinite(high):

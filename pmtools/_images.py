@@ -193,6 +193,11 @@ def image_hw(image: Image, *, channel_axis: int | None = None) -> SizeHW:
     return int(values.shape[1]), int(values.shape[2])
 
 
+def native(array: Ndarray) -> Ndarray:
+    """`array` in the byte order of this machine, which alone equals NumPy's dtypes."""
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
 # --------------------------------------------------------------------------------------------------------- PIL
 
 
@@ -202,8 +207,35 @@ def _pil_hw(image: Any) -> SizeHW:
     return image.height, image.width
 
 
+def with_alpha(image: Any) -> Any:
+    """`image` with an alpha channel in place of a transparent colour, which would match nothing after resampling."""
+    key = image.info.get("transparency")
+    if image.mode not in ("1", "L", "RGB") or not isinstance(key, (int, tuple)):  # bytes are those of a palette
+        return image
+    if image.mode == "1":
+        image = image.convert("L")
+        image.info["transparency"] = key
+    return image.convert(image.mode + "A")
+
+
+def straight(image: Any) -> Any:
+    """`image` with colours that are not weighted by its alpha: PIL converts the other modes to hardly anything."""
+    return image.convert(image.mode.upper()) if image.mode in ("La", "RGBa") else image
+
+
+def _has_idle_key(image: Any) -> bool:
+    """Whether no pixel has the transparent colour of `image`: averages of others might come to have it."""
+    if image.mode == "I;16" and isinstance(key := image.info.get("transparency"), int):
+        return not (np.asarray(image) == key).any()
+    keyed = with_alpha(image)
+    return keyed is not image and keyed.getchannel("A").getextrema() == (255, 255)
+
+
 def _unpack_pil(image: Any) -> Pixels:
     _pil_hw(image)
+    if _has_idle_key(image):
+        image = image.copy()
+        del image.info["transparency"]
     if image.mode == "P" and image.palette is not None and _has_opaque_colours(image):
         return _wrap_pil(image, image.convert("RGB"), lambda result: _to_palette(result, image))
     if image.mode in ("P", "PA"):  # a palette with alpha has no way back from colours
@@ -238,7 +270,7 @@ def _wrap_pil(original: Any, image: Any, convert_back: Callable[[Any], Any]) -> 
     array = np.asarray(image)
     array = array[..., None] if array.ndim == 2 else array
     has_alpha = image.mode in ("LA", "RGBA") and array[..., -1].min() < 255
-    values = _premultiply(array) if has_alpha else array.astype(array.dtype.newbyteorder("="), copy=False)
+    values = _premultiply(array) if has_alpha else native(array)
 
     def pack(result: Array) -> Any:
         pixels = _unpremultiply(result[0]) if has_alpha else result[0]

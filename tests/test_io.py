@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io as stdio
 import struct
 from pathlib import Path
 
@@ -62,18 +64,24 @@ def test_lossless_formats_keep_mode_and_pixels(tmp_path, name, mode):
         pytest.param("x.avif", "RGB", "RGB", marks=needs_avif),
         ("x.png", "CMYK", "RGB"),
         ("x.png", "HSV", "RGB"),
+        ("x.png", "La", "LA"),
+        ("x.webp", "La", "RGBA"),
+        pytest.param("x.avif", "La", "RGBA", marks=needs_avif),
+        ("x.webp", "RGBa", "RGBA"),
     ],
 )
 def test_other_pairs_keep_the_picture_in_a_mode_the_format_has(tmp_path, name, mode, read):
     smooth = np.add.outer(np.linspace(0, 200, 40), np.linspace(0, 50, 60)).astype(np.uint8)
-    image = Image.fromarray(smooth).convert("RGBA" if mode in ("LA", "RGBA") else "RGB")
-    if mode in ("LA", "RGBA"):
+    alpha = mode.upper() in ("LA", "RGBA")
+    image = Image.fromarray(smooth).convert("RGBA" if alpha else "RGB")
+    if alpha:
         image.putalpha(Image.fromarray(255 - smooth))
-    image = image.quantize(200) if mode == "P" else image.convert(mode)
-    io.write_image(image, tmp_path / name)
+    image = image.quantize(200) if mode == "P" else image.convert(mode.upper() if alpha else mode)
+    expected = io.to_array(image.convert(read)).astype(int)
+    io.write_image(image.convert(mode) if alpha else image, tmp_path / name)  # colours weighted by alpha last of all
     back = io.read_image(tmp_path / name)
     assert back.mode == read
-    difference = np.abs(io.to_array(back).astype(int) - io.to_array(image.convert(read)).astype(int))
+    difference = np.abs(io.to_array(back).astype(int) - expected)
     assert difference.max() <= (255 if mode == "1" else 12)  # ringing at the edges of black and white
     assert difference.mean() < 6
 
@@ -170,6 +178,50 @@ def test_sixteen_bit_tiff_of_either_byte_order(tmp_path, options):
     back = io.read_image(tmp_path / "g.tif")
     assert back.mode == "I;16"
     np.testing.assert_array_equal(io.to_array(back), grey)
+
+
+@pytest.mark.parametrize("dtype", [">u2", "<u2"])
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".jp2", ".pgm"])
+def test_arrays_of_either_byte_order(tmp_path, suffix, dtype):
+    values = np.random.default_rng(3).integers(0, 65536, (40, 50, 3)).astype(dtype)
+    for pixels in (values[..., 0],) + ((values,) if suffix in (".png", ".tif") else ()):
+        io.write_image(pixels, tmp_path / f"x{suffix}")
+        np.testing.assert_array_equal(np.asarray(io.read_image(tmp_path / f"x{suffix}")), pixels)
+    mode = "I;16B" if dtype == ">u2" else "I;16L"
+    image = Image.frombytes(mode, (50, 40), values[..., 0].tobytes())  # as Pillow opens TIFFs
+    io.write_image(image, tmp_path / f"x{suffix}")
+    np.testing.assert_array_equal(np.asarray(io.read_image(tmp_path / f"x{suffix}")), values[..., 0])
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGB", "RGBA"])
+@pytest.mark.parametrize("bits", [10, 16])
+def test_jpeg_2000_of_more_bits_than_are_read_is_refused(mode, bits):
+    stream = stdio.BytesIO()
+    picture(mode, (40, 50)).save(stream, "JPEG2000")
+    content = bytearray(stream.getvalue())
+    depths = content.index(b"\xff\x4f\xff\x51") + 42  # of the marker SIZ, three bytes a channel
+    assert content[depths] == 8 - 1
+    content[depths] = bits - 1
+    with pytest.raises(ImageFileError, match=r"JPEG 2000 with colour of more than 8 bits; save it as PNG or TIFF"):
+        io.read_image(bytes(content))
+
+
+#: 8 x 8 pixels of one grey in 10 bits, by imagecodecs.avif_encode(..., bitspersample=10).
+TEN_BITS = (
+    "AAAAIGZ0eXBhdmlmAAAAAGF2aWZtaWYxbWlhZk1BMUEAAADrbWV0YQAAAAAAAAAhaGRscgAAAAAAAAAAcGljdAAAAAAAAAAAAAAAAAAAAAAOcGl0bQAA"
+    "AAAAAQAAAB5pbG9jAAAAAEQAAAEAAQAAAAEAAAETAAAAHAAAAChpaW5mAAAAAAABAAAAGmluZmUCAAAAAAEAAGF2MDFDb2xvcgAAAABqaXBycAAAAEtp"
+    "cGNvAAAAFGlzcGUAAAAAAAAACAAAAAgAAAAQcGl4aQAAAAADCgoKAAAADGF2MUOBIEAAAAAAE2NvbHJuY2x4AAIAAgAGgAAAABdpcG1hAAAAAAAAAAEA"
+    "AQQBAoMEAAAAJG1kYXQSAAoIOAi/bwICBpAyDhICQ0qAAPIAABCQPBVA"
+)
+
+
+@needs_avif
+def test_avif_of_more_than_eight_bits_says_so(tmp_path):
+    frames = io.read_frames(base64.b64decode(TEN_BITS))
+    assert frames.left_out == ("10 or 12 bits a channel are read as 8",)
+    assert frames.images[0].getpixel((3, 3)) == (128, 128, 128)
+    io.write_image(picture(size=(8, 8)), tmp_path / "x.avif")
+    assert io.read_frames(tmp_path / "x.avif").left_out == ()
 
 
 @pytest.mark.parametrize("top", [65535, 1000])

@@ -60,6 +60,8 @@ def test_files_that_are_something_else(tmp_path, suffix, read):
     [
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "it is HEIC"),
         (b"\xff\n", "it is JPEG XL"),
+        (b"\xff\xd8\xff\xf7\0\x0b\x08", "it is JPEG-LS"),
+        (b"\xff\xd8\xff\xe8\0 SPIFF\0", "it is JPEG-LS"),
         (bytes(128) + b"DICM", "it is DICOM"),
         (b"v/1\1", "it is OpenEXR"),
         (b"<!DOCTYPE html>", "it is a web page"),

@@ -123,6 +123,14 @@ def test_views_of_an_mpo_and_no_thumbnails(tmp_path):
         assert (again.format, again.n_frames) == ("MPO", 2)
 
 
+def test_views_in_cmyk_become_rgb():
+    """Pillow writes their index where no reader finds it."""
+    views, stream = [Image.new("CMYK", (24, 16), (0, 0, 0, black)) for black in (55, 155)], stdio.BytesIO()
+    io.write_frames(Frames(views), stream, format="jpg", quality=100)
+    back = io.read_frames(stream.getvalue()).images
+    assert [image.getpixel((5, 5)) for image in back] == [(200, 200, 200), (100, 100, 100)]
+
+
 @pytest.mark.parametrize("count", [2, 3, 4, 7])
 @pytest.mark.parametrize("with_exif", [False, True])
 def test_every_view_of_a_jpeg_is_found_and_has_its_size(count, with_exif):
@@ -151,6 +159,10 @@ def test_formats_of_one_image_refuse_more(tmp_path):
     deep = [np.zeros((3, 3, 3), np.uint16)] * 2
     with pytest.raises(ImageFileError, match=r"16-bit RGB of several frames does not go into PNG here; use \.tif"):
         io.write_frames(Frames(deep), tmp_path / "x.png")
+    grey = [np.full((3, 3), level, np.uint16) for level in (1000, 2000)]  # white to Pillow, who compares them
+    for pages in (grey, [Image.fromarray(level) for level in grey]):
+        with pytest.raises(ImageFileError, match=r"16-bit grey of several frames does not go into PNG here; use \.tif"):
+            io.write_frames(Frames(pages), tmp_path / "x.png")
     assert not list(tmp_path.iterdir())
 
 
@@ -281,6 +293,39 @@ def test_colour_key_of_few_bits(tmp_path):
         image = io.read_image(tmp_path / "x.png")
         assert image.mode == "LA"
         assert io.to_array(image)[0, :, 1].tolist() == alpha
+
+
+def animated_png(path, depth, rows, key):
+    """Two grey frames, each of one row."""
+    control = [struct.pack(">IIIIIHHBB", k, len(rows[0]) * 8 // depth, 1, 0, 0, 1, 10, 0, 0) for k in (0, 1)]
+    chunks = [(b"acTL", struct.pack(">II", 2, 0)), (b"tRNS", struct.pack(">H", key)), (b"fcTL", control[0])]
+    write_png(path, depth, 0, rows[:1], chunks)
+    more = [(b"fcTL", control[1]), (b"fdAT", struct.pack(">I", 2) + zlib.compress(b"\0" + rows[1]))]
+    data = b"".join(struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in more)
+    path.write_bytes(path.read_bytes()[:-12] + data + path.read_bytes()[-12:])
+
+
+@pytest.mark.parametrize(
+    ("depth", "rows", "key", "alpha"),
+    [
+        (1, [b"\xf0", b"\x0f"], 1, [[0, 0, 0, 0, 255, 255, 255, 255], [255, 255, 255, 255, 0, 0, 0, 0]]),
+        (2, [b"\x1b", b"\xaa"], 2, [[255, 255, 0, 255], [0, 0, 0, 0]]),
+        (4, [b"\x5f", b"\xf5"], 5, [[0, 255], [255, 0]]),
+        (8, [bytes([9, 5]), bytes([5, 9])], 5, [[255, 0], [0, 255]]),
+    ],
+)
+def test_colour_key_of_every_frame(tmp_path, depth, rows, key, alpha):
+    animated_png(tmp_path / "x.png", depth, rows, key)
+    frames = io.read_frames(tmp_path / "x.png").images
+    assert [io.to_array(frame)[0, :, 1].tolist() for frame in frames] == alpha
+    assert all("transparency" not in frame.info for frame in frames)
+
+
+def test_sixteen_bit_frames_with_a_key_are_refused(tmp_path):
+    animated_png(tmp_path / "x.png", 16, [struct.pack(">2H", 1000, 2000)] * 2, 2000)
+    with pytest.raises(ImageFileError, match="2 frames of 16-bit grey with a transparent level; only the first"):
+        io.read_frames(tmp_path / "x.png")
+    assert io.read_image(tmp_path / "x.png")[0].tolist() == [[1000, 65535], [2000, 0]]
 
 
 @pytest.mark.parametrize(("first", "key"), [(0, [4335]), (2, [1, 2, 3])])

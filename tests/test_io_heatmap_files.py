@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from pmtools import io
-from pmtools.io import ImageFileError
+from pmtools.io import ImageFileError, from_array
 
 HEATMAP = np.array([[0, 1, 2], [3, 4, 250]])
 
@@ -30,6 +31,9 @@ HEATMAP = np.array([[0, 1, 2], [3, 4, 250]])
         ("h.tiff", HEATMAP.astype(np.float32)),
         ("h.tiff", HEATMAP.astype(np.int32)),
         ("h.tiff", HEATMAP > 1),
+        ("h.tiff", np.dstack([HEATMAP] * 3 + [HEATMAP * 0 + 1]).astype(np.float32)),
+        ("h.tiff", np.dstack([HEATMAP, HEATMAP * 0 + 1]).astype(np.float64)),
+        ("h.tiff", from_array(np.dstack([HEATMAP * 0] * 3 + [255 - HEATMAP]).astype(np.uint8), mode="CMYK")),
     ],
 )
 def test_heatmap_files(tmp_path, name, array):
@@ -42,11 +46,17 @@ def test_heatmap_files(tmp_path, name, array):
         io.write_image(array, path)
     heatmap = io.read_heatmap(path)
     assert heatmap.dtype == np.float64
-    np.testing.assert_array_equal(heatmap, HEATMAP > 1 if array.dtype == bool else HEATMAP)
+    np.testing.assert_array_equal(heatmap, HEATMAP > 1 if np.asarray(array).dtype == bool else HEATMAP)
 
 
 def test_files_that_hold_no_heatmap(tmp_path):
     colour = np.random.default_rng(6).integers(0, 255, (4, 5, 3), dtype=np.uint8)
+    io.write_image(from_array(np.dstack([colour, colour[..., 0]]), mode="CMYK"), tmp_path / "cmyk.tif")
+    with pytest.raises(ImageFileError, match="is in colour"):
+        io.read_heatmap(tmp_path / "cmyk.tif")
+    tifffile.imwrite(tmp_path / "clear.tif", np.dstack([HEATMAP, HEATMAP * 0.5]), extrasamples=["unassalpha"])
+    with pytest.raises(ImageFileError, match="transparent"):
+        io.read_heatmap(tmp_path / "clear.tif")
     cases = {
         "colour": (colour, "is in colour"),
         "transparent": (np.dstack([HEATMAP, HEATMAP]).astype(np.uint8), "transparent"),

@@ -152,6 +152,44 @@ def test_what_is_not_read_is_refused_with_the_reason(tmp_path, values, options, 
     assert "damaged" not in str(caught.value)
 
 
+@pytest.mark.parametrize("compression", ["lerc", "jpeg2000", "jpegxl", "png", "jpegxr", "webp"])
+def test_compressions_that_pillow_does_not_know(tmp_path, compression):
+    values = noise("uint8", (33, 45, 3))
+    path = tmp_path / "x.tif"
+    if importlib.util.find_spec("imagecodecs") is not None:
+        lossless = {
+            "jpeg2000": {"level": 0, "reversible": True},
+            "jpegxl": {"lossless": True},
+            "webp": {"lossless": True},
+        }
+        options = {"compression": compression, "compressionargs": lossless.get(compression)}
+        tifffile.imwrite(path, values, photometric="rgb", **options)
+        assert_reads(path, values)
+        return
+    tifffile.imwrite(path, values, photometric="rgb")
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        file.pages[0].tags["Compression"].overwrite(tifffile.COMPRESSION[compression.upper()])
+    with pytest.raises(ImageFileError, match=r"is compressed with \w+ and needs imagecodecs: pip install") as caught:
+        io.read_image(path)
+    assert "damaged" not in str(caught.value)
+
+
+def test_other_colours_under_such_a_compression_are_refused(tmp_path):
+    tifffile.imwrite(tmp_path / "x.tif", noise("uint8", (9, 8, 4)), photometric="separated")
+    with tifffile.TiffFile(tmp_path / "x.tif", mode="r+b") as file:
+        file.pages[0].tags["Compression"].overwrite(tifffile.COMPRESSION.PNG)
+    with pytest.raises(ImageFileError, match="holds CMYK that is compressed with PNG; convert it to RGB"):
+        io.read_image(tmp_path / "x.tif")
+
+
+def test_samples_of_differing_bits_are_refused(tmp_path):
+    tifffile.imwrite(tmp_path / "x.tif", noise("uint8", (9, 8, 3)), photometric="rgb")
+    with tifffile.TiffFile(tmp_path / "x.tif", mode="r+b") as file:
+        file.pages[0].tags["BitsPerSample"].overwrite((5, 6, 5))
+    with pytest.raises(ImageFileError, match=r"samples of differing bits \(5, 6, 5\); save it with 8 or 16 in each"):
+        io.read_image(tmp_path / "x.tif")
+
+
 def test_truncated_pages_that_pillow_does_not_read(tmp_path):
     tifffile.imwrite(tmp_path / "x.tif", noise("float64"))
     content = (tmp_path / "x.tif").read_bytes()
@@ -313,7 +351,17 @@ def test_a_small_file_takes_no_memory_for_what_it_claims(tmp_path, values, layou
     tracemalloc.stop()
 
 
-@pytest.mark.skipif(shutil.which("convert") is None, reason="ImageMagick is not installed")
+def imagemagick() -> str | None:
+    """ImageMagick's program, whatever else is called `convert`."""
+    for name in ("magick", "convert", "/usr/bin/convert"):
+        if shutil.which(name):
+            version = subprocess.run([name, "-version"], capture_output=True).stdout
+            if version.startswith(b"Version: ImageMagick"):
+                return name
+    return None
+
+
+@pytest.mark.skipif(imagemagick() is None, reason="ImageMagick is not installed")
 @pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
 @pytest.mark.parametrize("kind", ["gray", "rgb"])
 @pytest.mark.parametrize(
@@ -321,10 +369,10 @@ def test_a_small_file_takes_no_memory_for_what_it_claims(tmp_path, values, layou
 )
 def test_imagemagick_reads_the_same(tmp_path, depth, kind, options):
     values = noise("uint16", (10, 16, 3) if kind == "rgb" else (10, 16))
-    to_raw = ["-depth", "16", "-endian", "LSB", f"{kind}:-"]
+    convert, to_raw = imagemagick(), ["-depth", "16", "-endian", "LSB", f"{kind}:-"]
     made = ["-depth", str(depth), *options.split(), str(tmp_path / "x.tif")]
-    subprocess.run(["convert", "-size", "16x10", *to_raw, *made], input=values.astype("<u2").tobytes(), check=True)
-    seen = subprocess.run(["convert", str(tmp_path / "x.tif"), *to_raw], capture_output=True, check=True).stdout
+    subprocess.run([convert, "-size", "16x10", *to_raw, *made], input=values.astype("<u2").tobytes(), check=True)
+    seen = subprocess.run([convert, str(tmp_path / "x.tif"), *to_raw], capture_output=True, check=True).stdout
     expected = np.frombuffer(seen, "<u2").reshape(values.shape)
     if kind == "rgb" and depth < 8 and importlib.util.find_spec("imagecodecs") is None:
         with contextlib.suppress(ImageFileError):  # what is written with 1 bit is stored as grey

@@ -218,7 +218,9 @@ def test_titles_never_leave_their_column():
     assert not words.any()
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "I;16", "I", "F"])
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "CMYK", "YCbCr", "HSV", "I;16", "I", "F"]
+)
 def test_any_pil_mode(mode):
     source = Image.new("RGB", (4, 3), (255, 255, 255))
     if mode in ("I;16", "I", "F"):
@@ -226,7 +228,7 @@ def test_any_pil_mode(mode):
     elif mode == "PA":
         image = source.convert("P").convert("PA")
     else:
-        image = source.convert(mode)
+        image = source.convert(mode.upper()).convert(mode) if mode in ("La", "RGBa") else source.convert(mode)
     picture = pixels(viz.side_by_side([image], height=3, gap=0))
     assert picture.shape == (3, 4, 3)
     assert picture.max() >= 233  # white, or the top of the range
@@ -245,6 +247,7 @@ def test_alpha_is_laid_on_white():
     [
         (np.array([[False, True]]), [0, 255]),
         (np.array([[0, 65535]], np.uint16), [0, 255]),
+        (np.array([[200, 25700]], ">u2"), [1, 100]),
         (np.array([[0.0, 0.5]]), [0, 128]),
         (np.array([[0.0, 200.0]]), [0, 200]),
         (np.array([[-1.0, 1.0]]), [0, 255]),

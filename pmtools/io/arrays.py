@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pmtools import _array, _checks
+from pmtools import _array, _checks, _images
 from pmtools.typing import Ndarray
 
 if TYPE_CHECKING:
@@ -44,8 +44,7 @@ def to_array(image: PILImage, /) -> Ndarray:
         raise TypeError(f"`image` must be a PIL image, got {_checks.describe(image)}")
     if image.mode in ("P", "PA"):
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
-    array = np.array(image)
-    return array.astype(array.dtype.newbyteorder("=")) if image.mode.startswith("I;16") else array
+    return _images.native(np.array(image))
 
 
 def from_array(array: Any, /, *, mode: str | None = None) -> PILImage:
@@ -77,7 +76,7 @@ def from_array(array: Any, /, *, mode: str | None = None) -> PILImage:
     """
     from PIL import Image as PIL
 
-    pixels = _array.to_numpy(_array.asarray(array, "array"))
+    pixels = _images.native(_array.to_numpy(_array.asarray(array, "array")))
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[..., 0]
     if pixels.size == 0 or pixels.ndim not in (2, 3):

@@ -9,7 +9,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pmtools import _checks
+from pmtools import _checks, _images
+from pmtools.io.arrays import from_array, to_array
 from pmtools.io.files import ImageFileError, Target, name_of
 
 #: Image suffixes and Pillow's name of their format. Written by suffix, read by content.
@@ -39,6 +40,7 @@ _HOLDS = {
     "BMP": {"1", "L", "P", "RGB"},
     "GIF": {"1", "L", "P", "RGB", "RGBA"},
     "JPEG": {"L", "RGB", "CMYK"},
+    "MPO": {"L", "RGB"},  # Pillow puts the index of views in CMYK where no reader finds it
     "JPEG2000": {"L", "LA", "RGB", "RGBA", "I;16"},
     "PNG": {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"},
     "PPM": {"1", "L", "RGB", "I;16"},
@@ -53,9 +55,7 @@ _SAME_PICTURE = {
     "1": ("L", "RGB"),
     "L": ("RGB",),
     "LA": ("RGBA",),
-    "La": ("LA", "RGBA"),
     "PA": ("RGBA",),
-    "RGBa": ("RGBA",),
     "RGBX": ("RGB",),
     "CMYK": ("RGB",),
     "YCbCr": ("RGB",),
@@ -74,6 +74,8 @@ _OTHER_STARTS = (
     (4, b"ftypmif1", "HEIF of a kind that is not read, or damaged; save it as PNG or JPEG"),
     (4, b"ftypcrx", "a camera's raw file; develop it to TIFF or PNG"),
     (4, b"ftyp", "a video; save a frame of it as PNG"),
+    (0, b"\xff\xd8\xff\xf7", "JPEG-LS; save it as PNG"),
+    (6, b"SPIFF\0", "JPEG-LS; save it as PNG"),
     (0, b"\xff\n", "JPEG XL; save it as PNG"),
     (4, b"JXL ", "JPEG XL; save it as PNG"),
     (128, b"DICM", "DICOM; save what is to be seen of it as PNG or TIFF"),
@@ -120,20 +122,11 @@ def format_of(path: Target, format: str | None = None) -> str:
     return kind
 
 
-def with_alpha(image: Any) -> Any:
-    """`image` with an alpha channel in place of a transparent colour, which would match nothing after resampling."""
-    if image.mode not in ("1", "L", "RGB") or "transparency" not in image.info:
-        return image
-    key = image.info["transparency"]
-    if image.mode == "1":
-        image = image.convert("L")
-        image.info["transparency"] = key
-    return image.convert(image.mode + "A")
-
-
 def fitting(image: Any, path: str, kind: str) -> Any:
     """`image` in a mode that `kind` stores, with the same picture; an error where bits or alpha would be lost."""
-    image = with_alpha(image)
+    image = _images.straight(_images.with_alpha(image))
+    if image.mode in ("I;16B", "I;16L", "I;16N"):  # of a byte order by name
+        image = from_array(to_array(image))
     if image.mode == "P":
         if image.has_transparency_data and kind not in _HOLD_TRANSPARENT_PALETTES:
             image = image.convert("RGBA")

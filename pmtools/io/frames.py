@@ -33,6 +33,8 @@ class Frames:
         Thumbnails, levels of a pyramid, masks and gain maps of the images, which are left out.
     default_image : bool
         Whether the first is what shows where the animation cannot, and no part of it (PNG).
+    rounded : bool
+        Whether channels of 10 or 12 bits in the file have 8 here (AVIF).
     """
 
     images: list[Image]
@@ -43,6 +45,7 @@ class Frames:
     count: int = 1
     companions: int = 0
     default_image: bool = False
+    rounded: bool = False
 
     @property
     def left_out(self) -> tuple[str, ...]:
@@ -52,4 +55,6 @@ class Frames:
             words.append(f"the first of {self.count} images")
         if self.companions:
             words.append(f"{self.companions} thumbnails, masks or gain maps are left out")
+        if self.rounded:
+            words.append("10 or 12 bits a channel are read as 8")
         return tuple(words)

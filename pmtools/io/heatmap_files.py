@@ -60,7 +60,9 @@ def read_heatmap(path: Source, /, *, max_pixels: int | None = MAX_PIXELS) -> Nda
             if found.count > 1:
                 raise ImageFileError(name, f"must hold one heatmap, it has {found.count} images; save one map a file")
             image = found.images[0]
-            values = _grey_levels(to_array(image) if _array.is_pil(image) else image, name)
+            if _array.is_pil(image):
+                image = to_array(image.convert("RGB") if image.mode == "CMYK" else image)
+            values = _grey_levels(image, name)
     if values.ndim == 3 and 1 in (values.shape[0], values.shape[-1]):
         values = values[0] if values.shape[0] == 1 else values[..., 0]
     if values.ndim != 2:
@@ -115,7 +117,8 @@ def _grey_levels(pixels: Ndarray, path: str) -> Ndarray:
         return pixels
     channels = pixels.shape[2]
     colour, alpha = (pixels[..., :-1], pixels[..., -1]) if channels in (2, 4) else (pixels, None)
-    if alpha is not None and not (alpha == np.iinfo(pixels.dtype).max).all():
+    opaque = 1 if pixels.dtype.kind == "f" else np.iinfo(pixels.dtype).max
+    if alpha is not None and not (alpha == opaque).all():
         raise ImageFileError(path, "is transparent somewhere, which no heatmap is; remove its alpha channel")
     if not (colour == colour[..., :1]).all():
         raise ImageFileError(path, "is in colour; save the heatmap as grey levels, or as .npy")

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from pmtools import _checks
+from pmtools import _checks, _images
 from pmtools.io import metadata, png, sixteen_bit, tiff
 from pmtools.io.arrays import from_array
 from pmtools.io.files import ImageFileError, Source, name_of, open_source, reporting
-from pmtools.io.formats import FORMATS, other_kind, with_alpha
+from pmtools.io.formats import FORMATS, other_kind
 from pmtools.io.frames import Frames
 from pmtools.typing import Image, Ndarray
 
@@ -48,7 +49,8 @@ def read_image(path: Source, /, *, max_pixels: int | None = MAX_PIXELS) -> Image
     PIL image, or array of shape (H, W) or (H, W, C)
         Modes 1, L, LA, P, RGB, RGBA, CMYK, LAB, I;16, I (int32) and F stay what they are. What PIL has no mode for comes as a
         NumPy array of the file's own dtype: colour with 16 bits, and TIFFs of other integers and floats, in grey, colour or
-        more channels. All of the toolkit takes that too, `write_image` included.
+        more channels. All of the toolkit takes that too, `write_image` included. Only AVIF of 10 or 12 bits comes with 8,
+        which `Frames.left_out` says; colour of more than 8 bits in a JPEG 2000 is refused.
 
     Raises
     ------
@@ -111,6 +113,11 @@ def frames_in(stream: BinaryIO, name: str, max_pixels: int | None, *, first_only
         return _tiff_frames(stream, name, max_pixels, first_only)
     image = _header(stream, name)
     _check_size(image.size, name, max_pixels)
+    rounded = sixteen_bit.loses_bits(image, stream)
+    if rounded and image.format == "JPEG2000":
+        raise ImageFileError(
+            name, "cannot be read without loss: it is JPEG 2000 with colour of more than 8 bits; save it as PNG or TIFF"
+        )
     count, companions = 1, 0
     with contextlib.suppress(Exception) if first_only else reporting(name, "is damaged or truncated"):
         count = int(getattr(image, "n_frames", 1))
@@ -118,15 +125,18 @@ def frames_in(stream: BinaryIO, name: str, max_pixels: int | None, *, first_only
             companions = _companions_of(image, count)
     if first_only or count == 1:
         first, info = _single(stream, name, 0)
-        return Frames([first], info=info, format=_suffix(image), count=count - companions, companions=companions)
+        count -= companions
+        return Frames([first], info=info, format=_suffix(image), count=count, companions=companions, rounded=rounded)
     if image.format != "MPO":
         _check_size(image.size, name, max_pixels, count)
     with reporting(name, "cannot be read without loss"):
-        if sixteen_bit.byte_readings(image):
+        keyed = image.mode == "I;16" and "transparency" in image.info
+        if keyed or sixteen_bit.byte_readings(image):
+            what = "grey with a transparent level" if keyed else "colour"
             raise ImageFileError(
-                name, f"has {count} frames of 16-bit colour; only the first can be read, with read_image"
+                name, f"has {count} frames of 16-bit {what}; only the first can be read, with read_image"
             )
-    return _animation(image, stream, name, max_pixels, count)
+    return replace(_animation(image, stream, name, max_pixels, count), rounded=rounded)
 
 
 def _limit(max_pixels: int | None) -> int | None:
@@ -150,6 +160,7 @@ def _companions_of(image: Any, count: int) -> int:
 def _animation(image: Any, stream: BinaryIO, name: str, max_pixels: int | None, count: int) -> Frames:
     """Frames of GIF, PNG, WebP and AVIF, views of MPO."""
     kind = image.format
+    header = png.read_header(stream) if kind == "PNG" else None
     info = _with_ways(metadata.lasting(image), stream, kind)
     plays = image.info.get("loop", 1 if kind == "GIF" else 0)
     if kind == "GIF" and "loop" in image.info and plays:
@@ -167,6 +178,7 @@ def _animation(image: Any, stream: BinaryIO, name: str, max_pixels: int | None, 
             )  # frames of GIF may reach beyond the canvas, which PIL then enlarges
             _check_size(first_size, name, max_pixels, len(images) + 1)
             image.load()
+            _mend_key(image, header)
             frame = image if image.size == first_size else image.crop((0, 0, *first_size))
             images.append(_upright(frame, metadata.lasting(image) if k == 0 else {}))
             durations.append(float(image.info.get("duration") or 0))
@@ -313,10 +325,7 @@ def _single(stream: BinaryIO, name: str, index: int, *, of_stack: bool = False) 
         lasting = _with_ways(metadata.lasting(image, of_stack=of_stack), stream, image.format)
         if header and header.key is not None and header.depth == 16:
             return _with_key(np.asarray(metadata.upright(image)).astype(np.uint16), header.key), lasting
-        if header and header.key is not None:
-            image.info["transparency"] = _key_in_eight_bits(header)
-        elif header and not _is_of_palette(image):
-            image.info.pop("transparency", None)  # of another header before this image's
+        _mend_key(image, header)
         return _upright(image, lasting), lasting
     halves = []
     for raw_mode in readings:
@@ -327,6 +336,14 @@ def _single(stream: BinaryIO, name: str, index: int, *, of_stack: bool = False) 
         halves.append(np.asarray(metadata.upright(image)))
     array = sixteen_bit.joined(halves)
     return (_with_key(array, header.key) if header and header.key is not None else array), lasting
+
+
+def _mend_key(image: Any, header: png.Header | None) -> None:
+    """Give a PNG the transparent colour of its own header, as PIL's mode counts it."""
+    if header and header.key is not None:
+        image.info["transparency"] = _key_in_eight_bits(header)
+    elif header and not _is_of_palette(image):
+        image.info.pop("transparency", None)  # of another header before this image's
 
 
 def _is_of_palette(image: Any) -> bool:
@@ -374,7 +391,7 @@ def _is_lossless_webp(stream: BinaryIO) -> bool:
 def _upright(image: Any, lasting: dict[str, Any]) -> PILImage:
     """A plain image, free of its file: orientation applied, alpha made real, only metadata that still hold."""
     upright: PILImage = metadata.upright(image).copy()
-    upright = with_alpha(upright)
+    upright = _images.with_alpha(upright)
     if upright.mode == "I;16B" or (upright.mode == "I" and image.format == "PPM"):  # 16-bit grey under other names
         upright = from_array(np.asarray(upright).astype(np.uint16))
     transparency = upright.info.get("transparency")  # of a palette

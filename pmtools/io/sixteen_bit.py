@@ -1,12 +1,14 @@
-"""Colour with 16 bits a channel, which PIL has no mode for, out of PIL's own decoders of PNG, TIFF and PPM.
+"""Colour with more than 8 bits a channel, which PIL has no mode for: out of PIL's own decoders of PNG, TIFF and PPM, and
+where its decoders of JPEG 2000 and AVIF keep 8 of them.
 
-Knows PIL's raw modes and nothing else.
+Knows PIL's raw modes, and where those two formats say their bits.
 """
 
 from __future__ import annotations
 
+import re
 import sys
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -14,6 +16,11 @@ from pmtools.typing import Ndarray
 
 _NATIVE = "L" if sys.byteorder == "little" else "B"
 _OTHER = {"B": "L", "L": "B"}
+#: JPEG 2000's marker SIZ up to the number of channels (ISO/IEC 15444-1, A.5.1).
+_SIZ = re.compile(rb"\xff\x4f\xff\x51.{36}(..)", re.DOTALL)
+#: AV1's configuration up to the byte whose second bit says that there are 10 or 12 bits (AV1 in ISO files, 2.3.3).
+_AV1C = re.compile(rb"av1C\x81.(.)", re.DOTALL)
+_HIGH_BITDEPTH = 0x40
 
 
 def byte_readings(image: Any) -> tuple[str, ...]:
@@ -63,6 +70,22 @@ def as_wide_grey(image: Any) -> bool:
     name, args = ("raw", "I;16B") if tile[0] == "ppm" and tile.args[-1] == 65535 else (tile[0], tile.args)
     image.tile = [type(tile)(name, (0, 0, *image.size), tile.offset, args)]
     return True
+
+
+def loses_bits(image: Any, stream: BinaryIO) -> bool:
+    """Whether PIL keeps 8 bits of more that a JPEG 2000 or AVIF has in a channel."""
+    pattern = {"JPEG2000": _SIZ, "AVIF": _AV1C}.get(image.format)
+    if pattern is None or image.mode == "I;16":
+        return False
+    stream.seek(0)
+    content = stream.read()
+    found = pattern.search(content)
+    if found is None:
+        return False
+    if pattern is _AV1C:
+        return bool(found[1][0] & _HIGH_BITDEPTH)
+    end = found.end() + 3 * int.from_bytes(found[1], "big")
+    return any(depth & 0x7F > 7 for depth in content[found.end() : end : 3])  # less 1; the first bit is of the sign
 
 
 def joined(readings: list[Ndarray]) -> Ndarray:

@@ -21,7 +21,7 @@ STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _BITS, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 258, 338, 339
 _MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _YCBCR = 0, 1, 2, 6
 _INTERLEAVED = 1
-_UNCOMPRESSED = 1
+_UNCOMPRESSED, _WEBP = 1, 50001
 _WHOLE = (8, 16, 32, 64)  # bits of integers whose bytes have an order
 _USUAL_TILE = 1 << 20  # pixels; larger ones count where they are larger than the picture
 _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
@@ -90,6 +90,8 @@ class Page:
         extra, photometric = self._extra, page.photometric
         if (self.big and self.byte_order == ">") or len(bits) != 1 or len(kind) != 1 or page.imagedepth != 1:
             return False
+        if not self._decoded_by_pillow:
+            return False
         (bit,), (form,) = bits, kind
         colours = {_RGB: 3, 5: 4, 6: 3, 8: 3}.get(photometric, 1)
         straight = extra == (_ALPHA,) or (not extra and photometric == _RGB)  # OpenCV says nothing
@@ -103,6 +105,13 @@ class Page:
             return bool((photometric == _MIN_IS_BLACK and samples == 1) or photometric == _RGB)
         grey = photometric == _MIN_IS_BLACK and samples == 1 and self.byte_order == "<"
         return bool(grey and bit == 32 and form in (_SIGNED, _FLOAT))
+
+    @property
+    def _decoded_by_pillow(self) -> bool:
+        """Whether Pillow knows the compression; of WebP in TIFF its wheels know the name only."""
+        from PIL.TiffImagePlugin import COMPRESSION_INFO
+
+        return self.page.compression in COMPRESSION_INFO and self.page.compression != _WEBP
 
     @property
     def _extra(self) -> tuple[int, ...]:
@@ -140,6 +149,8 @@ class Page:
         refusal = None
         if photometric in _OTHER_SPACES:
             what = "with more channels" if dtype == np.uint8 else "in samples that are not of 8 bits"
+            if not self._decoded_by_pillow:
+                what = f"that {self.coding}"
             refusal = f"holds {_OTHER_SPACES[photometric]} {what}; convert it to RGB"
         elif photometric not in (_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB):
             refusal = (
@@ -148,6 +159,9 @@ class Page:
         elif dtype is None or dtype.kind not in "buif":
             what = "complex numbers" if dtype is not None and dtype.kind == "c" else "samples of differing kinds"
             refusal = f"holds {what}, which no image is made of; save what is to be seen of them"
+        elif isinstance(page.bitspersample, tuple):
+            each = ", ".join(map(str, page.bitspersample))
+            refusal = f"holds samples of differing bits ({each}); save it with 8 or 16 in each"
         elif dtype.kind in "iu" and page.bitspersample not in _WHOLE and (page.bitspersample > 16 or dtype.kind == "i"):
             refusal = f"holds integers of {page.bitspersample} bits, which decoders read differently; save it with 32"
         elif page.imagedepth != 1:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 import numpy as np
 
-from pmtools import _array, _checks
+from pmtools import _array, _checks, _images
 from pmtools.io import metadata, mpo, png, tiff
 from pmtools.io.arrays import from_array
 from pmtools.io.files import ImageFileError, Target, name_of, replacing, reporting
@@ -135,7 +135,9 @@ def write_frames(
     if deep and not (kind == "TIFF" or (kind == "PNG" and len(pages) == 1 and pages[0].dtype == np.uint16)):
         _refuse_deep(pages, name, kind)
     if not deep:
-        pages = [fitting(page, name, kind) for page in pages]
+        pages = [fitting(page, name, _encoder(kind, len(pages))) for page in pages]
+    if kind == "PNG" and len(pages) > 1 and any(page.mode == "I;16" for page in pages):
+        _refuse_deep(pages, name, kind)  # Pillow compares frames in 8 bits, to leave out what stays
     held, lost = metadata.placed(metadata.applicable(frames.info, _mode(pages[0])), kind)
     if "icc_profile" in frames.info and "icc_profile" not in held and kind in metadata.PLACES["icc_profile"]:
         lost = [*lost, "the ICC profile, made for other channels,"]
@@ -151,7 +153,8 @@ def write_frames(
         elif deep:
             tiff.write_pages(stream, [np.asarray(page) for page in pages], held)
         else:
-            _save(pages, stream, kind, options | _metadata_options(held, kind))
+            options |= _metadata_options(held, kind)
+            pages[0].save(stream, format=_encoder(kind, len(pages)), **options)
             if kind == "JPEG" and len(pages) > 1:
                 mpo.mend_index(stream)
             if merged := len(pages) - _frames_written(stream, name, kind, len(pages)):
@@ -163,7 +166,7 @@ def _page(image: Any, kind: str) -> _Page:
     """An upright PIL image, or an array where PIL has no mode for it and `kind` may hold it."""
     if _array.is_pil(image):
         return metadata.upright(image)
-    pixels: Ndarray = _array.to_numpy(_array.asarray(image, "image"))
+    pixels: Ndarray = _images.native(_array.to_numpy(_array.asarray(image, "image")))
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[..., 0]
     if pixels.size == 0:
@@ -186,8 +189,8 @@ def _mode(page: _Page) -> str:
 
 
 def _refuse_deep(pages: list[_Page], name: str, kind: str) -> None:
-    channels = next(page.shape[2] for page in pages if isinstance(page, np.ndarray))
-    words = {2: "grey and alpha", 3: "RGB", 4: "RGBA"}[channels]
+    channels = next((page.shape[2] for page in pages if isinstance(page, np.ndarray)), 1)
+    words = {1: "grey", 2: "grey and alpha", 3: "RGB", 4: "RGBA"}[channels]
     several = " of several frames" if kind == "PNG" else ""
     use = ".tif" if kind == "PNG" else ".png"
     raise ImageFileError(name, f"cannot be written: 16-bit {words}{several} does not go into {kind} here; use {use}")
@@ -274,5 +277,6 @@ def _metadata_options(held: dict[str, Any], kind: str) -> dict[str, Any]:
     return options
 
 
-def _save(pages: list[_Page], stream: BinaryIO, kind: str, options: dict[str, Any]) -> None:
-    pages[0].save(stream, format="MPO" if kind == "JPEG" and len(pages) > 1 else kind, **options)
+def _encoder(kind: str, count: int) -> str:
+    """Pillow's name of what writes so many images into a file of that kind."""
+    return "MPO" if kind == "JPEG" and count > 1 else kind

@@ -23,7 +23,7 @@ def as_rgb(image: Image, name: str = "image") -> PILImage:
 
     picture: PILImage
     if _array.is_pil(image) and not is_deep(image):
-        picture = image.convert("RGBA" if image.has_transparency_data else "RGB")
+        picture = _images.straight(image).convert("RGBA" if image.has_transparency_data else "RGB")
     else:
         values = _array.to_numpy(_images.unpack(image, name=name, any_channels=True).values)  # (n, H, W, C)
         channels = values.shape[-1]
