@@ -1,6 +1,8 @@
 """Captured attention against `output_attentions=True` with eager attention, for every family and kind of forward pass."""
 
 import contextlib
+import copy
+import pickle
 import threading
 from functools import cache
 
@@ -144,6 +146,60 @@ def test_a_static_cache_too():
     torch.testing.assert_close(*found, atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.parametrize("inside", [False, True])
+def test_training_with_gradient_checkpointing(reentrant, inside):
+    """Its gradients are those without the block; maps can be read, and not be trained through."""
+    model, columns = tiny_model().train(), torch.tensor([[1, 2]])
+    texts = [torch.arange(20, 20 + n)[None] for n in (6, 9)]
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable({"use_reentrant": reentrant})
+
+    def gradients(block):
+        model.zero_grad()
+        with block as tap:
+            losses = [model(input_ids=ids, labels=ids, use_cache=False).loss for ids in texts]
+            if inside:
+                sum(losses).backward()  # runs the layers of the first text again
+        if not inside:
+            sum(losses).backward()
+        return tap, [weight.grad for weight in model.get_decoder().parameters()]
+
+    (_, want), (tap, found) = gradients(contextlib.nullcontext()), gradients(capture_attention(model, columns))
+    assert all(map(torch.equal, found, want))
+    with pytest.raises(ValueError, match=r"gradient_checkpointing_disable\(\)"):
+        tap.maps.sum().backward()
+    with capture_attention(model.eval(), columns) as plain:
+        model(input_ids=texts[1])
+    torch.testing.assert_close(tap.maps.detach(), plain.maps.detach())
+    assert plain.maps.grad_fn is not None
+
+
+def test_a_copy_made_inside_the_block_is_a_plain_model():
+    model, ids = tiny_model(), torch.arange(20, 26)[None]
+    with torch.no_grad(), capture_attention(model, torch.tensor([[1, 2]])) as tap:
+        logits, maps = model(input_ids=ids).logits, tap.maps
+        copied, config = copy.deepcopy(model), pickle.loads(pickle.dumps(model.config))
+        assert torch.equal(copied(input_ids=ids + 9).logits, tiny_model()(input_ids=ids + 9).logits)
+        assert torch.equal(copied(input_ids=ids).logits, logits)
+        assert torch.equal(tap.maps, maps)
+    for found in (copied.config, config):
+        assert type(found.text_config._attn_implementation) is str
+        assert found.text_config._attn_implementation == "sdpa"
+    type(model)(config)
+
+
+@pytest.mark.parametrize("own", ["sdpa", "eager"])
+def test_what_models_ask_of_the_name(own):
+    """Whether it is one that they know, for their masks, and whether it is another, before they ask the registry."""
+    model = tiny_model(attn_implementation=own)
+    with capture_attention(model, torch.tensor([[1, 2]])):
+        name = model.get_decoder().config._attn_implementation
+        assert name in ("eager", "sdpa")
+        assert {"eager": "sdpa", "sdpa": "eager"}[own] != name != own
+    assert type(model.get_decoder().config._attn_implementation) is str
+
+
 def test_everything_is_restored_after_an_exception():
     (model, _), inputs = pair("llava"), inputs_of("llava")
     columns = image_columns(model, inputs["input_ids"])
@@ -215,6 +271,32 @@ class TestRefusals:
     def test_no_language_model(self):
         with pytest.raises(ValueError, match="get_decoder"):
             capture_attention(torch.nn.Linear(2, 2), torch.zeros(1, 3, dtype=torch.long)).__enter__()
+
+    def test_an_encoder_and_a_decoder(self):
+        from transformers import BartConfig, BartForConditionalGeneration
+
+        config = BartConfig(vocab_size=50, d_model=16, encoder_layers=1, decoder_layers=1)
+        with pytest.raises(ValueError, match="attends to an encoder's sequence too; use a decoder-only model"):
+            capture_attention(BartForConditionalGeneration(config), torch.tensor([[0, 1]])).__enter__()
+
+    def test_a_tensor_that_the_scores_would_leave_out(self):
+        """Only if the attention function names it: any argument of the model's forward pass gets there."""
+        from transformers import AttentionInterface, AttentionMaskInterface
+        from transformers.integrations.sdpa_attention import sdpa_attention_forward
+        from transformers.masking_utils import sdpa_mask
+
+        def tempered(module, query, key, value, attention_mask, temperature, **options):
+            return sdpa_attention_forward(module, query * temperature, key, value, attention_mask, **options)
+
+        AttentionInterface.register("tempered_for_tests", tempered)
+        AttentionMaskInterface.register("tempered_for_tests", sdpa_mask)
+        options = {"input_ids": torch.arange(20, 26)[None], "temperature": torch.tensor(2.0)}
+        for name in ("sdpa", "tempered_for_tests"):
+            model = tiny_model(attn_implementation=name)
+            refused = pytest.raises(ValueError, match="`temperature`, which captured maps would leave out")
+            expected = contextlib.nullcontext() if name == "sdpa" else refused
+            with torch.no_grad(), capture_attention(model, torch.tensor([[0, 1]])), expected:
+                model(**options)
 
     @pytest.mark.parametrize("block", ["capture", "edit"])
     def test_a_model_with_attention_code_of_its_own(self, block):

@@ -54,25 +54,53 @@ def close(a, b, atol=1e-5):
     torch.testing.assert_close(a, b, atol=atol, rtol=0)
 
 
+COLUMNS = torch.tensor([[3, 7, 11, -1], [1, 4, 9, 10]])
+
+
+def check(name, kind, padded):
+    model, eager = pair(name)
+    for inputs, end in steps(model, kind, padded):
+        with torch.no_grad(), capture_attention(model, COLUMNS, heads=True) as tap:
+            model(**inputs)
+        found = [layer for layer in whole(eager, end, padded, output_attentions=True).attentions if layer is not None]
+        if len(found) != len(tap.layers):  # some releases return recurrent layers' places, some do not
+            found = [found[layer] for layer in tap.layers]
+        for layer, attention in enumerate(found):
+            close(tap.head_maps[:, layer], at(attention, COLUMNS))
+    assert tap.head_maps.std() > 1e-2  # attention is not uniform, so a shifted column would show
+
+
+@pytest.mark.parametrize("name", ["gpt_oss", "inkling", "inkling2", "modernbert_decoder"])
+@pytest.mark.parametrize("padded", [True, False])
+def test_biases_sinks_and_a_head_called_decoder(name, padded):
+    check(name, "dynamic", padded)
+
+
+def test_a_model_that_asks_for_the_name_of_its_attention():
+    model, eager = pair("deepseek_v32")  # it hides what its indexer leaves out if the name is "eager" or "sdpa"
+    want = whole(eager, LENGTHS[-1], False, output_attentions=True)
+    with capture_attention(model, COLUMNS, heads=True) as tap:
+        close(whole(model, LENGTHS[-1], False).logits, want.logits)
+    assert not all(attention[..., -1, :].all() for attention in want.attentions)
+    for layer, attention in enumerate(want.attentions):
+        close(tap.head_maps[:, layer], at(attention, COLUMNS))
+
+
+def test_keys_that_stand_for_several_tokens_are_left_out():
+    model = pair("deepseek_v4")[0]
+    with torch.no_grad(), capture_attention(model, COLUMNS) as tap:
+        model(batch(False)[0])
+    assert tap.layers == (0, 2)
+    with pytest.raises(ValueError, match=r"some keys of \[1\] stand for several tokens"):
+        capture_attention(model, COLUMNS, layers=[0, 1]).__enter__()
+
+
 @pytest.mark.parametrize("name", SLIDING + HYBRID)
 class TestEveryKind:
-    COLUMNS = torch.tensor([[3, 7, 11, -1], [1, 4, 9, 10]])
-
     @pytest.mark.parametrize("kind", ["dynamic", "static"])
     @pytest.mark.parametrize("padded", [True, False])
     def test_captured_equals_eager_on_the_whole_sequence(self, name, kind, padded):
-        model, eager = pair(name)
-        for inputs, end in steps(model, kind, padded):
-            with torch.no_grad(), capture_attention(model, self.COLUMNS, heads=True) as tap:
-                model(**inputs)
-            found = [
-                layer for layer in whole(eager, end, padded, output_attentions=True).attentions if layer is not None
-            ]
-            if len(found) != len(tap.layers):  # some releases return recurrent layers' places, some do not
-                found = [found[layer] for layer in tap.layers]
-            for layer, attention in enumerate(found):
-                close(tap.head_maps[:, layer], at(attention, self.COLUMNS))
-        assert tap.head_maps.std() > 1e-2  # attention is not uniform, so a shifted column would show
+        check(name, kind, padded)
 
     def test_layers_without_attention_do_not_count(self, name):
         decoder = pair(name)[0].get_decoder()
@@ -80,7 +108,7 @@ class TestEveryKind:
         assert attention_layers(decoder) == layers
         assert cross_layers(decoder) == ()
         if name in HYBRID:
-            with torch.no_grad(), capture_attention(pair(name)[0], self.COLUMNS, layers=[0, 1]) as tap:
+            with torch.no_grad(), capture_attention(pair(name)[0], COLUMNS, layers=[0, 1]) as tap:
                 pair(name)[0](batch(False)[0])
             with pytest.raises(ValueError, match=r"\[0\] had none"):
                 _ = tap.maps
@@ -100,6 +128,15 @@ def test_edits_meet_the_right_keys_of_a_window(name, edit):
     if name == "mistral" and edit(is_image).__qualname__.startswith("biased"):  # every query is edited: no step needed
         with torch.no_grad(), edited_attention(model, edit(is_image)):
             close(logits, whole(model, LENGTHS[-1], False).logits[:, -1])
+
+
+@pytest.mark.parametrize("name", ["inkling2", "gpt_oss"])
+def test_an_edit_that_adds_nothing_keeps_biases_and_sinks(name):
+    model = pair(name)[0]
+    inputs, plain = batch(False)[0], whole(model, LENGTHS[-1], False).logits[:, -1]
+    is_image = torch.zeros(2, LENGTHS[-1], dtype=torch.bool)
+    with torch.no_grad(), edited_attention(model, boosted_image(is_image, strength=1.0)):
+        close(model(inputs[:, : LENGTHS[-1]]).logits[:, -1], plain)
 
 
 def test_flags_of_another_length_are_refused():

@@ -117,6 +117,16 @@ class TestSettingsOfTheCheckpoint:
         for model in (tiny_model(), with_settings(stop_strings="nowhere")):
             config = GenerationConfig(max_new_tokens=6, do_sample=False, stop_strings=[stop])
             assert pm.generate(model, picture(), PROMPTS[0], generation_config=config) == want
+            assert pm.generate(model, picture(), PROMPTS[0], generation_config=config, stop_strings=None) == whole
+        assert self.answers(with_settings(stop_strings=[stop]), stop_strings=None) == whole  # as transformers does
+        assert self.answers(with_settings(stop_strings=[])) == whole
+
+    def test_token_healing_is_refused_wherever_it_stands(self):
+        config = GenerationConfig(token_healing=True, max_new_tokens=6, do_sample=False)
+        for model, options in ((with_settings(token_healing=True), {}), (tiny_model(), {"generation_config": config})):
+            with pytest.raises(ValueError, match=r"`token_healing` cannot be used here.*give `token_healing=False`"):
+                self.answers(model, **options)
+            assert self.answers(model, **options, token_healing=False) == self.answers(tiny_model())
 
     @pytest.mark.parametrize("settings", FASTER)
     def test_what_a_configuration_of_the_call_prefers_changes_no_token(self, settings):
@@ -320,6 +330,17 @@ class TestHubFolder:
         want = run(magnifier(), images=image, text=PROMPTS[0], **SHORT)
         assert torch.equal(found, want.sequences)
         assert (reader.tokens, reader.ends) == (found[0].tolist(), 1)
+
+    def test_none_overrides_the_checkpoint_as_in_other_calls(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(transformers.dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path))
+        image = picture(80, 80)
+        inputs = processor_of("llava")(images=image, text=PROMPTS[0], return_tensors="pt")
+        options = {"processor": processor_of("llava"), "images": [image], "method_options": {"threshold": 0.05}}
+        want = run(magnifier(), images=image, text=PROMPTS[0], **SHORT).sequences
+        model = with_settings(eos_token_id=int(want[0, -2]), penalty_alpha=0.5, top_k=4)
+        free = {"eos_token_id": None, "penalty_alpha": None}
+        found = model.generate(**inputs, custom_generate=HUB_FOLDER, trust_remote_code=True, **options, **free, **SHORT)
+        assert torch.equal(found, want)
 
     def test_a_model_that_comes_with_it(self, tmp_path, monkeypatch):
         monkeypatch.setattr(transformers.dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))

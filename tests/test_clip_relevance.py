@@ -1,5 +1,6 @@
 """CLIP's relevance against its definition, from attention matrices and one patch at a time."""
 
+import copy
 from functools import cache
 
 import numpy as np
@@ -157,6 +158,19 @@ class TestCLIPRelevance:
         (shown,) = api.last[0].shown[0][0]
         want = pmtools.alternatives.mask(PICTURES[0][0], source.mask(PICTURES[0][0], "Is it red?")).image
         assert np.array_equal(np.asarray(shown), np.asarray(want))
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("where", ["cpu", "disk"])
+    def test_weights_that_wait_elsewhere(self, where, tmp_path):
+        accelerate = pytest.importorskip("accelerate")
+        model, processor = clip()
+        want = CLIPRelevance(model, processor).mask(picture(80, 80, 1), "a red ball?")
+        if where == "cpu":
+            model = accelerate.cpu_offload(copy.deepcopy(model), execution_device="cpu")
+        else:
+            model = accelerate.disk_offload(copy.deepcopy(model), tmp_path, execution_device="cpu")
+        assert model.device.type == "meta"
+        close(CLIPRelevance(model, processor).mask(picture(80, 80, 1), "a red ball?"), want)
 
     def test_wrong_layers_are_refused(self):
         source = CLIPRelevance(*clip(), layer=4)

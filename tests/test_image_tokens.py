@@ -4,8 +4,9 @@ import pytest
 import torch
 from PIL import Image
 from tiny import FAMILIES, model_of, processor_of
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from pmtools.adapters.image_tokens import ImageTokens
+from pmtools.adapters.image_tokens import ImageTokens, _shares
 from pmtools.adapters.layouts import WHOLE_IMAGE, ImageTokenLayout, TokenGrid, image_token_layout
 
 
@@ -107,16 +108,50 @@ def test_a_row_without_images_has_no_columns():
     assert [len(row) for row in tokens.heatmaps(tokens.coverage)] == [0, 1]
 
 
-def test_heatmaps_are_differentiable_whatever_ran_in_inference_mode_before():
-    layout = image_token_layout(model_of("llava_next"), processor_of("llava_next"))
-    image = Image.new("RGB", (130, 70))  # a size of this test's own: nothing is remembered of it
-    inputs = processor_of("llava_next")(images=image, text="a <image>", return_tensors="pt")
-    tokens = ImageTokens(layout, inputs["input_ids"], [[(70, 130)]])
+TILES = ImageTokenLayout(image_token_id=7, grids=lambda size, images: (6, [TokenGrid(0, (1, 2)), TokenGrid(2, (2, 2))]))
+
+
+def made_and_selected_in_inference_mode():
     with torch.inference_mode():
-        tokens.heatmaps(torch.rand(tokens.columns.shape))
-    mass = torch.rand(tokens.columns.shape, requires_grad=True)
-    tokens.heatmaps(mass)[0][0].sum().backward()
-    assert (mass.grad[tokens.coverage > 0] > 0).all()
+        return ImageTokens(TILES, torch.full((2, 6), 7), [[(20, 20)]] * 2).select([1])
+
+
+def used_in_inference_mode():
+    tokens = ImageTokens(TILES, torch.full((1, 6), 7), [[(20, 20)]])
+    with torch.inference_mode():
+        tokens.heatmaps(tokens.coverage)
+    return tokens
+
+
+def exported():
+    tokens = ImageTokens(TILES, torch.full((1, 6), 7), [[(20, 20)]])
+    module = torch.nn.Module()
+    module.forward = lambda mass: tokens.heatmaps(mass)[0][0]
+    torch.export.export(module, (tokens.coverage,), strict=False)
+    return tokens
+
+
+def used_with_fake_tensors():
+    tokens = ImageTokens(TILES, torch.full((1, 6), 7), [[(20, 20)]])
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        tokens.heatmaps(mode.from_tensor(tokens.coverage))
+    return tokens
+
+
+@pytest.mark.parametrize(
+    "before", [made_and_selected_in_inference_mode, used_in_inference_mode, exported, used_with_fake_tensors]
+)
+def test_heatmaps_are_differentiable_whatever_mode_came_before(before):
+    _shares.cache_clear()  # what other tests left
+    tokens = before()
+    attention = torch.arange(6.0)[None].requires_grad_()
+    heatmap = tokens.heatmaps(attention * tokens.coverage)[0][0]
+    assert type(heatmap) is torch.Tensor
+    # each cell: half of the coarse token that covers two, and its own, over one and a half
+    assert heatmap.tolist() == [[pytest.approx(v / 1.5) for v in row] for row in [[2, 3.5], [4, 5.5]]]
+    heatmap.sum().backward()
+    torch.testing.assert_close(attention.grad, torch.tensor([[2 / 3] * 6]))
+    attention.detach().requires_grad_().gather(1, tokens.columns).sum().backward()
 
 
 @pytest.mark.parametrize("family", ["llava_next", "llava_onevision"])

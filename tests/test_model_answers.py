@@ -153,6 +153,25 @@ def test_the_true_boxes_are_what_is_magnified():
 
 def test_weights_tell_models_apart():
     assert weights_digest(tiny_model()) == weights_digest(tiny_model()) != weights_digest(tiny_model(seed=1))
+    with pytest.raises(ValueError, match="`model` must have its weights, got none for"):
+        weights_digest(tiny_model().to("meta"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["llava", "gemma3"])
+def test_where_weights_wait_makes_no_difference(family, tmp_path):
+    accelerate = pytest.importorskip("accelerate")
+    want = weights_digest(tiny_model(family))
+    assert weights_digest(accelerate.cpu_offload(tiny_model(family), execution_device="cpu")) == want
+    assert weights_digest(accelerate.disk_offload(tiny_model(family), tmp_path, execution_device="cpu")) == want
+
+
+@pytest.mark.slow
+def test_answers_of_an_offloaded_model(parts):
+    accelerate = pytest.importorskip("accelerate")
+    model = accelerate.cpu_offload(tiny_model("llava"), execution_device="cpu")
+    names = ["greedy", "pm"]
+    assert answers((model, parts[1]))(ITEMS, names) == answers(parts)(ITEMS, names)
 
 
 def test_a_batch_asks_the_model_for_each_map_once(parts, monkeypatch):

@@ -4,9 +4,12 @@ import copy
 
 import numpy as np
 import pytest
+import tokenizers
 import torch
 from tiny import FAMILIES, PICTURES, PROMPTS, model_of, picture, processor_of
 from tiny_magnifier import GREEDY, Reader, close, magnifier, plain, run, same
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
 
 from pmtools import zoo
 from pmtools.adapters.caches import find_cache
@@ -183,7 +186,23 @@ class TestGenerate:
         criterion = StopsAtStrings(tokenizer, ["stop it", text], prompt.shape[1])
         assert criterion(ids, None).tolist() == [True, False]
 
-    @pytest.mark.parametrize(("given", "error"), [("", ValueError), (["a", ""], ValueError), ([3], TypeError)])
+    @pytest.mark.parametrize(
+        ("stop", "answer", "stops"), [(" b", "▁b", True), ("b", "▁b", True), ("? b", "▁b", False), (" b", "b", False)]
+    )
+    def test_a_space_at_the_start_of_an_answer_counts(self, stop, answer, stops):
+        """LLaVA-1.5's tokenizer strips it from what it decodes; transformers' own criterion finds it too."""
+        vocabulary = {token: index for index, token in enumerate(["<unk>", "a", "?", "b", "▁b"])}
+        inner = Tokenizer(tokenizers.models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>"))
+        replace, strip = tokenizers.decoders.Replace("▁", " "), tokenizers.decoders.Strip(" ", 1, 0)
+        inner.decoder = tokenizers.decoders.Sequence([replace, tokenizers.decoders.Fuse(), strip])
+        tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="<unk>")
+        ids = torch.tensor([[vocabulary[token] for token in ("a", "?", answer)]])
+        assert StopsAtStrings(tokenizer, [stop], 2)(ids, None).tolist() == [stops]
+
+    @pytest.mark.parametrize(
+        ("given", "error"),
+        [("", ValueError), (["a", ""], ValueError), ([3], TypeError), (5, TypeError), (b"a", TypeError)],
+    )
     def test_stop_strings_that_cannot_be(self, given, error):
         with pytest.raises(error, match="`stop_strings` must"):
             magnifier().generate(model_of("llava"), picture(), PROMPTS[0], stop_strings=given, max_new_tokens=1)

@@ -1,6 +1,8 @@
 """What the magnifier sees: canvases, several images, maps of the caller's, pixels made on the device."""
 
+import base64
 import copy
+import types
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from tiny_magnifier import GREEDY, UNIFORM, close, magnifier, plain, run, same
 import pmtools
 from pmtools.adapters.heatmaps import GivenHeatmap
 from pmtools.adapters.pixels import as_pil
+from pmtools.adapters.source_images import pil_rows
 from pmtools.decoding import METHODS
 from pmtools.io import from_array
 
@@ -201,6 +204,37 @@ def test_half_precision_in_inference_mode(refresh):
     assert all(bool(torch.isfinite(step.heatmaps[0][0]).all()) for step in pm.last)
 
 
+class TestTransparency:
+    """Transparent pixels are white to a model, in part where they are so in part; opaque ones stay the same to the bit."""
+
+    COLOUR, ALPHA = np.asarray(picture(70, 50)), np.tile(np.linspace(0, 255, 70).round().astype(np.uint8), (50, 1))
+
+    def close_to(self, image, colour):
+        share = self.ALPHA[..., None] / 255
+        want = np.broadcast_to(share * colour + (1 - share) * 255, (50, 70, 3))
+        np.testing.assert_allclose(np.asarray(image), want, atol=1)
+
+    @pytest.mark.parametrize("channels", [2, 4])
+    def test_alpha(self, channels):
+        colour = self.COLOUR if channels == 4 else self.COLOUR[..., :1]
+        values = np.concatenate([colour, self.ALPHA[..., None]], axis=2)
+        tensor = torch.from_numpy(values).permute(2, 0, 1) / 255
+        for image in (values, from_array(values), values.astype(np.uint16) * 257, tensor):
+            self.close_to(as_pil(image), colour)
+
+    @pytest.mark.parametrize("mode", ["P", "RGB", "L", "1"])
+    def test_a_transparent_colour(self, mode):
+        image = Image.new(mode, (3, 2))  # black
+        if mode == "P":
+            image.putpalette([0, 0, 0, 255, 0, 0])
+        seen = np.zeros((2, 3, 3))
+        np.testing.assert_array_equal(np.asarray(as_pil(image)), seen)
+        image.info["transparency"] = (0, 0, 0) if mode == "RGB" else 0
+        image.putpixel((1, 1), {"P": 1, "RGB": (255, 0, 0), "L": 9, "1": 1}[mode])
+        seen[:], seen[1, 1] = 255, {"L": 9, "1": 255}.get(mode, (255, 0, 0))
+        np.testing.assert_array_equal(np.asarray(as_pil(image)), seen)
+
+
 class TestDepth:
     """Whatever the depth of an image, the model sees its 8 bits: nothing is clipped to white."""
 
@@ -231,9 +265,27 @@ class TestDepth:
         with pytest.raises(ValueError, match="`images` must be finite"):
             as_pil(from_array(self.GREY * np.float32(np.nan)))
 
-    @pytest.mark.parametrize("channels", [1, 2, 3, 4])
+    @pytest.mark.parametrize("name", ["sixteen.png", "sixteen.tif", "sixteen.pgm", "float.tif"])
+    def test_files_and_addresses(self, name, tmp_path, monkeypatch):
+        """transformers clips them when it opens them, except what has 8 bits."""
+        path, bad = tmp_path / name, tmp_path / "bad.tif"
+        values = (self.GREY / 255).astype(np.float32) if "float" in name else self.GREY.astype(np.uint16) * 257
+        image = Image.fromarray(values)
+        image.getexif()[274] = 6
+        image.save(path, **({} if "pgm" in name else {"exif": image.getexif()}))
+        want = from_array(self.GREY if "pgm" in name else np.rot90(self.GREY, -1)).convert("RGB")
+        text = base64.b64encode(path.read_bytes()).decode()
+        answer = types.SimpleNamespace(content=path.read_bytes())
+        monkeypatch.setattr("transformers.image_utils.httpx.get", lambda address, **_: answer)
+        for form in (path, str(path), text, f"data:image/png;base64,{text}", "https://example.com/a.png"):
+            np.testing.assert_array_equal(np.asarray(pil_rows([[form]])[0][0]), np.asarray(want))
+        from_array(self.GREY.astype("i4") * 257).save(bad)
+        with pytest.raises(ValueError, match=r"`images` must hold values within 0 and 255"):
+            pil_rows([[bad]])
+
+    @pytest.mark.parametrize("channels", [1, 3])
     def test_arrays(self, channels):
-        eight = np.concatenate([self.COLOUR, self.GREY[..., None]], axis=2)[..., :channels]
+        eight = self.COLOUR[..., :channels]
         want = from_array(eight).convert("RGB")
         for values in (eight, eight.astype(np.uint16) * 257):
             np.testing.assert_array_equal(np.asarray(as_pil(values)), np.asarray(want))

@@ -27,7 +27,7 @@ class TestNothingIsLeftBehind:
             for name, module in model.named_modules()
         ]
         configs = [model.config.to_json_string(), model.generation_config.to_json_string()]
-        texts = [module.config._attn_implementation for module in model.modules() if hasattr(module, "config")]
+        texts = [str(module.config._attn_implementation) for module in model.modules() if hasattr(module, "config")]
         return names, configs, texts
 
     @pytest.mark.parametrize("refresh", ["every", "first", "adaptive"])

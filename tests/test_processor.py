@@ -14,13 +14,16 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from PIL import Image
 from tiny import model_of, picture, processor_of
 from tiny_magnifier import GREEDY, UNIFORM, magnifier, plain, run, same
 from transformers import ProcessorMixin
 
+from pmtools.adapters.layouts import image_token_layout
 from pmtools.adapters.pixels import encode, encode_fused
 from pmtools.adapters.prompts import Prompts
 from pmtools.adapters.source_images import SourceImages
+from pmtools.adapters.tokenizing import _TOKENIZING
 from pmtools.decoding import METHODS, PerceptionMagnifier
 from pmtools.decoding._processor import check_family
 from pmtools.testing.models import tiny_processor
@@ -91,6 +94,24 @@ IDIOMS = {
     "shuffled by a tensor": lambda inputs: {name: value[torch.tensor([1, 0, 0])] for name, value in inputs.items()},
     "masked": lambda inputs: {name: value[torch.tensor([False, True])] for name, value in inputs.items()},
     "several samples": lambda inputs: {name: value.repeat_interleave(2, dim=0) for name, value in inputs.items()},
+    "several samples by torch": lambda inputs: {
+        name: torch.repeat_interleave(value, torch.tensor([1, 2]), 0) for name, value in inputs.items()
+    },
+    "one, with its axis again": lambda inputs: {name: value[1][None] for name, value in inputs.items()},
+    "one, squeezed": lambda inputs: {name: value[:1].squeeze(0).unsqueeze(0) for name, value in inputs.items()},
+    "repeated": lambda inputs: {name: value[1:].repeat(2, *[1] * (value.ndim - 1)) for name, value in inputs.items()},
+    "expanded": lambda inputs: {name: value[1:].expand(3, *value.shape[1:]) for name, value in inputs.items()},
+    "swapped halves": lambda inputs: {name: torch.cat(value.chunk(2)[::-1]) for name, value in inputs.items()},
+    "split and joined": lambda inputs: {name: torch.cat(torch.split(value, 1)) for name, value in inputs.items()},
+    "stacked": lambda inputs: {name: torch.stack([value[1], value[0]]) for name, value in inputs.items()},
+    "selected": lambda inputs: {name: value.index_select(0, torch.tensor([1])) for name, value in inputs.items()},
+    "flipped": lambda inputs: {name: torch.flip(value, [0]) for name, value in inputs.items()},
+    "last by size": lambda inputs: {name: value[value.size(0) - 1 :] for name, value in inputs.items()},
+    "questions": lambda inputs: {
+        name: value
+        for name, value in inputs.items()
+        if value.dim() and value.numel() and not (value.is_cuda or value.requires_grad or torch.is_complex(value))
+    },
 }
 
 
@@ -111,6 +132,44 @@ def test_a_loader_gives_them_on():
 
     (batch,) = torch.utils.data.DataLoader(items, batch_size=2, collate_fn=collated)
     assert torch.equal(answered(batch, custom_generate=pm), answered(made(processor_of())))
+
+
+@pytest.mark.parametrize("one", [lambda value: value.squeeze(0), lambda value: value[0]])
+@pytest.mark.parametrize("workers", [{}, {"num_workers": 1, "multiprocessing_context": "spawn"}])
+def test_the_default_collation_makes_batches_of_single_inputs(one, workers):
+    """Of a data set that holds inputs without the axis of the batch, as most do."""
+    pm, again = magnifier(heatmap=UNIFORM), texts()[0]
+    items, want = (
+        [
+            {name: one(value) for name, value in made(processor, images=[[image]], text=[again], **STATISTICS).items()}
+            for image in (SQUARE, OTHER)
+        ]
+        for processor in (pm.processor, processor_of())
+    )
+    (batch,) = torch.utils.data.DataLoader(items, batch_size=2, **workers)
+    got = answered(batch, custom_generate=pm)
+    assert torch.equal(got, answered(torch.utils.data.default_collate(want)))
+    assert dict(batch["pm_images"].options).items() >= STATISTICS.items()
+
+
+LEAVE = r"`pm_images` can be moved.*got '{}'; leave `pm_images` as it is"
+AXIS = r"`pm_images` must have one axis, that of the prompts, got the shape \(2, 1\) from '{}'.*squeeze\(0\)"
+
+
+@pytest.mark.parametrize(
+    ("done", "error", "words"),
+    [
+        (lambda value: value.mean(), AttributeError, LEAVE.format("mean")),
+        (lambda value: torch.add(value, 1), TypeError, LEAVE.format("torch.add")),
+        (lambda value: torch.cat([value, torch.ones(1)]), TypeError, "`pm_images` must be joined with `pm_images`"),
+        (lambda value: torch.utils.data.default_collate([value, value]), ValueError, AXIS.format("stack")),
+        (lambda value: value.repeat(2, 1), ValueError, AXIS.format("repeat")),
+        (lambda value: type(value[0])(iter(value[0]))[None], ValueError, "`pm_images` must know the options"),
+    ],
+)
+def test_what_is_not_done_with_images(done, error, words):
+    with pytest.raises(error, match=words):
+        done(made(magnifier().processor, images=[[SQUARE]], text=texts()[:1])["pm_images"])
 
 
 def test_the_models_forward_pass_takes_them():
@@ -438,6 +497,22 @@ def test_what_made_the_inputs_makes_the_magnified_pixels(family, options):
         assert torch.equal(value, got[name]), name
 
 
+@pytest.mark.parametrize(
+    ("family", "options"),
+    [(family, {"resample": 0}) for family in ("janus", "deepseek_vl", "deepseek_vl_hybrid")] + [("janus", STATISTICS)],
+)
+def test_what_a_constructor_derives_from_options_is_none_of_them(family, options):
+    """The colour of padding from the mean; a resampling of 0 is as good as none to these."""
+    wide = picture(120, 90)
+    want = processor_of(family)(images=wide, text=texts(family)[0], return_tensors="pt", **options)
+    got = magnifier(family).processor(images=wide, text=texts(family)[0], return_tensors="pt", **options)
+    equal(got, want)
+    again = magnifier(family).processor.made_with(got["pm_images"].options)
+    for name, value in again.encode(model_of(family), [[wide]]).items():
+        assert torch.equal(value, want[name]), name
+    equal(again(images=wide, text=texts(family)[0], return_tensors="pt"), want)
+
+
 def test_options_that_are_lost_are_seen():
     pm = magnifier(heatmap=UNIFORM)
     got = made(pm.processor, **STATISTICS)
@@ -510,6 +585,63 @@ def test_the_whole_processor_makes_the_pixels():
     assert torch.equal(beside, answered(made(own, "internvl", images), "internvl"))
 
 
+# ------------------------------------------------------------------------ pixels of the model's own processor, and images
+
+FLOATS = np.asarray(SQUARE) / np.float32(255)
+DEEP = (np.arange(90 * 90).reshape(90, 90) * 8).astype(np.uint16)
+
+
+def beside(family, made_from, images=None, dtype=None, **options):
+    inputs = processor_of(family)(images=[[made_from]], text=texts(family)[:1], return_tensors="pt", **options)
+    inputs["pixel_values"] = torch.as_tensor(inputs["pixel_values"]).to(dtype)
+    images = [[made_from]] if images is None else images
+    return Prompts.from_inputs(model_of(family), magnifier(family).processor, inputs, images=images)
+
+
+@pytest.mark.parametrize("family", ["llava", "qwen2_vl", "idefics3", "gemma3", "internvl"])
+@pytest.mark.parametrize(
+    ("made_from", "options"),
+    [
+        (SQUARE, {"do_normalize": False}),
+        (SQUARE, {"do_rescale": False}),
+        (SQUARE, {"resample": 0}),
+        (SQUARE, {"images": [[picture(90, 90, 3)]]}),
+        (FLOATS, {}),
+        (Image.fromarray(DEEP), {}),
+    ],
+    ids=["not normalised", "not rescaled", "nearest", "another image", "floats", "16 bits"],
+)
+def test_pixels_that_the_images_do_not_make_are_refused(family, made_from, options):
+    with pytest.raises(
+        ValueError, match=r"^`images` must make the 'pixel_values'.*make the inputs with `pm.processor`"
+    ):
+        beside(family, made_from, **options)
+
+
+def test_a_call_compares_pixels_before_they_become_features():
+    own, pm = processor_of("llava"), magnifier()
+    options = {"text": texts("llava")[:1], "return_tensors": "pt"}
+    images = [[SQUARE]]
+    ids = pm.generate_ids(model_of("llava"), **own(images=images, **options), images=images, **SHORT)
+    assert torch.equal(ids, pm.generate_ids(model_of("llava"), **pm.processor(images=images, **options), **SHORT))
+    with pytest.raises(ValueError, match=r"^`images` must make the 'pixel_values'"):
+        pm.generate_ids(model_of("llava"), **own(images=images, do_normalize=False, **options), images=images, **SHORT)
+
+
+@pytest.mark.parametrize("family", ["llava", "qwen2_vl", "idefics3"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_pixels_that_are_only_rounded_are_not(family, dtype):
+    assert beside(family, SQUARE, dtype=dtype).images[0][0].size == (90, 90)
+    assert beside(family, FLOATS, dtype=dtype, do_rescale=False).images[0][0].size == (90, 90)
+
+
+def test_pixels_that_a_larger_batch_was_padded_to_are_not_compared():
+    images, family = [[picture(120, 60)], [picture(50, 50)]], "idefics3"
+    first = {name: value[:1] for name, value in made(processor_of(family), family, images).items()}
+    got = Prompts.from_inputs(model_of(family), magnifier(family).processor, first, images=images[:1])
+    assert first["pixel_values"].shape != got.pixels()["pixel_values"].shape
+
+
 # --------------------------------------------------------------------------------------------------------- tokenizer
 
 
@@ -580,6 +712,32 @@ def test_threads_do_not_disturb_each_other_or_the_tokenizer():
         thread.join()
     assert found == [[ids] * 8 for ids in want]
     assert sides == {"right"}
+
+
+@pytest.mark.parametrize(
+    "door",
+    [
+        lambda model, processor: made(processor),
+        lambda model, processor: image_token_layout(model, processor).grids((61, 83), 1),
+        lambda model, processor: Prompts.from_inputs(model, processor, made(processor)).questions(),
+    ],
+    ids=["a call", "a picture of a new size", "a question"],
+)
+def test_no_text_becomes_tokens_out_of_turn(door, monkeypatch):
+    own, held = tiny_processor(model_of()), []
+
+    def noticed(self, *arguments, **options):
+        held.append(_TOKENIZING.locked())
+        return tokenized(self, *arguments, **options)
+
+    kind = type(own.tokenizer)
+    tokenized = kind._encode_plus  # behind every method that sets a call's padding
+    monkeypatch.setattr(kind, "_encode_plus", noticed)
+    door(model_of(), PerceptionMagnifier(own).processor)
+    assert held
+    assert all(held)
+    own.tokenizer("Hello")  # out of turn, and seen
+    assert not held[-1]
 
 
 # ---------------------------------------------------------------------------------------------- a processor among others

@@ -11,14 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pmtools import _checks
+from pmtools.adapters.caches import drops_cache
 from pmtools.adapters.interception import (
     attention_layers,
+    compressed_layers,
     cross_layers,
     intercepted_attention,
     last_query_scores,
+    softmax_with_sinks,
     text_decoder,
 )
 
@@ -35,7 +39,8 @@ class AttentionTap:
     Attributes
     ----------
     maps : tensor of shape (B, layers, n)
-        Maximum over the heads, float32, in [0, 1]; 0 where `columns` is -1.
+        Maximum over the heads, float32, in [0, 1]; 0 where `columns` is -1. It has a gradient where the model's output
+        has one; under gradient checkpointing, `backward` through it raises `ValueError`.
     head_maps : tensor of shape (B, layers, heads, n)
         Before the maximum; only with `heads=True`.
     layers : tuple of int
@@ -48,6 +53,7 @@ class AttentionTap:
         self._beyond = int(columns.max()) + 1 if columns.numel() else 0  # once: asking waits for a GPU
         self._rows: dict[int, torch.Tensor] = {}
         self._length: int | None = None  # tokens so far, in the latest pass
+        self._checkpointed = False  # in the latest pass
 
     @property
     def maps(self) -> torch.Tensor:  # noqa: D102 - described in the class
@@ -80,12 +86,18 @@ class AttentionTap:
                 "attend to images and the pass had none; leave them out of `layers`"
             )
         first = self._rows[self.layers[0]]
-        return torch.stack([self._rows[layer].to(first.device) for layer in self.layers], dim=1)
+        stacked = torch.stack([self._rows[layer].to(first.device) for layer in self.layers], dim=1)
+        if self._checkpointed and torch.is_grad_enabled():
+            stacked.requires_grad_().register_hook(_refuse_gradient)  # type: ignore[no-untyped-call]
+        return stacked
 
-    def _start(self, length: int) -> None:
+    def _start(self, decoder: Any, length: int) -> None:
         """Called before every forward pass."""
+        import torch
+
         self._rows.clear()
         self._length = length
+        self._checkpointed = torch.is_grad_enabled() and drops_cache(decoder)
 
     def _record(
         self,
@@ -99,10 +111,14 @@ class AttentionTap:
         **options: Any,
     ) -> tuple[Any, Any]:
         """Called around every layer's attention."""
+        import torch
+
         layer = getattr(module, "layer_idx", None)
-        if layer in self.layers:
-            places = self._places(query.shape[0], key)
-            self._rows[layer] = _row(module, query, key, attention_mask, places, self._heads, options)
+        # a checkpoint runs its layer again in `backward`: with no graph of ours, and after later passes
+        if layer in self.layers and not (self._checkpointed and layer in self._rows):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not self._checkpointed):
+                places = self._places(query.shape[0], key)
+                self._rows[layer] = _row(module, query, key, attention_mask, places, self._heads, options)
         return attend(module, query, key, value, attention_mask, *args, **options)  # type: ignore[no-any-return]
 
     def _places(self, batch: int, key: torch.Tensor) -> torch.Tensor:
@@ -126,8 +142,8 @@ def capture_attention(
 ) -> Iterator[AttentionTap]:
     r"""Capture what the last query attends to at some key positions, in every forward pass inside the block.
 
-    Per layer, $\max_h \mathrm{softmax}_k(q_h \cdot k_h)$ with the model's own scaling, mask, soft cap and key-value
-    groups, in float32. The model may run prefill or decoding steps, with any cache and any registered attention
+    Per layer, $\max_h \mathrm{softmax}_k(q_h \cdot k_h)$ with the model's own scaling, mask, soft cap, position bias, sinks
+    and key-value groups, in float32. The model may run prefill or decoding steps, with any cache and any registered attention
     implementation but "flex_attention". Where a layer with a sliding window or in chunks has dropped the first keys,
     which the last query cannot see, columns move with the others, and those that are gone get 0.
 
@@ -140,7 +156,7 @@ def capture_attention(
         cross-attention layers, positions among the keys that they attend to: those of the images.
     layers : sequence of int, optional
         0-based layer indices: some that attend to the sequence, or cross-attention layers. Default: all that attend to
-        the sequence.
+        the sequence, token by token.
     heads : bool, optional
         Keep every head's map too: `tap.head_maps`.
 
@@ -153,13 +169,18 @@ def capture_attention(
     ------
     TypeError, ValueError
         If `columns` is not an integer tensor of shape (B, n), or `layers` names a layer that the model does not have,
-        or both cross-attention layers and others. A forward pass raises `ValueError` if its batch is not that of
-        `columns`, if a column lies beyond its keys, or if the model does not take its attention from the registry.
+        or both cross-attention layers and others, or one whose keys stand for several tokens, or if `model` is an encoder
+        and a decoder. A forward pass raises `ValueError` if its batch is not that of `columns`, if a column lies beyond its
+        keys, or if the model does not take its attention from the registry, or gives it a tensor that is not known here.
 
     Notes
     -----
     The configuration's attention implementation is restored on every exit, also after an exception. Recording is per
-    thread; the configuration is shared, so other threads may run the same model meanwhile and record nothing.
+    thread; the configuration is shared, so other threads may run the same model meanwhile and record nothing. A copy made
+    of the model inside the block runs its own attention and records nothing.
+
+    With gradient checkpointing a layer keeps no graph, so maps can be read but not trained through: call
+    `model.gradient_checkpointing_disable()` for their gradient.
 
     Examples
     --------
@@ -180,6 +201,11 @@ def capture_attention(
     wanted = tuple(sorted(set(attention_layers(decoder) if layers is None else layers)))
     if not wanted or wanted[0] < 0 or wanted[-1] >= count:
         raise ValueError(f"`layers` must be 0-based indices below {count}, the model's layers, got {layers}")
+    if compressed := sorted(set(compressed_layers(decoder)) & set(wanted)):
+        raise ValueError(
+            f"`layers` must attend to tokens one by one, but some keys of {compressed} stand for several tokens each, so columns "
+            "do not find them; leave these layers out of `layers`"
+        )
     cross = set(cross_layers(decoder)) & set(wanted)
     if cross and len(cross) < len(wanted):
         raise ValueError(
@@ -188,7 +214,7 @@ def capture_attention(
         )
 
     tap = AttentionTap(columns, wanted, heads, bool(cross))
-    with intercepted_attention(decoder, tap._record, start=tap._start):
+    with intercepted_attention(decoder, tap._record, start=partial(tap._start, decoder)):
         yield tap
 
 
@@ -234,12 +260,14 @@ def _row(
     options: dict[str, Any],
 ) -> torch.Tensor:
     """Softmax of the last query's scores at `places`, 0 where they are -1: (B, n), or (B, heads, n)."""
-    import torch
-
-    scores = last_query_scores(module, query, key, attention_mask, options)
-    if (sinks := options.get("s_aux")) is not None:  # a learned score that takes part in the softmax only
-        scores = torch.cat([scores, sinks.float().reshape(1, -1, 1).expand(len(scores), -1, 1)], dim=-1)
-
-    share: torch.Tensor = scores.softmax(-1).gather(-1, places.clamp(min=0)[:, None].expand(-1, scores.shape[1], -1))
+    share = softmax_with_sinks(last_query_scores(module, query, key, attention_mask, options), options)
+    share = share.gather(-1, places.clamp(min=0)[:, None].expand(-1, share.shape[1], -1))
     share = share * (places >= 0)[:, None]  # (B, heads, n)
     return share if heads else share.amax(1)
+
+
+def _refuse_gradient(_: torch.Tensor) -> None:
+    raise ValueError(
+        "captured attention has no gradient under gradient checkpointing, which keeps no graph of a layer; call "
+        "`model.gradient_checkpointing_disable()`, or `detach()` the maps"
+    )

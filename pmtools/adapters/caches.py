@@ -102,7 +102,7 @@ def check_filled(model: Any, output: Any, length: int, /) -> None:
     held = 0 if cache is None else cached_tokens(cache)
     if held == length:
         return
-    if model.training and any(getattr(module, "gradient_checkpointing", False) for module in model.modules()):
+    if drops_cache(model):
         raise ValueError(
             "`model` must keep a cache here, but gradient checkpointing in train mode leaves it out; call `model.eval()` "
             "before `generate`, and `model.train()` after it"
@@ -111,6 +111,12 @@ def check_filled(model: Any, output: Any, length: int, /) -> None:
         f"`model` must keep {length} tokens in its cache here, got {held} after a forward pass: prompt tuning adds tokens "
         "of its own, for example; streams cannot go on from it, so use the model's own `generate`"
     )
+
+
+def drops_cache(model: Any, /) -> bool:
+    """Whether the model trains with gradient checkpointing, which keeps neither a cache nor the graph of a layer."""
+    flags = (getattr(module, "gradient_checkpointing", False) for module in model.modules())
+    return bool(model.training) and any(flags)
 
 
 def cached_rows(cache: Any, /) -> int:

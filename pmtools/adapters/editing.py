@@ -20,6 +20,7 @@ from pmtools.adapters.interception import (
     intercepted_attention,
     last_query_scores,
     scaling,
+    softmax_with_sinks,
     text_decoder,
 )
 
@@ -90,7 +91,8 @@ def boosted_image(is_image: torch.Tensor, /, *, strength: float, layers: Collect
             return output, weights
         scores = last_query_scores(module, query, key, attention_mask, options)  # (B, heads, keys)
         on = _fitting(is_image, query.shape[2], key.shape[2])[:, None] & scores.isfinite()  # hidden keys stay hidden
-        share = torch.where(on, scores + strength * scores.abs(), scores).softmax(-1).to(value.dtype)
+        scores = torch.where(on, scores + strength * scores.abs(), scores)
+        share = softmax_with_sinks(scores, options).to(value.dtype)
         batch, heads, keys = share.shape
         groups = value.shape[1]
         last = (share.reshape(batch, groups, heads // groups, keys) @ value).reshape(batch, heads, -1)

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from pmtools import _array
 from pmtools.adapters.layouts import WHOLE_IMAGE, ImageTokenLayout, TokenGrid
-from pmtools.typing import SizeHW
+from pmtools.typing import Ndarray, SizeHW
 
 if TYPE_CHECKING:
     import torch
@@ -57,24 +59,25 @@ class ImageTokens:
             images, places = _place_images(layout, row_sizes, len(hits), row)
             self._images.append(images)
             columns.append(hits[torch.tensor(places, dtype=torch.long, device=hits.device)])
-            cells = [
-                torch.zeros(0, device="cpu"),
-                *(part.coverage().float() for image in images for part in image.parts),
-            ]
-            coverage.append(torch.cat(cells).to(hits.device))
+            cells = [np.zeros(0), *(part.coverage() for image in images for part in image.parts)]
+            coverage.append(torch.from_numpy(np.concatenate(cells, dtype=np.float32)).to(hits.device))
         if not any(sizes):
             raise ValueError("`sizes` must hold at least one image, got none; use the model's own `generate`")
         pad = torch.nn.utils.rnn.pad_sequence
-        self.columns = pad(columns, batch_first=True, padding_value=-1)
-        self.coverage = pad(coverage, batch_first=True, padding_value=0.0)
+        with torch.inference_mode(False):  # kept: tensors of that mode could not take part in gradients later
+            self.columns = pad(columns, batch_first=True, padding_value=-1)
+            self.coverage = pad(coverage, batch_first=True, padding_value=0.0)
         self.first = min(int(row.min()) for row in columns if len(row))
 
     def select(self, rows: Sequence[int], /) -> ImageTokens:
         """The tokens of some rows, in the order of `rows`; a row may be repeated."""
+        import torch
+
         rows = list(rows)
         chosen = object.__new__(ImageTokens)
-        chosen._images = [self._images[row] for row in rows]
-        chosen.columns, chosen.coverage, chosen.first = self.columns[rows], self.coverage[rows], self.first
+        chosen._images, chosen.first = [self._images[row] for row in rows], self.first
+        with torch.inference_mode(False):
+            chosen.columns, chosen.coverage = self.columns[rows], self.coverage[rows]
         return chosen
 
     def moved(self, kept: torch.Tensor, /) -> ImageTokens:
@@ -139,10 +142,10 @@ class _PlacedGrid:
     start: int
     grid: TokenGrid
 
-    def coverage(self) -> torch.Tensor:
+    def coverage(self) -> Ndarray:
         x0, y0, x1, y1 = self.grid.box_xyxy
         height, width = self.grid.shape_hw
-        return (_overlaps(y0, y1, height, 1)[0][:, None] * _overlaps(x0, x1, width, 1)[0]).flatten()
+        return np.outer(_overlaps(y0, y1, height, 1), _overlaps(x0, x1, width, 1)).reshape(-1)
 
     def cell(self, place_xy: tuple[float, float]) -> int | None:
         """Which of the row's `columns` shows a place of the image, if this grid does."""
@@ -157,15 +160,15 @@ class _PlacedGrid:
         height, width = self.grid.shape_hw
         return values[self.start : self.start + height * width].reshape(height, width)
 
-    def spread(self, values: torch.Tensor, shape_hw: SizeHW) -> torch.Tensor:
-        """The values spread over `shape_hw` cells of the content, each over the cells that it meets."""
+    def spread(self, shape_hw: SizeHW, *values: torch.Tensor) -> list[torch.Tensor]:
+        """Values of one dtype and device spread over `shape_hw` cells of the content, each over the cells it meets."""
+        import torch
+
         x0, y0, x1, y1 = self.grid.box_xyxy
         rows, columns = self.grid.shape_hw
-        return (
-            _shares(y0, y1, rows, shape_hw[0]).to(values)
-            @ self.cells(values)
-            @ _shares(x0, x1, columns, shape_hw[1]).to(values).T
-        )
+        down = torch.from_numpy(_shares(y0, y1, rows, shape_hw[0])).to(values[0])
+        across = torch.from_numpy(_shares(x0, x1, columns, shape_hw[1])).to(values[0])
+        return [down @ self.cells(of) @ across.T for of in values]
 
 
 @dataclass(frozen=True)
@@ -183,31 +186,26 @@ class _PlacedImage:
         shape = self.shape_hw()
         if len(self.parts) == 1 and self.parts[0].grid.box_xyxy == WHOLE_IMAGE:
             return self.parts[0].cells(mass)
-        found = sum(part.spread(mass, shape) for part in self.parts)
-        shown = sum(part.spread(coverage, shape) for part in self.parts)
+        spread = [part.spread(shape, mass, coverage) for part in self.parts]
+        found, shown = sum(of_mass for of_mass, _ in spread), sum(of_coverage for _, of_coverage in spread)
         return found / shown.clamp(min=1e-12)  # type: ignore[union-attr]
 
 
-def _overlaps(low: float, high: float, cells: int, targets: int) -> torch.Tensor:
+def _overlaps(low: float, high: float, cells: int, targets: int) -> Ndarray:
     """Share of each of `cells` cells of [low, high] in each of `targets` cells of [0, 1]: (targets, cells)."""
-    import torch
-
-    edges = torch.linspace(low, high, cells + 1, dtype=torch.float64, device="cpu")  # whatever the default device
-    bounds = torch.linspace(0, 1, targets + 1, dtype=torch.float64, device="cpu")
-    upper = torch.minimum(edges[None, 1:], bounds[1:, None])
-    lower = torch.maximum(edges[None, :-1], bounds[:-1, None])
-    return (upper - lower).clamp(min=0) * cells / (high - low)
+    edges, bounds = np.linspace(low, high, cells + 1), np.linspace(0, 1, targets + 1)
+    upper = np.minimum(edges[None, 1:], bounds[1:, None])
+    lower = np.maximum(edges[None, :-1], bounds[:-1, None])
+    overlaps: Ndarray = np.maximum(upper - lower, 0) * cells / (high - low)
+    return overlaps
 
 
-@lru_cache(maxsize=1024)  # a run over many pictures meets many sizes
-def _shares(low: float, high: float, cells: int, targets: int) -> torch.Tensor:
+@lru_cache(maxsize=1024)  # a run over many pictures meets many sizes; arrays, since tensors keep the mode they came in
+def _shares(low: float, high: float, cells: int, targets: int) -> Ndarray:
     """How a cell's mass on [0, 1] is spread over the targets it meets: columns sum to 1, or 0 beyond [0, 1]."""
-    import torch
-
-    with torch.inference_mode(False):  # kept: a tensor of that mode could not take part in gradients later
-        overlaps = _overlaps(low, high, cells, targets)
-        inside = overlaps.sum(0, keepdim=True)
-        return overlaps / inside.clamp(min=1e-12)
+    overlaps = _overlaps(low, high, cells, targets)
+    overlaps /= np.maximum(overlaps.sum(0, keepdims=True), 1e-12)
+    return overlaps
 
 
 def _place_images(

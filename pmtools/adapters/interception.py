@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 _PREFIX = "pmtools_"
 #: Layers of these types, as configurations name them, attend to nothing.
 _NO_ATTENTION = ("linear_attention", "conv", "mamba", "moe")
+#: Layers of these types attend to a window of tokens and to keys that stand for several earlier tokens each.
+_COMPRESSED = ("compressed_sparse_attention", "heavily_compressed_attention")
+#: The tensors among a layer's options that its scores depend on, and that the arithmetic below takes in.
+_KNOWN_TENSORS = ("scaling", "softcap", "position_bias", "s_aux", "sinks")
 _wrappers = threading.local()  # .open: the wrappers of this thread, innermost call first
 _redirections: dict[int, tuple[Any, str, int]] = {}  # id(config) -> config, its own implementation, users
 _eager: list[Any] = []  # while a block is open: makes compiled models run uncompiled
@@ -46,12 +51,19 @@ def text_decoder(model: Any) -> Any:
     Raises
     ------
     ValueError
-        If it has none.
+        If it has none, or one that attends to an encoder's sequence too.
     """
     decoder = model.get_decoder() if hasattr(model, "get_decoder") else None
-    if decoder is None:
+    if not hasattr(decoder, "config"):  # ModernBERT calls the last matrix of its head `decoder`
+        decoder = getattr(model, "base_model", None)
+    if not hasattr(decoder, "config"):
         raise ValueError(
             f"`model` must be a text or vision-language model of transformers, with `get_decoder`, got {type(model).__name__}"
+        )
+    if decoder is not model and getattr(model.config, "is_encoder_decoder", False):
+        raise ValueError(
+            f"`model` must have a decoder only, got {type(model).__name__}, whose decoder attends to an encoder's sequence too; "
+            "use a decoder-only model"
         )
     return decoder
 
@@ -61,12 +73,21 @@ def cross_layers(decoder: Any) -> tuple[int, ...]:
     return tuple(getattr(decoder.config, "cross_attention_layers", None) or ())
 
 
+def compressed_layers(decoder: Any) -> tuple[int, ...]:
+    """The 0-based layers of a text model some of whose keys stand for several tokens, in DeepSeek V4."""
+    return tuple(layer for layer, kind in enumerate(_layer_types(decoder)) if kind in _COMPRESSED)
+
+
 def attention_layers(decoder: Any) -> tuple[int, ...]:
-    """The 0-based layers of a text model that attend to its tokens: without recurrent, convolution and cross layers."""
-    config = decoder.config
-    types = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
-    others = cross_layers(decoder)
+    """The 0-based layers of a text model that attend to its tokens: no recurrent, convolution, cross or compressed layers."""
+    others = (*cross_layers(decoder), *compressed_layers(decoder))
+    types = _layer_types(decoder)
     return tuple(layer for layer, kind in enumerate(types) if kind not in _NO_ATTENTION and layer not in others)
+
+
+def _layer_types(decoder: Any) -> list[str]:
+    config = decoder.config
+    return getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
 
 
 def implementation(decoder: Any) -> str:
@@ -98,7 +119,8 @@ def intercepted_attention(
     -----
     The configuration's attention implementation is restored on every exit, also after an exception. The configuration is
     shared, so other threads may run the same model meanwhile: their calls pass through, and their own blocks count.
-    A compiled model runs uncompiled inside the block, since its graph would bypass the wrapper.
+    A compiled model runs uncompiled inside the block, since its graph would bypass the wrapper. A copy that is made of the
+    model meanwhile runs its own attention.
     """
     thread, called = threading.get_ident(), False
 
@@ -107,15 +129,15 @@ def intercepted_attention(
         called = True
         return wrapper(attend, module, *args, **options)
 
-    def before(_: Any, args: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+    def before(module: Any, args: tuple[Any, ...], keywords: dict[str, Any]) -> None:
         nonlocal called
-        if threading.get_ident() == thread:
+        if module is decoder and threading.get_ident() == thread:  # a copy of the model has a copy of the hooks
             called = False
             if start is not None:
                 start(_tokens_so_far(args, keywords))
 
-    def after(*_: Any) -> None:
-        if threading.get_ident() == thread and not called:
+    def after(module: Any, *_: Any) -> None:
+        if module is decoder and threading.get_ident() == thread and not called:
             raise ValueError(
                 f"`model` must take its attention from transformers' registry, but no layer of {type(decoder).__name__} "
                 "did in this pass; models with their own attention code cannot be captured"
@@ -178,6 +200,23 @@ def _redirected(modules: Iterable[Any]) -> Iterator[None]:
                 _eager.pop().__exit__(None, None, None)
 
 
+class _Twin(str):
+    """The name of an intercepted twin, which is `==` its base's name too: models ask whether theirs is "sdpa", for masks.
+
+    It is `!=` its base's name, after which models ask the registry, and its hash is its own, with which the registry finds
+    the twin. Copied or pickled it is the base's name.
+    """
+
+    __slots__ = ()
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, str) and (str.__eq__(self, other) or str.__eq__(self.removeprefix(_PREFIX), other))
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        return str, (self.removeprefix(_PREFIX),)
+
+
 def _register(base: str) -> str:
     """The name of the intercepted twin of the attention implementation `base`, registered on first use."""
     from transformers import AttentionInterface
@@ -194,7 +233,7 @@ def _register(base: str) -> str:
         AttentionInterface.register(name, _through_wrappers(base))
         # without a mask function of that name transformers passes no mask at all
         AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[base])
-    return name
+    return _Twin(name)
 
 
 def _through_wrappers(base: str) -> Callable[..., Any]:
@@ -233,7 +272,7 @@ def scaling(module: Any, query: torch.Tensor, options: dict[str, Any]) -> float:
 def last_query_scores(
     module: Any, query: torch.Tensor, key: torch.Tensor, attention_mask: torch.Tensor | None, options: dict[str, Any]
 ) -> torch.Tensor:
-    """Scores of the last query before the softmax, scaled, soft-capped and masked as the layer does it.
+    """Scores of the last query before the softmax, scaled, soft-capped, biased and masked as the layer does it.
 
     Parameters
     ----------
@@ -244,15 +283,23 @@ def last_query_scores(
     -------
     float32 tensor of shape (B, heads, keys)
         -inf where the last query may not look.
+
+    Raises
+    ------
+    ValueError
+        If the layer's attention function takes a tensor that is not known here.
     """
     import torch
 
+    _check_options(module, options)
     batch, heads, _, width = query.shape
     groups, keys = key.shape[1:3]
     last = query[:, :, -1].reshape(batch, groups, heads // groups, width)
     scores = (last @ key.transpose(-1, -2)).reshape(batch, heads, keys).float() * scaling(module, query, options)
     if (cap := options.get("softcap")) is not None:
         scores = torch.tanh(scores / cap) * cap
+    if (bias := options.get("position_bias")) is not None:  # (B or 1, heads, queries, keys)
+        scores = scores + bias[:, :, -1].float()
     if attention_mask is None:  # the last query sees everything but the free room of a static cache after the prompt
         if _is_causal(module, query, options):
             scores[..., query.shape[2] :] = -torch.inf
@@ -263,6 +310,40 @@ def last_query_scores(
     if allowed.dtype == torch.bool:
         return scores.masked_fill(~allowed, -torch.inf)
     return (scores + allowed).masked_fill(allowed < torch.finfo(allowed.dtype).min / 2, -torch.inf)
+
+
+def softmax_with_sinks(scores: torch.Tensor, options: dict[str, Any]) -> torch.Tensor:
+    """The softmax of one query's scores, (B, heads, keys), with the layer's sinks: scores that take part in it only."""
+    import torch
+
+    sinks = options.get("s_aux")  # (heads,)
+    if sinks is not None:
+        sinks = sinks.reshape(1, -1, 1)
+    elif options.get("sinks") is not None:
+        sinks = options["sinks"][:, :, -1]  # of (B, heads, queries, 1)
+    if sinks is None:
+        return scores.softmax(-1)
+    return torch.cat([scores, sinks.float().expand(*scores.shape[:2], 1)], dim=-1).softmax(-1)[..., :-1]
+
+
+def _check_options(module: Any, options: dict[str, Any]) -> None:
+    """Refuse tensors that the attention function asks for by name and the scores here would leave out."""
+    import torch
+
+    tensors = {name for name, value in options.items() if isinstance(value, torch.Tensor)}.difference(_KNOWN_TENSORS)
+    if not tensors:
+        return
+    # what the function does not name it does not use: arguments of the whole model get there too
+    if found := sorted(tensors & _parameters(_attention_function(implementation(module), module))):
+        raise ValueError(
+            f"`model` must have attention that is known here, but {type(module).__name__} gives it `{found[0]}`, which "
+            "captured maps would leave out; load the model with attn_implementation='eager' and use `output_attentions=True`"
+        )
+
+
+@functools.cache
+def _parameters(function: Callable[..., Any]) -> frozenset[str]:
+    return frozenset(inspect.signature(function).parameters)
 
 
 def _is_causal(module: Any, query: torch.Tensor, options: dict[str, Any]) -> bool:

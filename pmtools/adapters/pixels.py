@@ -17,6 +17,7 @@ from pmtools.adapters.image_inputs import image_encoder, input_device
 from pmtools.adapters.layouts import ImageTokenLayout
 from pmtools.io import from_array, to_array
 from pmtools.typing import Ndarray, SizeHW
+from pmtools.viz.rgb import as_rgb
 from pmtools.warp import Warp
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ def as_pil(image: Any, /, *, upright: bool = True, name: str = "images", channel
     """An 8-bit RGB PIL image, as a model sees it; turned upright by its EXIF tag with `upright`.
 
     What is deeper is scaled to 8 bits, not clipped: uint16 in modes I;16 and arrays. Modes I and F, arrays and tensors
-    of other dtypes must lie within 0 and 255, or floats within 0 and 1: otherwise the value of white is unknown. Alpha
-    is dropped.
+    of other dtypes must lie within 0 and 255, or floats within 0 and 1: otherwise the value of white is unknown. What is
+    transparent is laid on white, as transformers 5.24 does, whatever version runs.
 
     Parameters
     ----------
@@ -62,7 +63,7 @@ def as_pil(image: Any, /, *, upright: bool = True, name: str = "images", channel
     from PIL import Image, ImageOps
 
     if isinstance(image, np.ndarray) or _array.is_torch(image):
-        return from_array(_eight_bits(_channels_last(image, channel_axis), name)).convert("RGB")
+        return as_rgb(from_array(_eight_bits(_channels_last(image, channel_axis), name)))
     if not isinstance(image, Image.Image):
         raise TypeError(
             f"`{name}` must hold PIL images, arrays (H, W, 3) or tensors (3, H, W), got {_checks.describe(image)}; open or "
@@ -71,7 +72,7 @@ def as_pil(image: Any, /, *, upright: bool = True, name: str = "images", channel
     turned = ImageOps.exif_transpose(image) if upright else image
     if is_deep(turned):
         turned = from_array(_eight_bits(to_array(turned), name))
-    return turned.convert("RGB")
+    return as_rgb(turned)
 
 
 def _channels_last(image: Any, channel_axis: int | None) -> Ndarray:

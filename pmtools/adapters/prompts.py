@@ -18,6 +18,7 @@ from pmtools.adapters.image_tokens import ImageTokens
 from pmtools.adapters.layouts import ImageTokenLayout, image_token_layout
 from pmtools.adapters.sequences import TokenSequences, check_padding
 from pmtools.adapters.source_images import SourceImages
+from pmtools.adapters.tokenizing import InTurn
 
 if TYPE_CHECKING:
     import torch
@@ -69,7 +70,8 @@ class Prompts:
         Raises
         ------
         TypeError, ValueError
-            If there are no token ids, or they are padded on the right, or it is not clear which images belong to which prompt.
+            If there are no token ids, or they are padded on the right, or it is not clear which images belong to which prompt,
+            or `images` do not make the pixels of the inputs.
         """
         import torch
 
@@ -80,7 +82,7 @@ class Prompts:
         ids = inputs["input_ids"].to(input_device(model))
         mask = inputs.get("attention_mask")
         check_padding(mask)
-        sources = processor.sources(model, images, inputs.get("pm_images"), len(ids))
+        sources = processor.sources(model, images, inputs.get("pm_images"), len(ids), inputs)
         processor = processor.made_with(sources.options)
         types = {name: value.to(ids.device) for name, value in cls.types_in(inputs).items()}
         return cls(model, processor, ids, torch.ones_like(ids) if mask is None else mask.to(ids), sources.rows, types)
@@ -181,7 +183,7 @@ class Prompts:
 
     def questions(self) -> list[str]:
         """The question of each prompt: its text without images, special tokens and the words of the processor's chat template."""
-        tokenizer, template = self.processor.tokenizer, getattr(self.processor, "chat_template", None)
+        tokenizer, template = InTurn(self.processor.tokenizer), getattr(self.processor, "chat_template", None)
         texts = [text.strip() for text in tokenizer.batch_decode(self._words(), skip_special_tokens=True)]
         if not template:
             return texts

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import copy
-import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from pmtools.adapters.image_inputs import image_inputs
 from pmtools.adapters.layouts import image_mark, pads_to_square
 from pmtools.adapters.pixel_budget import pixel_budget
 from pmtools.adapters.pixels import canvas_fill, canvas_frame, encode
 from pmtools.adapters.source_images import SourceImages, is_unit_float, nested_images, pil_rows
-
-_TOKENIZING = threading.Lock()
+from pmtools.adapters.tokenizing import in_turn
 
 
 class SourceProcessor:
@@ -33,7 +32,7 @@ class SourceProcessor:
     Attributes
     ----------
     inner : transformers processor
-        The model's own; with `options`, a copy whose image processor has them.
+        The model's own, which is called with `options`.
     """
 
     inner: Any
@@ -60,6 +59,14 @@ class SourceProcessor:
 
     def __reduce__(self) -> Any:
         return SourceProcessor, (self.inner, self.options)
+
+    @property
+    def image_processor(self) -> Any:
+        """The model's own image processor; with `options`, another one that has them, to read its settings.
+
+        Nothing is encoded with that one: its constructor may derive more from the options than a call with them does.
+        """
+        return _configured(self.inner.image_processor, self.options)
 
     def __call__(self, images: Any = None, text: Any = None, **options: Any) -> Any:
         """Inputs of one prompt or a list of them, padded on the left even if the tokenizer pads on the right.
@@ -92,7 +99,7 @@ class SourceProcessor:
         rows = pil_rows(given, data_format=_take(options, "input_data_format"))
         canvases = self.made_with(_image_options(options)).canvases(rows) if any(rows) else None
         seen: dict[str, Any] = {}
-        processor = _in_turn(self.inner)
+        processor = in_turn(self.inner)
         processor.image_processor = _Observer(processor.image_processor, seen)
         inputs = processor(images=canvases, text=text, **options)
         _pad_left(inputs)
@@ -105,7 +112,7 @@ class SourceProcessor:
         theirs = options.get("images_kwargs") or {}
         if mine or theirs:
             options = {**options, "images_kwargs": {**mine, **theirs}}
-        scaled = getattr(self.inner.image_processor, "do_rescale", True)
+        scaled = getattr(self.image_processor, "do_rescale", True)
         if _image_options(options).get("do_rescale", scaled) is False and any(map(is_unit_float, images)):
             _take(options, "do_rescale")  # floats in 0 to 1 must not be rescaled, their 8-bit copies must
             options["images_kwargs"] = {**(options.get("images_kwargs") or {}), "do_rescale": True}
@@ -130,11 +137,7 @@ class SourceProcessor:
         options : mapping
             Those of `pm_images`, or of a call.
         """
-        if not options:
-            return self
-        processor = copy.copy(self.inner)
-        processor.image_processor = _configured(self.inner.image_processor, options)
-        return SourceProcessor(processor, {**self.options, **options})
+        return SourceProcessor(self.inner, {**self.options, **options}) if options else self
 
     def within(self, max_pixels: int | None, /) -> SourceProcessor:
         """This processor, whose images have at most that many pixels for the model; magnified ones too, from their sources.
@@ -149,7 +152,7 @@ class SourceProcessor:
         TypeError, ValueError
             If the processor cannot be limited; the message says why.
         """
-        return self if max_pixels is None else self.made_with(pixel_budget(self.inner, max_pixels))
+        return self if max_pixels is None else self.made_with(pixel_budget(self, max_pixels))
 
     def encode(self, model: Any, images: Sequence[Sequence[Any]], /) -> dict[str, Any]:
         """The model's pixel inputs for images of each prompt, made like the inputs of a call.
@@ -160,13 +163,14 @@ class SourceProcessor:
         images : sequence of sequences of PIL images
         """
         mark = image_mark(model, self.inner)
-        return encode(model, _in_turn(self.inner), self.canvases(images), self.options, mark=mark)
+        return encode(model, in_turn(self.inner), self.canvases(images), self.options, mark=mark)
 
     def canvases(self, images: Sequence[Sequence[Any]]) -> list[list[Any]]:
         """The images for the model's processor: padded to a square if it would crop them, otherwise unchanged."""
-        if not pads_to_square(self.inner.image_processor):
+        image_processor = self.image_processor
+        if not pads_to_square(image_processor):
             return [list(row) for row in images]
-        fill = canvas_fill(self.inner.image_processor)
+        fill = canvas_fill(image_processor)
         return [
             [canvas_frame((image.height, image.width), square=True).image(image, fill=fill) for image in row]
             for row in images
@@ -182,13 +186,17 @@ class SourceProcessor:
         """
         return pil_rows(nested_images(images, prompts), upright=upright)
 
-    def sources(self, model: Any, images: Any, carried: Any, prompts: int) -> SourceImages:
+    def sources(
+        self, model: Any, images: Any, carried: Any, prompts: int, inputs: Mapping[str, Any] | None = None
+    ) -> SourceImages:
         """The source images of each prompt of a model, from `generate(images=...)` or from inputs of this processor.
+
+        `inputs` are those of the call; pixels among them are compared with what `images` make.
 
         Raises
         ------
         TypeError, ValueError
-            If there are none, or two sets of them, or the inputs were cropped.
+            If there are none, or two sets of them, or the inputs were cropped or otherwise made.
         """
         if (images is None) == (carried is None):
             raise ValueError(
@@ -200,9 +208,11 @@ class SourceProcessor:
             carried = SourceImages.joined(carried)  # of a pipeline, which puts batches together
         # not turned: the model's own processor, which made the inputs, does not turn images
         nested = self.nested(list(carried) if images is None else images, prompts, upright=False)
-        image_processor = self.inner.image_processor
+        if images is None:
+            return SourceImages(nested, getattr(carried, "options", None))
+        image_processor = self.image_processor
         pads_itself = getattr(image_processor, "do_pad", False)
-        if carried is None and pads_to_square(image_processor) and not pads_itself:
+        if pads_to_square(image_processor) and not pads_itself:
             for image in (image for row in nested for image in row):
                 if image.width != image.height:
                     raise ValueError(
@@ -210,9 +220,32 @@ class SourceProcessor:
                         "crops its centre, so that the inputs lack what the magnifier would show; make the inputs with "
                         "`pm.processor`, which pads to a square"
                     )
-        return SourceImages(
-            nested, self._usual_options(model) if carried is None else getattr(carried, "options", None)
-        )
+        sources = SourceImages(nested, self._usual_options(model))
+        self._check_pixels(model, sources, image_inputs(model, dict(inputs or {})))
+        return sources
+
+    def _check_pixels(self, model: Any, sources: SourceImages, given: Mapping[str, Any]) -> None:
+        """Refuse pixels that the sources do not make in the usual way, in which magnified images will be made.
+
+        Inputs of another shape, which a larger batch was padded to or an earlier turn left behind, are not compared.
+        """
+        import torch
+
+        given = {name: value for name, value in given.items() if isinstance(value, torch.Tensor)}
+        usual = self.made_with(sources.options).encode(model, sources.rows) if given and any(sources) else {}
+        for name in sorted(given.keys() & usual.keys()):
+            want, found = usual[name], given[name]
+            if found.shape != want.shape or not want.is_floating_point():
+                continue
+            want = want.float()
+            found = found.to(want).clamp(want.min(), want.max())  # floats overshoot at edges where 8 bits are clipped
+            # rounding stays below: half a level of 8 bits from images in floats, a thousandth from bfloat16
+            if float((found - want).abs().mean()) > max(1.0, float(want.abs().max())) / 200:
+                raise ValueError(
+                    f"`images` must make the {name!r} of the inputs with {_name(self.inner.image_processor)}'s own settings, "
+                    "as magnified images will be made, but make others; make the inputs with `pm.processor`, or the "
+                    "`processor` of a magnified model, which takes options and images of all kinds"
+                )
 
     def _usual_options(self, model: Any) -> dict[str, Any]:
         """What the processor passes to its image processor in a call without options."""
@@ -318,27 +351,6 @@ class _Observer:
             if name not in ("images", "return_tensors"):
                 self._seen.setdefault(name, value)
         return self._image_processor(*arguments, **options)
-
-
-class _InTurn:
-    """A tokenizer that serves one thread at a time, since it keeps a call's padding and truncation where all threads see them."""
-
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._tokenizer, name)
-
-    def __call__(self, *arguments: Any, **options: Any) -> Any:
-        with _TOKENIZING:
-            return self._tokenizer(*arguments, **options)
-
-
-def _in_turn(processor: Any) -> Any:
-    """A copy of a processor for one call, separate from those of other threads."""
-    own = copy.copy(processor)
-    own.tokenizer = _InTurn(processor.tokenizer)
-    return own
 
 
 def _pad_left(inputs: Any) -> None:

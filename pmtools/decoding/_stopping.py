@@ -6,7 +6,7 @@ reads the answer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pmtools import _checks
@@ -32,7 +32,8 @@ class StopsAtStrings:
     """
 
     def __init__(self, tokenizer: Any, stop_strings: str | Sequence[str], prompt_length: int, /) -> None:
-        strings = [stop_strings] if isinstance(stop_strings, str) else list(stop_strings)
+        listed = isinstance(stop_strings, Iterable) and not isinstance(stop_strings, (str, bytes))
+        strings = list(stop_strings) if listed else [stop_strings]
         for text in strings:
             if not isinstance(text, str):
                 raise TypeError(f"`stop_strings` must be a string or a list of them, got {_checks.describe(text)}")
@@ -44,5 +45,9 @@ class StopsAtStrings:
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **options: Any) -> torch.Tensor:
         """For each sequence, whether it stops: bool tensor of shape (B,)."""
-        texts = self.tokenizer.batch_decode(input_ids[:, self.prompt_length :])
+        # behind the prompt's last token: some tokenizers strip the space at the start of what they decode
+        start = max(self.prompt_length - 1, 0)
+        befores = self.tokenizer.batch_decode(input_ids[:, start : self.prompt_length])
+        wholes = self.tokenizer.batch_decode(input_ids[:, start:])
+        texts = [whole.removeprefix(before) for before, whole in zip(befores, wholes, strict=True)]
         return input_ids.new_tensor([any(stop in text for stop in self.strings) for text in texts]).bool()

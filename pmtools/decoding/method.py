@@ -143,14 +143,13 @@ class DecodingMethod:
         inputs: Any = None,
         *,
         streamer: Any = None,
-        stop_strings: Any = None,
         tokenizer: Any = None,
         **options: Any,
     ) -> Any:
         """`model.generate` by this method: token ids in, token ids out.
 
         `streamer` and `stop_strings`, which `generate` does not forward to a `custom_generate` callable, work here, the
-        latter with any tokenizer and also from the checkpoint's generation configuration.
+        latter with any tokenizer and also from generation configurations, which an argument overrides.
 
         Parameters
         ----------
@@ -159,12 +158,11 @@ class DecodingMethod:
             Token ids, if they are not among the options as `input_ids`.
         streamer : transformers streamer, optional
             Gets the prompt and every new token; its `end` is also called if the run raises.
-        stop_strings : str or list of str, optional
-            Stop as soon as the answer holds one of them. Default: those of the generation configuration.
         tokenizer : transformers tokenizer, optional
             Finds the stop strings. Default: the processor's.
         **options
-            Those of `model.generate`, with inputs of `processor` or with `images`.
+            Those of `model.generate`, with inputs of `processor` or with `images`. `stop_strings`, a string or a list of
+            them, end an answer as soon as it holds one. Default: those of the generation configuration; None for none.
 
         Returns
         -------
@@ -181,17 +179,17 @@ class DecodingMethod:
             check_model(model)
             _check_options(options)
             ids = options.get("input_ids") if inputs is None else inputs
-            configured = _settled(options, model.generation_config)
-            stop_strings = configured if stop_strings is None else stop_strings
+            if ids is not None and options.get("images") is not None:  # `generate` makes features of the pixels
+                images, carried = options.pop("images"), options.pop("pm_images", None)
+                options["pm_images"] = self.processor.sources(model, images, carried, len(ids), options)
+            stop_strings = _settled(options, model.generation_config)
             if stop_strings is not None and ids is not None:
                 stop = StopsAtStrings(tokenizer or self.processor.tokenizer, stop_strings, ids.shape[1])
                 options["stopping_criteria"] = [*(options.get("stopping_criteria") or []), stop]
             given = {} if inputs is None else {"inputs": inputs}
             return model.generate(**given, custom_generate=call, **options)
 
-    def generate(
-        self, model: Any, images: Any, prompt: Any, /, *, streamer: Any = None, stop_strings: Any = None, **options: Any
-    ) -> Any:
+    def generate(self, model: Any, images: Any, prompt: Any, /, *, streamer: Any = None, **options: Any) -> Any:
         """Answer a question about images: processor, `generate` and decoding in one call.
 
         Parameters
@@ -202,10 +200,10 @@ class DecodingMethod:
         prompt : str or list of str
             With the processor's image token for each image; a prompt without one becomes a chat turn by the
             processor's template.
-        streamer, stop_strings
+        streamer
             As in `generate_ids`.
         **options
-            Of `model.generate`.
+            Of `generate_ids`, `stop_strings` among them.
 
         Returns
         -------
@@ -224,7 +222,7 @@ class DecodingMethod:
             texts = [self.processor.as_prompt(text, len(row)) for text, row in zip(prompts, nested, strict=True)]
             inputs = self.processor(images=nested, text=texts, return_tensors="pt", padding=True)
             inputs = inputs.to(input_device(model))
-        output = self.generate_ids(model, **inputs, streamer=streamer, stop_strings=stop_strings, **options)
+        output = self.generate_ids(model, **inputs, streamer=streamer, **options)
         ids = getattr(output, "sequences", output)[:, inputs["input_ids"].shape[1] :]
         answers = [text.strip() for text in self.processor.tokenizer.batch_decode(ids, skip_special_tokens=True)]
         return answers[0] if isinstance(prompt, str) and len(answers) == 1 else answers
@@ -277,7 +275,7 @@ class MethodCall:
             prompts = input_ids.shape[0] // copies
             if images is None and pm_images is None and not image_inputs(model, model_kwargs):
                 pm_images = SourceImages([[] for _ in range(prompts)])  # made by the model's own processor, from text
-            sources = method.processor.sources(model, images, pm_images, prompts)
+            sources = method.processor.sources(model, images, pm_images, prompts, model_kwargs)
             run = method.new_run(model, sources.repeated(copies)) if any(sources) else PlainRun(model)
             method._steps.begin(run.steps)
             if any(sources):
@@ -333,12 +331,26 @@ def _prompts(prompt: Any) -> list[str]:
 
 
 def _settled(options: dict[str, Any], stored: Any) -> Any:
-    """Stop strings of the configurations, removed from the options: transformers wants a tokenizer, and does not forward it.
+    """Stop strings of call and configurations, removed from the options: transformers wants a tokenizer, and drops it.
 
     A configuration given in the call is overridden like the checkpoint's, as long as no token changes.
     """
     config = options.get("generation_config")
-    found = getattr(config, "stop_strings", None) or stored.stop_strings
+
+    def setting(name: str) -> Any:
+        """As transformers finds it: in the call, None included; else in its configuration; else in the checkpoint's."""
+        if name in options:
+            return options[name]
+        given = getattr(config, name, None)
+        return getattr(stored, name, None) if given is None else given
+
+    if setting("token_healing"):
+        raise ValueError(
+            "`token_healing` cannot be used here: it rewrites the prompt, with a tokenizer that transformers does not forward; "
+            "leave it out, or give `token_healing=False`, which overrides the generation configuration's"
+        )
+    found = setting("stop_strings")
+    options.pop("stop_strings", None)
     if config is not None:
         config = options["generation_config"] = copy.deepcopy(config)
         config.stop_strings = None
@@ -347,7 +359,8 @@ def _settled(options: dict[str, Any], stored: Any) -> Any:
             config.cache_implementation = "dynamic"
         for name in FASTER:
             setattr(config, name, None)
-    if stored.stop_strings:  # the checkpoint fills in what a configuration lacks; an argument overrides both
+    # the checkpoint fills in what a configuration lacks; an argument overrides both
+    if stored.stop_strings is not None:
         options["stop_strings"] = None
     return found
 
@@ -360,11 +373,6 @@ def _check_options(options: dict[str, Any]) -> None:
         raise ValueError(
             "`cache_implementation` must not be 'paged' here: transformers would answer by plain decoding in its "
             "continuous batches; leave it out"
-        )
-    if options.get("token_healing"):
-        raise ValueError(
-            "`token_healing` cannot be used here: it rewrites the prompt, with a tokenizer that transformers does not forward; "
-            "leave it out"
         )
     if options.get("custom_generate") is not None:
         raise ValueError("`custom_generate` cannot be used here: the method itself takes its place; leave it out")

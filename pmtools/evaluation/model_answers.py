@@ -14,6 +14,7 @@ from typing import Any
 from pmtools import _checks, decoding
 from pmtools.adapters.heatmaps import AttentionHeatmap, CLIPRelevance
 from pmtools.adapters.image_inputs import input_device
+from pmtools.adapters.offloaded import parameter
 from pmtools.adapters.prompts import Prompts
 from pmtools.alternatives import ALTERNATIVES
 from pmtools.evaluation.batch import Batch
@@ -209,7 +210,7 @@ class ModelAnswers:
 def weights_digest(model: Any, /) -> str:
     """A short digest of a model's weights, which distinguishes models of the same name.
 
-    It uses the shape and the first values of each parameter, so it is cheap.
+    It uses the shape and the first values of each parameter, so it is cheap. Where they wait to be used does not matter.
 
     Parameters
     ----------
@@ -219,9 +220,14 @@ def weights_digest(model: Any, /) -> str:
     -------
     str
         16 hexadecimal digits.
+
+    Raises
+    ------
+    ValueError
+        If the model has no weights.
     """
     digest = hashlib.sha256()
     for name, weights in model.named_parameters():
-        first = weights.detach().reshape(-1)[:64].float().cpu().numpy()
+        first = parameter(model, name).detach().reshape(-1)[:64].float().cpu().numpy()
         digest.update(f"{name} {tuple(weights.shape)}".encode() + first.tobytes())
     return digest.hexdigest()[:16]

@@ -18,6 +18,7 @@ from pmtools.adapters.heatmaps._by_question import by_question, loaded
 from pmtools.adapters.image_inputs import input_device
 from pmtools.adapters.image_tokens import ImageTokens
 from pmtools.adapters.layouts import ImageTokenLayout, TokenGrid
+from pmtools.adapters.offloaded import parameter
 from pmtools.adapters.pixels import canvas_fill, canvas_frame
 from pmtools.adapters.prompts import Prompts
 from pmtools.perception import normalize, perception_map, smooth
@@ -207,7 +208,8 @@ def attention_contributions(model: Any, state: torch.Tensor, layer: int, /) -> t
     """
     import torch
 
-    block = model.vision_model.encoder.layers[layer]
+    place = f"vision_model.encoder.layers.{layer}"
+    block = model.get_submodule(place)
     attention, normed = block.self_attn, block.layer_norm1(state)
     heads, width = attention.num_heads, attention.head_dim
 
@@ -217,8 +219,10 @@ def attention_contributions(model: Any, state: torch.Tensor, layer: int, /) -> t
     query, key, value = (split(part(normed)) for part in (attention.q_proj, attention.k_proj, attention.v_proj))
     share = (query[:, :1] @ key.transpose(1, 2) * attention.scale).softmax(-1)  # (heads, 1, tokens)
     added = (share.transpose(1, 2) * value).transpose(0, 1).reshape(len(state), -1)  # (tokens, D)
-    out = attention.out_proj
-    contributions: torch.Tensor = torch.nn.functional.linear(added, out.weight) + out.bias / len(state)
+    weight, bias = (
+        parameter(model, f"{place}.self_attn.out_proj.{kind}").to(state.device) for kind in ("weight", "bias")
+    )
+    contributions: torch.Tensor = torch.nn.functional.linear(added, weight) + bias / len(state)
     return contributions
 
 
@@ -243,8 +247,11 @@ def project(model: Any, parts: torch.Tensor, final: torch.Tensor, split: int, /)
         Divided by the norm of the image embedding: all parts of everything sum to the normalised embedding.
     """
     norm = model.vision_model.post_layernorm
+    weight, bias = (
+        parameter(model, f"vision_model.post_layernorm.{kind}").to(final.device) for kind in ("weight", "bias")
+    )
     count = (2 * len(model.vision_model.encoder.layers) + 1) * split
     deviation = (final.var(unbiased=False) + norm.eps).sqrt()
-    scaled = (parts - final.mean() / count) / deviation * norm.weight + norm.bias / count
+    scaled = (parts - final.mean() / count) / deviation * weight + bias / count
     whole = model.visual_projection(norm(final))
     return model.visual_projection(scaled) / whole.norm()  # type: ignore[no-any-return]

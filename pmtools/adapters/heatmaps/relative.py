@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pmtools.adapters.heatmaps.attention import AttentionHeatmap
 from pmtools.adapters.prompts import Prompts
+from pmtools.adapters.tokenizing import InTurn
 
 if TYPE_CHECKING:
     import torch
@@ -57,7 +58,7 @@ class RelativeAttention:
 
     def _question(self, processor: Any) -> str:
         question = self.question or str(getattr(processor, "general_question", GENERAL_QUESTION))
-        tokenizer = processor.tokenizer
+        tokenizer = InTurn(processor.tokenizer)
         unknown = tokenizer.unk_token_id
         if unknown is not None and unknown in tokenizer(question, add_special_tokens=False)["input_ids"]:
             raise ValueError(

@@ -5,10 +5,13 @@ This file knows no family: the mark of an image in a text and the id of its toke
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from pmtools.adapters.tokenizing import in_turn
 
 _MARKS = ("image_token", "boi_token", "start_image_token", "image_mark")
 _IDS = ("image_token_id", "image_token_index", "image_patch_id", "media_placeholder_token_id")
@@ -115,8 +118,11 @@ def own_processor(processor: Any, options: Mapping[str, Any] | None, /) -> tuple
     """The model's own processor and the options of its calls: a decoding method's has one inside, and may set some."""
     if not hasattr(processor, "inner"):
         return processor, options or {}
-    always = {"images_kwargs": dict(processor.options)} if processor.options else {}
-    return processor.inner, {**always, **(options or {})}
+    if not processor.options:
+        return processor.inner, options or {}
+    own = copy.copy(processor.inner)
+    own.image_processor = processor.image_processor  # a layout reads its settings
+    return own, {"images_kwargs": dict(processor.options), **(options or {})}
 
 
 def _marks(processor: Any) -> Iterator[tuple[bool, str]]:
@@ -142,5 +148,6 @@ def _around(asked: Asked, token: int, tokenizer: Any | None) -> tuple[tuple[int,
 
 
 def _asked(processor: Any, mark: str, images: Sequence[Any], options: Mapping[str, Any]) -> Asked:
-    inputs = processor(images=[list(images)], text=[" ".join([mark] * len(images))], return_tensors="pt", **options)
+    text = " ".join([mark] * len(images))
+    inputs = in_turn(processor)(images=[list(images)], text=[text], return_tensors="pt", **options)
     return Asked(inputs["input_ids"][0].tolist(), inputs)

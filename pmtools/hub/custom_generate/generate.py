@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 
@@ -33,11 +34,14 @@ def generate(
     **options
         Options of `generate`: inputs, `images`, `streamer`, `stop_strings`, `max_new_tokens`, ...
     """
+    from transformers import GenerationMixin
+
     from pmtools.decoding import magnified
 
     if processor is None:
         raise ValueError(
             "`processor` must be the model's own processor; pass `processor=AutoProcessor.from_pretrained(...)`"
         )
-    given = {name: value for name, value in options.items() if value is not None}
+    filled_in = inspect.signature(GenerationMixin.generate).parameters  # None by transformers; others by the caller
+    given = {name: value for name, value in options.items() if value is not None or name not in filled_in}
     return magnified(model, processor, method=method, **(method_options or {})).generate(**given)
