@@ -30,7 +30,7 @@ def answers_of(model, processor, text=lambda item: item.instruction):
     return ModelAnswers(model, processor, text=text, max_new_tokens=1)
 
 
-@pytest.mark.parametrize("family", ["llava", "qwen2_5_vl", "llava_next"])
+@pytest.mark.parametrize("family", ["llava", "qwen2_5_vl", pytest.param("llava_next", marks=pytest.mark.slow)])
 def test_what_is_compared_is_what_runs(family):
     model = tiny_model(family)
     answers = answers_of(model, tiny_processor(model))

@@ -126,6 +126,7 @@ def test_the_window_is_inside_and_around(box):
         assert box[2] <= x1
 
 
+@pytest.mark.slow  # `make demo` runs it too
 def test_the_command(tmp_path):
     result = run("--out", tmp_path / "seen", "--questions", 24)
     assert result.exit_code == 0, result.output

@@ -132,6 +132,7 @@ def test_what_is_no_row_stays_whole():
 # ------------------------------------------------------------------------------------------------------ summaries
 
 
+@pytest.mark.slow
 def test_a_page_of_the_reference_starts_with_its_names(monkeypatch):
     monkeypatch.chdir(ROOT)
     page = SimpleNamespace(file=SimpleNamespace(src_uri="reference/x.md"))

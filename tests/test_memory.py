@@ -54,6 +54,7 @@ def test_no_method_leaves_anything():
     assert left_behind(lambda: [generate(method) for method in methods]) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preprocess", ["processor", "fused"])
 def test_no_mode_of_the_magnifier_leaves_anything(preprocess):
     modes = [

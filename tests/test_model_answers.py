@@ -174,6 +174,7 @@ def test_answers_of_an_offloaded_model(parts):
     assert answers((model, parts[1]))(ITEMS, names) == answers(parts)(ITEMS, names)
 
 
+@pytest.mark.slow
 def test_a_batch_asks_the_model_for_each_map_once(parts, monkeypatch):
     """Methods on one map share it, and so do answerers with other settings; what they say stays the same."""
     asked = []

@@ -135,7 +135,9 @@ def test_a_loader_gives_them_on():
 
 
 @pytest.mark.parametrize("one", [lambda value: value.squeeze(0), lambda value: value[0]])
-@pytest.mark.parametrize("workers", [{}, {"num_workers": 1, "multiprocessing_context": "spawn"}])
+@pytest.mark.parametrize(
+    "workers", [{}, pytest.param({"num_workers": 1, "multiprocessing_context": "spawn"}, marks=pytest.mark.slow)]
+)
 def test_the_default_collation_makes_batches_of_single_inputs(one, workers):
     """Of a data set that holds inputs without the axis of the batch, as most do."""
     pm, again = magnifier(heatmap=UNIFORM), texts()[0]
