@@ -49,7 +49,8 @@ def mark_url(url: str, boxes_xyxy: BoxesXYXY, /, **options: Any) -> str:
     if _MARK in url:
         raise ValueError("`url` must not have a mark, got one; mark the original URL with all boxes at once")
     _checks.boxes(boxes_xyxy, "boxes_xyxy")
-    options["boxes"] = np.reshape(_array.to_numpy(_array.asarray(boxes_xyxy, "boxes_xyxy")), (-1, 4)).tolist()
+    numbers = _array.to_numpy(_array.asarray(boxes_xyxy, "boxes_xyxy"))  # whole ones stay whole in the URL
+    options["boxes"] = np.reshape(numbers, (-1, 4)).tolist()
     _checked(options)
     return url + _MARK + quote(json.dumps(options, separators=(",", ":"), sort_keys=True), safe="[],")
 
